@@ -1,0 +1,91 @@
+"""The token: an immutable value that shows no secret.
+
+It holds facts only. Whether it is still fresh depends on a clock and a policy, and is computed in `_lifecycle.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from ._secret import Secret
+
+__all__ = ["Token"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """One access token and what came with it (RFC 6749, section 5.1).
+
+    access_token: what `authorization` carries. Secret.
+    refresh_token: what renews it, or None. Secret, and good for one use.
+    token_type: "bearer".
+    client_id: the value of the `client_id` header it was issued to; a renewal must repeat it.
+    lifetime: seconds, counted from the sending of the request that brought it.
+    expires_at: the end of that lifetime, an aware datetime.
+    generation: 1 for the first token of a chain, one more for each that replaced it.
+
+    Safe to share between tasks and threads. `repr` and `str` show no secret; pickling is refused:
+    to keep a token, pass it through `to_dict` and look after the result as one looks after a password.
+    """
+
+    access_token: str = dataclasses.field(repr=False)
+    refresh_token: str | None = dataclasses.field(repr=False)
+    token_type: str
+    client_id: str | None
+    lifetime: float
+    expires_at: datetime
+    generation: int = 0
+    authorization: str = dataclasses.field(init=False, repr=False, compare=False)
+    """The value of the `Authorization` header: "Bearer " and the access token (RFC 6750, section 2.1)."""
+
+    def __post_init__(self) -> None:
+        if self.expires_at.tzinfo is None:
+            raise ValueError("expires_at must be an aware datetime, such as datetime.now(UTC)")
+        hide = object.__setattr__
+        hide(self, "access_token", Secret(self.access_token))
+        hide(self, "refresh_token", Secret(self.refresh_token) if self.refresh_token else None)
+        hide(self, "authorization", Secret(f"Bearer {self.access_token}"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the token as plain data that JSON can hold. The result contains both secrets."""
+        return {
+            "access_token": str(self.access_token),
+            "refresh_token": None if self.refresh_token is None else str(self.refresh_token),
+            "token_type": self.token_type,
+            "client_id": self.client_id,
+            "lifetime": self.lifetime,
+            "expires_at": self.expires_at.timestamp(),
+            "generation": self.generation,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Token":
+        """Return the token that `to_dict` was called on. Raises `ValueError` for anything else, naming no value."""
+        try:
+            return cls(
+                access_token=_text(data["access_token"]),
+                refresh_token=None if data["refresh_token"] is None else _text(data["refresh_token"]),
+                token_type=_text(data["token_type"]),
+                client_id=None if data["client_id"] is None else _text(data["client_id"]),
+                lifetime=float(data["lifetime"]),
+                expires_at=datetime.fromtimestamp(data["expires_at"], UTC),
+                generation=int(data["generation"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as exc:
+            raise ValueError(f"not the data of a token ({type(exc).__name__})") from None
+
+    def __copy__(self) -> "Token":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Token":
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Token holds secrets and cannot be pickled; use to_dict() and keep the result safe")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value

@@ -1,0 +1,139 @@
+"""Every error this package raises on purpose.
+
+    aiohttp.ClientError
+    └── NexudusAuthError
+        ├── ConfigurationError               the code that uses the package must change
+        ├── SessionClosedError               used after, or interrupted by, close()
+        ├── StoreError                       a token store failed
+        ├── LoginRequiredError               no credentials here, and the stored tokens have ended
+        └── TokenEndpointError               the token endpoint was asked and gave no token
+            ├── CredentialsRejectedError     wrong user name or password, or a suspended account
+            ├── TotpRequiredError            the two-factor code was missing or wrong
+            ├── PasswordResetRequiredError   the password must be reset first
+            ├── EndpointUnavailableError     unreachable, throttled or broken: later it may work
+            ├── MalformedResponseError       an answer that is not a token: later it may work
+            └── WrongHostError               something answered that is not the token endpoint
+
+The root is an `aiohttp.ClientError`, so that code which handles aiohttp's errors handles these too.
+No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
+"""
+
+from typing import ClassVar
+
+import aiohttp
+
+from ._secret import Secret
+
+__all__ = [
+    "ConfigurationError",
+    "CredentialsRejectedError",
+    "EndpointUnavailableError",
+    "LoginRequiredError",
+    "MalformedResponseError",
+    "NexudusAuthError",
+    "PasswordResetRequiredError",
+    "SessionClosedError",
+    "StoreError",
+    "TokenEndpointError",
+    "TotpRequiredError",
+    "WrongHostError",
+]
+
+
+class NexudusAuthError(aiohttp.ClientError):
+    """Root of every error here. Catch it to mean "no token could be had"."""
+
+
+class ConfigurationError(NexudusAuthError):
+    """Raised when a value or a use can never work; the message says what to write instead."""
+
+
+class SessionClosedError(NexudusAuthError):
+    """Raised on use after `close()`, and out of every wait that `close()` ends. Make a new session."""
+
+
+class StoreError(NexudusAuthError):
+    """Raised by a token store that cannot be read, written or locked. The session goes on without it."""
+
+
+class LoginRequiredError(NexudusAuthError):
+    """Raised when tokens come from a store only and the chain there has ended. Sign in where the password is."""
+
+
+class TokenEndpointError(NexudusAuthError):
+    """Raised when the token endpoint gave no token (RFC 6749, section 5.2).
+
+    status: the HTTP status, or None when there was no complete answer.
+    error: the service's code, such as "invalid_grant", or None.
+    description: the service's words for a person, of `invalid_grant` only, on one line, what we sent masked.
+    retry_after: seconds the service, or the next one-time code, asks to wait, or None.
+    transient: whether the same request may succeed later.
+    """
+
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error: str | None = None,
+        description: str | None = None,
+        retry_after: float | None = None,
+        refresh_token_spent: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+        self.description = description
+        self.retry_after = retry_after
+        self.refresh_token_spent = refresh_token_spent
+        """Whether the refresh token of this attempt must not be sent again (RFC 9700, section 4.14)."""
+
+
+class CredentialsRejectedError(TokenEndpointError):
+    """Raised when user name and password were refused. Correct them: repeating can lock the account."""
+
+
+class TotpRequiredError(TokenEndpointError):
+    """Raised when the account has two-factor on and the code was missing or wrong. Pass `totp=`."""
+
+
+class PasswordResetRequiredError(TokenEndpointError):
+    """Raised when the password must be reset before the account can sign in.
+
+    The service sends the reset token along. It is a secret: only `reset_token` shows it.
+    A copy keeps it, a pickle does not.
+    """
+
+    _reset_token: Secret | None = None
+
+    @property
+    def reset_token(self) -> str | None:
+        """The token that allows the password to be reset, or None when the service sent none."""
+        return self._reset_token
+
+    def __copy__(self) -> "PasswordResetRequiredError":
+        twin = type(self)(str(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "_reset_token"}
+        return (type(self), self.args, state)
+
+
+class EndpointUnavailableError(TokenEndpointError):
+    """Raised when the endpoint was unreachable, slow, throttling or answered 5xx. It is tried again under back-off."""
+
+    transient = True
+
+
+class MalformedResponseError(TokenEndpointError):
+    """Raised when the answer was not a token: cut off, too large, not JSON, or with impossible values."""
+
+    transient = True
+
+
+class WrongHostError(TokenEndpointError):
+    """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
