@@ -106,7 +106,17 @@ class PasswordResetRequiredError(TokenEndpointError):
     A copy keeps it, a pickle does not.
     """
 
-    _reset_token: Secret | None = None
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error: str | None = None,
+        refresh_token_spent: bool = False,
+        reset_token: Secret | None = None,
+    ) -> None:
+        super().__init__(message, status=status, error=error, refresh_token_spent=refresh_token_spent)
+        self._reset_token = reset_token
 
     @property
     def reset_token(self) -> str | None:
@@ -120,7 +130,7 @@ class PasswordResetRequiredError(TokenEndpointError):
 
     def __reduce__(self) -> tuple[object, ...]:
         state = {name: value for name, value in self.__dict__.items() if name != "_reset_token"}
-        return (type(self), self.args, state)
+        return (type(self), self.args, state | {"_reset_token": None})
 
 
 class EndpointUnavailableError(TokenEndpointError):

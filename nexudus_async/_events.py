@@ -1,0 +1,118 @@
+"""What happened, as data: events for a listener, and counters.
+
+An event is named in the past tense, holds no secret, and is made only when somebody listens. Listeners are called on
+the event loop after everyone who waited has been woken; what they raise is logged and goes no further.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import ConfigurationError, NexudusAuthError
+
+__all__ = [
+    "Event",
+    "Listener",
+    "RefreshFailed",
+    "Statistics",
+    "TokenObtained",
+    "TokenRejected",
+]
+
+logger = logging.getLogger("nexudus_async")
+
+Grant = Literal["password", "refresh_token"]
+"""How a token was asked for: RFC 6749, sections 4.3 and 6."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Root of all events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenObtained(Event):
+    """A sign-in or a renewal succeeded.
+
+    grant: how it was asked for.
+    generation, lifetime, client_id: the token's own.
+    duration: seconds from the start of the flight to the token.
+    waiters: how many calls were waiting for it.
+    """
+
+    grant: Grant
+    generation: int
+    lifetime: float
+    client_id: str | None
+    duration: float
+    waiters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshFailed(Event):
+    """A sign-in or a renewal failed.
+
+    error: the cause; its text is safe to show.
+    failures: how many have failed since the last success, this one included.
+    retry_in: seconds until the next attempt may be made.
+    served: whether a token is still good, so that nobody notices.
+    """
+
+    error: NexudusAuthError
+    failures: int
+    retry_in: float
+    served: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRejected(Event):
+    """The API answered 401 to a token that should be good.
+
+    generation: of the token that was refused.
+    renewal: whether it led to a renewal: not when a newer token was there, or when back-off forbids one.
+    """
+
+    generation: int
+    renewal: bool
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """A snapshot of a manager: counts since it was made, and its state now.
+
+    sign_ins, renewals: grants that succeeded. failures: flights that failed. rejections: calls of `reject`.
+    waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
+    expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
+    """
+
+    generation: int
+    expires_in: float | None
+    retry_in: float
+    waiting: int
+    sign_ins: int
+    renewals: int
+    failures: int
+    rejections: int
+
+
+def check_listener(listener: Listener | None) -> None:
+    """Raise `ConfigurationError` for a listener that could never work."""
+    if listener is None:
+        return
+    if not callable(listener):
+        raise ConfigurationError(f"on_event must be a function of one event, not {type(listener).__name__}")
+    if inspect.iscoroutinefunction(listener):
+        raise ConfigurationError("on_event must be a plain function; start a task in it for anything that waits")
+
+
+def deliver(listener: Listener, event: Event) -> None:
+    """Call the listener; what it raises is logged and dropped."""
+    try:
+        listener(event)
+    except Exception as exc:  # noqa: BLE001 - a listener is foreign code and must not break a request
+        logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)
