@@ -37,7 +37,7 @@ class PasswordCredentials:
     totp: str | Provider | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.username, str) or not self.username.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        if not isinstance(self.username, str) or not self.username.strip():
             raise ConfigurationError("username must be the account's e-mail address, a non-empty str")
         object.__setattr__(self, "password", _checked("password", self.password))
         if self.totp is not None:
@@ -75,10 +75,10 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     Raises `ConfigurationError` for a key that is not base32, and when pyotp is not installed.
     """
     try:
-        import pyotp  # noqa: PLC0415 - an extra: imported by those who use it
+        from pyotp.totp import TOTP  # noqa: PLC0415 - an extra: imported by those who use it
     except ImportError as exc:
         raise ConfigurationError("totp_from_secret needs pyotp: pip install 'nexudus-async[totp]'") from exc
-    generator = pyotp.TOTP(Secret(secret.replace(" ", "").replace("-", "").upper()))
+    generator = TOTP(Secret(secret.replace(" ", "").replace("-", "").upper()))
     now = (clock or SystemClock()).wall
 
     def code() -> str:

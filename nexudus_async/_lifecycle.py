@@ -172,9 +172,9 @@ def _at_least(delay: float, retry_after: float | None) -> float:
     return delay if retry_after is None else max(delay, min(retry_after, RETRY_AFTER_CAP))
 
 
-def _require(name: str, value: object, *, zero: bool) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        if value > 0 or (zero and value == 0):
-            return
+def _require(name: str, value: float, *, zero: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and (value > 0 or (zero and value == 0)):
+        return
     limit = "0 or more" if zero else "more than 0"
     raise ConfigurationError(f"{name} must be a finite number of seconds, {limit}, not {value!r}")

@@ -118,7 +118,7 @@ def fate_of(error: TokenEndpointError) -> Fate:
         return Fate.THROTTLED if error.status in _THROTTLED else Fate.BROKEN
     if isinstance(error, MalformedResponseError):
         return Fate.LOST if error.status is None or _successful(error.status) else Fate.BROKEN
-    return Fate.BROKEN if isinstance(error, WrongHostError) else Fate.REFUSED
+    return Fate.REFUSED
 
 
 def _interpret(request: GrantRequest, answer: Answer, default_lifetime: float) -> Token | TokenEndpointError:

@@ -1,0 +1,319 @@
+"""The token endpoint over aiohttp: sends a grant, tries again where safe, and remembers a lost refresh token.
+
+Trying again is decided by what became of the attempt (`_wire.Fate`):
+
+                 sign-in                    renewal
+    not sent     again                      again
+    throttled    again                      again
+    broken       again                      not in this flight
+    lost         again, unless the code     once more, promptly; after that the refresh token counts as spent, unless
+                 was typed by a person      nobody is there to sign in again
+    refused      never                      never
+
+This is the only place where tenacity and the token requests' aiohttp errors are known.
+"""
+
+import hashlib
+import json
+import secrets
+import unicodedata
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import aiohttp
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    wait_random_exponential,
+)
+from yarl import URL
+
+from ._clock import Clock, SystemClock, sleep
+from ._credentials import PasswordCredentials
+from ._lifecycle import RefreshPolicy
+from ._origin import parse_origin
+from ._secret import Secret, SecretBytes
+from ._token import Token
+from ._wire import TOKEN_PATH, Answer, Fate, GrantRequest, fate_of, parse_answer, renewal, sign_in
+from .errors import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    LoginRequiredError,
+    MalformedResponseError,
+    TokenEndpointError,
+    TotpRequiredError,
+)
+
+__all__ = ["TokenEndpoint"]
+
+MAX_BODY = 1024 * 1024
+"""Bytes. A token answer is under 2 KiB; more than this is not one, and is not read to its end."""
+MAX_TRIES = 3
+"""Per sign-in or renewal: a fault that outlives three tries is not a hiccup, and back-off takes over."""
+REPLAY_WITHIN = 10.0
+"""Seconds after a lost answer in which a refresh token may be sent once more: the service may not have got it."""
+TOTP_STEP = 30.0
+"""Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
+_WAITS = wait_random_exponential(multiplier=0.25, max=5)
+
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorDNSError,
+    aiohttp.ClientSSLError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """The refresh token that was last sent without an answer, since when, and how often it was sent."""
+
+    refresh_token: Secret
+    since: float
+    times: int
+
+
+class TokenEndpoint:
+    """The `TokenSource` for Nexudus: `POST /api/token` with the password grant and the refresh grant.
+
+    client_session: what the requests go through, or a function that returns it when the first is made. It is never
+        closed here. Its middlewares do not apply to token requests; its proxy and TLS settings do.
+    base_url: the origin of the service; only https, or http to this machine.
+    credentials: None where nobody can sign in: `login` then raises `LoginRequiredError`.
+    client_id: the `client_id` header (Nexudus keeps one refresh token for each). None: a unique one, made at the
+        first sign-in.
+    account: the user name that `key` is made of, where there are no credentials.
+    policy: for `connect_timeout`, `flight_deadline` and `default_lifetime`.
+
+    Raises `ConfigurationError` for an unusable `base_url` or `client_id`. One object serves one manager.
+    """
+
+    def __init__(
+        self,
+        client_session: aiohttp.ClientSession | Callable[[], aiohttp.ClientSession],
+        base_url: str | URL,
+        credentials: PasswordCredentials | None,
+        *,
+        client_id: str | None = None,
+        policy: RefreshPolicy | None = None,
+        clock: Clock | None = None,
+        account: str | None = None,
+        allow_insecure_http: bool = False,
+    ) -> None:
+        if client_id is not None and not (client_id and client_id.isascii() and client_id.isprintable()):
+            raise ConfigurationError("client_id is sent as a header: it must be printable ASCII, and not empty")
+        self._session = client_session
+        origin = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        self._url = origin.with_path(TOKEN_PATH)
+        self._credentials = credentials
+        self._client_id = client_id
+        self._policy = policy or RefreshPolicy()
+        self._clock = clock or SystemClock()
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
+        self._unanswered: _Unanswered | None = None
+        self._typed_code_used = False
+        self._rejected: bytes | None = None
+        self._salt = secrets.token_bytes(16)
+        self.key = account_key(origin, credentials.username if credentials else account, client_id)
+        """What a store files this account's tokens under: a hash, so that it names nobody."""
+
+    async def login(self) -> Token:
+        """Sign in with the credentials, fetched anew for every try (RFC 6749, section 4.3).
+
+        Raises `LoginRequiredError` without credentials, else the `NexudusAuthError` of the last try. A
+        `TotpRequiredError` with `retry_after` says when the next one-time code can be had.
+        Cancelling abandons the request, which may have been carried out.
+        """
+        credentials = self._credentials
+        if credentials is None:
+            raise LoginRequiredError(
+                "there are no credentials here and no usable tokens in the store: sign in where the password is, "
+                "with the same store and account"
+            )
+        self._client_id = self._client_id or f"nexudus-async-{secrets.token_hex(8)}"
+        client_id = self._client_id
+
+        async def attempt() -> Token:
+            return await self._sign_in(credentials, client_id)
+
+        return await self._retrying(attempt, self._may_sign_in_again)
+
+    async def refresh(self, token: Token) -> Token:
+        """Renew `token` with its refresh token, under the `client_id` it was issued to (RFC 6749, section 6).
+
+        Raises a `TokenEndpointError`; where `refresh_token_spent` is set, this refresh token must not be sent again.
+        Cancelling counts as a lost answer.
+        """
+        if token.refresh_token is None or token.client_id is None:
+            raise TokenEndpointError("the token has no refresh token", refresh_token_spent=True)
+        refresh_token, client_id = Secret(token.refresh_token), token.client_id
+
+        async def attempt() -> Token:
+            return await self._renew(refresh_token, client_id)
+
+        return await self._retrying(attempt, self._may_renew_again)
+
+    async def credentials_changed(self) -> bool:
+        """Tell whether a callable password now returns another value than the one that was refused."""
+        if self._credentials is None or isinstance(self._credentials.password, str):
+            return False
+        return self._digest(await self._credentials.fetch_password()) != self._rejected
+
+    async def _sign_in(self, credentials: PasswordCredentials, client_id: str) -> Token:
+        typed_code = isinstance(credentials.totp, str)
+        if typed_code and self._typed_code_used:
+            raise TotpRequiredError(
+                "the one-time code given as text was used already: pass a new one, or a callable such as "
+                "totp_from_secret(...)",
+                error="two_factor_auth_check",
+            )
+        password, totp = await credentials.fetch_password(), await credentials.fetch_totp()
+        self._typed_code_used = typed_code  # before the request: whoever cancels it cannot tell whether it arrived
+        try:
+            return await self._post(sign_in(credentials.username, password, totp, client_id))
+        except _AttemptFailed as failed:
+            if failed.fate not in (Fate.LOST, Fate.REFUSED):
+                self._typed_code_used = False
+            if isinstance(failed.error, CredentialsRejectedError):
+                self._rejected = self._digest(password)
+            if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
+                failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
+            raise
+
+    async def _renew(self, refresh_token: Secret, client_id: str) -> Token:
+        before = self._unanswered
+        if before is not None and before.refresh_token != refresh_token:
+            before = None
+        if before is not None and not self._attended and self._is_late(before):
+            raise TokenEndpointError(
+                "the answer to the last renewal was lost, and its refresh token may have been used",
+                refresh_token_spent=True,
+            )
+        now = self._clock.monotonic()
+        self._unanswered = (
+            _Unanswered(refresh_token, now, 1) if before is None else replace(before, times=before.times + 1)
+        )  # before the request, as above
+        try:
+            token = await self._post(renewal(refresh_token, client_id))
+        except _AttemptFailed as failed:
+            if failed.fate is not Fate.LOST:
+                self._unanswered = None if failed.fate is Fate.REFUSED else before
+            elif not self._attended:
+                failed.error.refresh_token_spent = True
+            raise
+        self._unanswered = None
+        return token
+
+    def _may_sign_in_again(self, failed: "_AttemptFailed") -> bool:
+        return failed.fate is not Fate.REFUSED and not self._typed_code_used
+
+    def _may_renew_again(self, failed: "_AttemptFailed") -> bool:
+        if failed.fate not in (Fate.NOT_SENT, Fate.THROTTLED, Fate.LOST):
+            return False
+        return self._unanswered is None or not self._is_late(self._unanswered)
+
+    def _is_late(self, unanswered: _Unanswered) -> bool:
+        """Whether the one replay of a refresh token was made already, or its time is over."""
+        return unanswered.times > 1 or self._clock.monotonic() - unanswered.since > REPLAY_WITHIN
+
+    @property
+    def _attended(self) -> bool:
+        """Whether a sign-in needs a person, or is impossible: then a doubtful refresh token is better than none."""
+        return self._credentials is None or isinstance(self._credentials.totp, str)
+
+    def _digest(self, password: Secret) -> bytes:
+        return hashlib.blake2b(password.encode(), key=self._salt).digest()
+
+    async def _retrying(
+        self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[["_AttemptFailed"], bool]
+    ) -> Token:
+        started = self._clock.monotonic()
+        reserve = min(self._policy.connect_timeout, self._policy.flight_deadline / MAX_TRIES)
+
+        def out_of_time(state: RetryCallState) -> bool:
+            """Whether the next try could not even connect before the deadline cuts it off in an unknown state."""
+            elapsed = self._clock.monotonic() - started
+            return elapsed + state.upcoming_sleep + reserve > self._policy.flight_deadline
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda exc: isinstance(exc, _AttemptFailed) and may_retry(exc)),
+            stop=lambda state: state.attempt_number >= MAX_TRIES or out_of_time(state),
+            wait=_wait,
+            sleep=lambda seconds: sleep(self._clock, seconds),
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except _AttemptFailed as failed:
+            raise failed.error from failed.__cause__
+
+    async def _post(self, request: GrantRequest) -> Token:
+        """Send one request. Raises `_AttemptFailed`, or `ConfigurationError` for an unusable session."""
+        try:
+            answer = await self._exchange(request)
+        except _NOT_SENT as exc:
+            raise _AttemptFailed(self._unavailable("could not be reached", exc), Fate.NOT_SENT) from exc
+        except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError) as exc:
+            cut_off = MalformedResponseError("the token endpoint's answer was cut off")
+            raise _AttemptFailed(cut_off, Fate.LOST) from exc
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise _AttemptFailed(self._unavailable("dropped the request", exc), Fate.LOST) from exc
+        try:
+            return parse_answer(request, answer, self._policy.default_lifetime)
+        except TokenEndpointError as error:
+            raise _AttemptFailed(error, fate_of(error)) from None
+
+    async def _exchange(self, request: GrantRequest) -> Answer:
+        session = self._session() if callable(self._session) else self._session
+        if session.closed:
+            raise ConfigurationError("the aiohttp session for token requests is closed: close it after the manager")
+        sent_at = self._clock.wall()
+        async with session.post(
+            self._url,
+            data=request.form,
+            headers=request.headers,
+            timeout=self._timeout,
+            allow_redirects=False,
+            raise_for_status=False,
+            middlewares=(),
+        ) as response:
+            body = await _read_at_most(response, MAX_BODY)
+            return Answer(response.status, response.headers, body, sent_at, self._clock.wall())
+
+    def _unavailable(self, what: str, cause: BaseException) -> EndpointUnavailableError:
+        return EndpointUnavailableError(f"the token endpoint at {self._url.host} {what} ({type(cause).__name__})")
+
+
+class _AttemptFailed(Exception):  # noqa: N818 - it never leaves this file
+    """One try failed with `error`, and `fate` says whether another is safe."""
+
+    def __init__(self, error: TokenEndpointError, fate: Fate) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.fate = fate
+
+
+def _wait(state: RetryCallState) -> float:
+    failure = state.outcome and state.outcome.exception()
+    asked = failure.error.retry_after if isinstance(failure, _AttemptFailed) else None
+    return max(_WAITS(state), asked or 0.0)
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:
+    """Read the body; of one that is larger than `limit` bytes only so much that nobody can take it for JSON."""
+    parts: list[SecretBytes] = []
+    while limit >= 0 and (part := await response.content.read(limit + 1)):
+        parts.append(SecretBytes(part))
+        limit -= len(part)
+    return SecretBytes(b"" if limit < 0 else b"".join(parts))
+
+
+def account_key(origin: URL, username: str | None, client_id: str | None) -> str:
+    """Return the name under which a store keeps an account's tokens."""
+    account = unicodedata.normalize("NFC", username or "").strip().casefold()
+    return hashlib.sha256(json.dumps([str(origin), account, client_id]).encode()).hexdigest()[:32]
