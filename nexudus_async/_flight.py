@@ -17,11 +17,10 @@ Nothing here knows what the task is for.
 
 import asyncio
 import contextvars
-import copy
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast
 
-from .errors import NexudusAuthError, SessionClosedError
+from .errors import NexudusAuthError, SessionClosedError, as_auth_error, copy_of
 
 __all__ = ["Flight"]
 
@@ -29,10 +28,16 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    """One run of `work`, shared. `work` is given the flight, and ends by calling `succeed` or by raising."""
+    """One run of `work`, shared. `work` is given the flight, and ends by calling `succeed` or by raising.
 
-    def __init__(self, work: Callable[["Flight[T]"], Coroutine[Any, Any, None]]) -> None:
+    after: a flight that must have ended, its last savings included, before this one does anything.
+    """
+
+    def __init__(
+        self, work: Callable[["Flight[T]"], Coroutine[Any, Any, None]], after: "Flight[T] | None" = None
+    ) -> None:
         self._work = work
+        self._after = None if after is None or after.ended else after
         self._waiters: set[asyncio.Future[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._value: T | None = None
@@ -57,7 +62,7 @@ class Flight(Generic[T]):
         runs the first part of the work, or all of it, inside this call.
         """
         loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._work(self), context=contextvars.Context(), name="nexudus_async renewal")
+        self._task = loop.create_task(self._run(), context=contextvars.Context(), name="nexudus_async renewal")
         self._task.add_done_callback(self._on_end)  # not the end of `work`: a task cancelled at once never enters it
 
     async def wait(self) -> T:
@@ -70,7 +75,7 @@ class Flight(Generic[T]):
             finally:
                 self._waiters.discard(future)
         if self._error is not None:
-            raise copy.copy(self._error) from self._error
+            raise copy_of(self._error) from self._error
         return cast(T, self._value)  # landed without an error
 
     def succeed(self, value: T) -> None:
@@ -86,7 +91,9 @@ class Flight(Generic[T]):
             self._land()
 
     def cancel(self) -> None:
-        """Cancel the task. Its waiters get `SessionClosedError`, unless they have an outcome already."""
+        """Cancel the task, and the one it comes after. Waiters without an outcome get `SessionClosedError`."""
+        if self._after is not None:
+            self._after.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -94,6 +101,12 @@ class Flight(Generic[T]):
         """Wait until the task is over, or for `at_most` seconds. Cancelling this leaves the task alone."""
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task], timeout=at_most)
+
+    async def _run(self) -> None:
+        if self._after is not None:
+            await self._after.until_ended()
+            self._after = None
+        await self._work(self)
 
     def _land(self) -> None:
         self.landed = True
@@ -105,12 +118,6 @@ class Flight(Generic[T]):
         if task.cancelled():
             self.fail(SessionClosedError("the renewal was cancelled from outside, as when an event loop shuts down"))
         elif (error := task.exception()) is not None:
-            self.fail(error if isinstance(error, NexudusAuthError) else _unexpected(error))
+            self.fail(as_auth_error(error, "the renewal"))
         else:
             self.fail(NexudusAuthError("the renewal ended without an outcome"))
-
-
-def _unexpected(cause: BaseException) -> NexudusAuthError:
-    error = NexudusAuthError(f"the renewal raised {type(cause).__name__}")
-    error.__cause__ = cause
-    return error

@@ -14,6 +14,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from ._token import Token
 from .errors import ConfigurationError
 
 __all__ = ["Freshness", "RefreshPolicy", "Schedule"]
@@ -118,6 +119,34 @@ class Schedule:
         if elapsed < self.lifetime:
             return Freshness.MANDATORY
         return Freshness.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A token, its schedule, and when its request was sent by both readings of the clock."""
+
+    token: Token
+    schedule: Schedule
+    sent_monotonic: float
+    sent_wall: float
+
+    def elapsed(self, monotonic: float, wall: float) -> float:
+        """Return the age of the token: the larger reading, since one clock can stand still and the other be stepped."""
+        return max(monotonic - self.sent_monotonic, wall - self.sent_wall)
+
+    def freshness(self, monotonic: float, wall: float) -> Freshness:
+        """Return the state now."""
+        return self.schedule.freshness(self.elapsed(monotonic, wall))
+
+
+def age_of(token: Token, wall: float, at_most: float) -> float:
+    """Return how long ago the request for `token` was sent, when that was `at_most` seconds ago.
+
+    The token says so by the wall clock. Where that cannot be, because the clock was stepped meanwhile, the longest
+    possible age is the safe one. To the millisecond: a datetime's rounding must not blur the boundaries.
+    """
+    age = round(token.lifetime - (token.expires_at.timestamp() - wall), 3)
+    return age if 0 <= age <= at_most else at_most
 
 
 def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:

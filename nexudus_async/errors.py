@@ -18,7 +18,8 @@ The root is an `aiohttp.ClientError`, so that code which handles aiohttp's error
 No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
 """
 
-from typing import ClassVar
+import copy
+from typing import ClassVar, TypeVar
 
 import aiohttp
 
@@ -147,3 +148,20 @@ class MalformedResponseError(TokenEndpointError):
 
 class WrongHostError(TokenEndpointError):
     """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
+
+
+E = TypeVar("E", bound=NexudusAuthError)
+
+
+def copy_of(error: E) -> E:
+    """Return an equal error, to be raised `from` the original: a traceback grows on the object that is raised."""
+    return copy.copy(error)
+
+
+def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:
+    """Return `cause` if it is one of ours, else a `NexudusAuthError` from it that repeats none of its words."""
+    if isinstance(cause, NexudusAuthError):
+        return cause
+    error = NexudusAuthError(f"{who} raised {type(cause).__name__}")
+    error.__cause__ = cause
+    return error
