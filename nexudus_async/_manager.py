@@ -17,7 +17,7 @@ import asyncio
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 
@@ -83,9 +83,9 @@ class TokenManager:
     ) -> None:
         check_listener(on_event)
         self._policy = policy or RefreshPolicy()
-        clock = clock or SystemClock()
-        self._grants = Grants(source, self._policy, clock)
-        self._monotonic, self._wall = clock.monotonic, clock.wall
+        self._clock = clock or SystemClock()
+        self._grants = Grants(source, self._policy, self._clock)
+        self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
         self._chance = random if callable(random) else (random or Random()).random  # noqa: S311 - jitter is no secret
         self._listener = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,18 +139,28 @@ class TokenManager:
         shared by all who report the same token. None: back-off forbids a renewal now, or the session was logged out;
         the 401 is then the caller's answer. Raises and behaves on cancelling as `token()`.
         """
-        flight = self.renew_rejected(token)
-        if flight is not None:
-            return await flight.wait()
-        return await self.token() if self._is_replaced(token) else None
+        successor = self.successor_of(token)
+        return None if successor is None else await successor()
 
-    def renew_rejected(self, token: Token) -> Flight[Token] | None:
-        """Start, or find, the renewal that `reject` would wait for. None where there is to be none."""
+    def successor_of(self, rejected: Token) -> Callable[[], Awaitable[Token]] | None:
+        """Decide what `reject` waits for, and start it, without waiting: call and await the result. None: nothing."""
         self._check_usable()
         self._rejections += 1
-        flight = None if self._held is None or self._is_replaced(token) else self._flight_after_rejection()
-        self._emit(lambda: TokenRejected(generation=token.generation, renewal=flight is not None))
-        return flight
+        renewal = self._renewal_of(rejected)
+        self._emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
+        if renewal is not None:
+            return renewal.wait
+        return self.token if self._is_replaced(rejected) else None
+
+    def would_force(self, rejected: Token) -> bool:
+        """Tell whether `reject` would launch a renewal: the token is the newest, none is under way, none forbidden."""
+        under_way = self._flight is not None and not self._flight.landed
+        return not (self._closed or self._held is None or self._is_replaced(rejected) or under_way or self._holds_off())
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that all decisions are made by."""
+        return self._clock
 
     @property
     def freshness(self) -> Freshness:
@@ -228,7 +238,7 @@ class TokenManager:
             state, held = self.freshness, self._held
             if held is not None and state is Freshness.FRESH:
                 return held.token
-            error = self._backoff.in_force(self._monotonic(), served=state in _SERVABLE)
+            error = self._holds_off()
             if held is not None and state in _SERVABLE and (error is not None or state is Freshness.ADVISORY):
                 if error is None:
                     self._launch()
@@ -254,11 +264,14 @@ class TokenManager:
     def _is_replaced(self, token: Token) -> bool:
         return self._held is not None and self._held.token.generation != token.generation
 
-    def _flight_after_rejection(self) -> Flight[Token] | None:
-        if self._flight is not None and not self._flight.landed:
+    def _renewal_of(self, rejected: Token) -> Flight[Token] | None:
+        if self._flight is not None and not self._flight.landed and not self._is_replaced(rejected):
             return self._flight
-        served = self.freshness in _SERVABLE
-        return None if self._backoff.in_force(self._monotonic(), served=served) else self._launch()
+        return self._launch() if self.would_force(rejected) else None
+
+    def _holds_off(self) -> NexudusAuthError | None:
+        """Return the failure that forbids another attempt now."""
+        return self._backoff.in_force(self._monotonic(), served=self.freshness in _SERVABLE)
 
     def _check_usable(self) -> None:
         if self._closed:

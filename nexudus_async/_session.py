@@ -1,0 +1,392 @@
+"""`TokenSession`: an aiohttp session whose requests carry the token.
+
+A request goes the way that the head of `_manager.py` and `_bearer.py` describe; here is what only a wrapper can do: set
+the header through `headers=` (so that mocks see it and aiohttp strips it on a redirect to another origin), judge
+`raise_for_status` on the final response, and own the sessions underneath.
+"""
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+
+import aiohttp
+from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
+from multidict import CIMultiDict
+from yarl import URL
+
+from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerMiddleware
+from ._clock import Clock
+from ._context import RequestContext
+from ._credentials import PasswordCredentials
+from ._endpoint import TokenEndpoint
+from ._events import Listener, Statistics
+from ._lifecycle import Freshness, RefreshPolicy
+from ._manager import TokenManager
+from ._origin import parse_origin
+from ._replay import can_be_sent_again
+from ._token import Token
+from ._transport import check_borrowed, own_session, token_session, token_session_like
+from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
+
+if TYPE_CHECKING:
+    # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
+    from aiohttp.client import _RequestOptions as RequestOptions  # pyright: ignore[reportPrivateUsage]
+    from aiohttp.client import _WSConnectOptions  # pyright: ignore[reportPrivateUsage]
+    from aiohttp.typedefs import LooseHeaders
+
+    class WSConnectOptions(_WSConnectOptions, total=False):
+        decode_text: bool
+
+    Response = aiohttp.ClientResponse
+    WebSocket = aiohttp.ClientWebSocketResponse[bool]
+
+__all__ = ["DEFAULT_BASE_URL", "TokenSession"]
+
+DEFAULT_BASE_URL = "https://spaces.nexudus.com"
+SWITCHING_PROTOCOLS = 101
+_REPLAYED_AFTER_REDIRECT = ("GET", "HEAD", "OPTIONS")
+"""Of a redirected write nobody knows which hop has acted on it."""
+
+RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
+
+
+class TokenSession:
+    """An aiohttp session for the Nexudus API that signs in, renews, and carries the token.
+
+    credentials: who signs in.
+    base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it.
+    client_id: the `client_id` header; Nexudus keeps one refresh token for each. None: a unique one for this session,
+        so that sessions never end each other's tokens.
+    policy: when to renew and how long to wait.
+    client_session: an `aiohttp.ClientSession` to send through. It is borrowed: it keeps its middlewares, its pool and
+        its cookies (one jar for several accounts mixes them up), and is never closed here. None: an own one, made at
+        the first request.
+    allowed_origins: further origins that may see the token.
+    allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
+    on_event: called with each event.
+    clock: the time; the system's by default.
+
+    Making and entering one does no I/O and needs no event loop; nothing is fetched before the first use. One session
+    may be shared by any number of tasks of one event loop. Raises `ConfigurationError` for arguments that cannot work.
+    """
+
+    def __init__(
+        self,
+        credentials: PasswordCredentials,
+        *,
+        base_url: str | URL = DEFAULT_BASE_URL,
+        client_id: str | None = None,
+        policy: RefreshPolicy | None = None,
+        client_session: aiohttp.ClientSession | None = None,
+        allowed_origins: Iterable[str | URL] = (),
+        allow_insecure_http: bool = False,
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if not isinstance(credentials, PasswordCredentials):
+            raise ConfigurationError(
+                f"credentials must be PasswordCredentials(username, password), not {type(credentials).__name__}"
+            )
+        if isinstance(allowed_origins, str | URL):
+            raise ConfigurationError(
+                "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
+            )
+        if client_session is not None:
+            check_borrowed(client_session)
+        self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        origins = [self._base_url] + [
+            parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
+            for origin in allowed_origins
+        ]
+        endpoint = TokenEndpoint(
+            self._session_for_tokens, self._base_url, credentials, client_id=client_id, policy=policy, clock=clock,
+            allow_insecure_http=allow_insecure_http,
+        )  # fmt: skip
+        self._manager = TokenManager(endpoint, policy=policy, clock=clock, on_event=on_event)
+        self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
+        self._rule = self._middleware.rule
+        self._username = credentials.username
+        self._borrowed = client_session
+        self._session: aiohttp.ClientSession | None = None
+        self._token_session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def request(self, method: str, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a request, with aiohttp's own keywords; `await` the result or enter it with `async with`.
+
+        A 401 leads to one renewal and one replay, if the body can be sent again: None, str, bytes, dict or `json=`.
+        `timeout=` covers each sending; bound everything with `asyncio.timeout`. Raises what aiohttp raises, and what
+        `token()` raises: then nothing was sent. Cancelling is safe at any time.
+        """
+        return RequestContext(self._request(method.upper(), url, **kwargs))
+
+    def get(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a GET request; see `request`."""
+        return RequestContext(self._request("GET", url, **kwargs))
+
+    def post(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a POST request; see `request`."""
+        return RequestContext(self._request("POST", url, **kwargs))
+
+    def put(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a PUT request; see `request`."""
+        return RequestContext(self._request("PUT", url, **kwargs))
+
+    def patch(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a PATCH request; see `request`."""
+        return RequestContext(self._request("PATCH", url, **kwargs))
+
+    def delete(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a DELETE request; see `request`."""
+        return RequestContext(self._request("DELETE", url, **kwargs))
+
+    def options(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send an OPTIONS request; see `request`."""
+        return RequestContext(self._request("OPTIONS", url, **kwargs))
+
+    def head(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
+        """Send a HEAD request; as in aiohttp, it follows redirects only when told to. See `request`."""
+        kwargs.setdefault("allow_redirects", False)
+        return RequestContext(self._request("HEAD", url, **kwargs))
+
+    def ws_connect(self, url: str | URL, **kwargs: "Unpack[WSConnectOptions]") -> "RequestContext[WebSocket]":
+        """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
+        return RequestContext(self._ws_connect(url, **kwargs))
+
+    async def token(self) -> Token:
+        """Return a token that has not expired; see `TokenManager.token`."""
+        return await self._manager.token()
+
+    async def refresh(self) -> Token:
+        """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
+        return await self._manager.refresh()
+
+    async def logout(self) -> None:
+        """Forget the tokens; the next use signs in again. See `TokenManager.logout`."""
+        await self._manager.logout()
+
+    async def close(self) -> None:
+        """Close the session; a borrowed `client_session` stays open.
+
+        Every wait ends with `SessionClosedError`; a renewal under way may commit for `RefreshPolicy.close_timeout`
+        seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
+        """
+        self._closed = True
+        try:
+            await self._manager.close()
+        finally:
+            owned = [self._token_session, self._session if self._borrowed is None else None]
+            for session in owned:
+                if session is not None:
+                    await session.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._closed
+
+    @property
+    def freshness(self) -> Freshness:
+        """The state of the token, computed now."""
+        return self._manager.freshness
+
+    def statistics(self) -> Statistics:
+        """Return counters and the present state, without secrets."""
+        return self._manager.statistics()
+
+    @property
+    def manager(self) -> TokenManager:
+        """What holds and renews the token."""
+        return self._manager
+
+    @property
+    def middleware(self) -> BearerMiddleware:
+        """The same rule and the same token for another `aiohttp.ClientSession(middlewares=(…,))`."""
+        return self._middleware
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<TokenSession {self._username} at {self._base_url}: {self._manager!r}>"
+
+    def __del__(self) -> None:
+        own = self.__dict__  # what __init__ got to before it raised
+        if own.get("_token_session") is not None and not own["_closed"]:
+            warnings.warn(
+                f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
+            )
+
+    async def _request(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        headers: "LooseHeaders | None" = None,
+        raise_for_status: RaiseForStatus = None,
+        **kwargs: Any,
+    ) -> "Response":
+        session, target = self._client(), self._resolve(url)
+        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+            return await session.request(method, target, headers=headers, raise_for_status=raise_for_status, **kwargs)
+        token = self._manager.current() or await self._manager.token()
+        response = await session.request(
+            method, target, headers=_with_token(headers, token), raise_for_status=False, **kwargs
+        )
+        if response.status == UNAUTHORIZED:
+            response = await self._after_401(_Sending(session, method, target, headers, kwargs), token, response)
+        await _judge(response, session.raise_for_status if raise_for_status is None else raise_for_status)
+        return response
+
+    async def _after_401(self, sending: "_Sending", token: Token, response: "Response") -> "Response":
+        if not _carried(token, response):
+            return response
+        method, target = sending.method, sending.target
+        replayable = can_be_sent_again(sending.kwargs) and (not response.history or method in _REPLAYED_AFTER_REDIRECT)
+        try:
+            successor = self._rule.successor_after_401(token, method, target, replayable=replayable)
+        except NexudusAuthError:
+            response.close()
+            raise
+        if successor is None:
+            return response
+        response.release()  # before the wait: its connection may be the last of the pool, and its body endless
+        token = await successor()
+        response = await sending.send(token)
+        self._rule.replayed(token, method, target, response.status)
+        return response
+
+    async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
+        session, target, method = self._client(), self._resolve(url), kwargs.get("method", "GET")
+
+        async def connect(token: Token | None) -> "WebSocket":
+            sent = headers if token is None else _with_token(headers, token)
+            return cast("WebSocket", await session.ws_connect(target, headers=sent, **kwargs))
+
+        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+            return await connect(None)
+        token = self._manager.current() or await self._manager.token()
+        try:
+            return await connect(token)
+        except aiohttp.ClientResponseError as exc:
+            if exc.status != UNAUTHORIZED or not _carried(token, exc):
+                raise
+            successor = self._rule.successor_after_401(token, method, target, replayable=True)
+            if successor is None:
+                raise
+        token = await successor()
+        try:
+            socket = await connect(token)
+        except aiohttp.ClientResponseError as exc:
+            self._rule.replayed(token, method, target, exc.status)
+            raise
+        self._rule.replayed(token, method, target, SWITCHING_PROTOCOLS)
+        return socket
+
+    def _resolve(self, url: str | URL) -> URL:
+        try:
+            return self._base_url.join(URL(url))
+        except ValueError as exc:
+            raise aiohttp.InvalidUrlClientError(url) from exc
+
+    def _client(self) -> aiohttp.ClientSession:
+        """Return the session to send through; made, and tied to the running event loop, at the first use."""
+        loop = asyncio.get_running_loop()
+        session = self._session
+        if session is None or loop is not self._loop or self._closed:
+            session = self._bind(loop)
+        if session.closed:
+            raise ConfigurationError("client_session was closed by its owner: close it after this session")
+        return session
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+        if self._closed:
+            raise SessionClosedError("the session is closed: make a new one")
+        if self._loop is not None:
+            raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
+        self._loop = loop
+        self._session = self._borrowed if self._borrowed is not None else own_session()
+        return self._session
+
+    def _session_for_tokens(self) -> aiohttp.ClientSession:
+        """Return the session for token requests: a pool of their own, with the settings of a borrowed session."""
+        if self._token_session is None:
+            twin = token_session() if self._borrowed is None else token_session_like(self._borrowed)
+            if twin is None:
+                return self._client()
+            self._token_session = twin
+        return self._token_session
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """A request that has been sent once, ready to be sent again."""
+
+    session: aiohttp.ClientSession
+    method: str
+    target: URL
+    headers: "LooseHeaders | None"
+    kwargs: dict[str, Any]
+
+    async def send(self, token: Token) -> "Response":
+        headers = _with_token(self.headers, token)
+        return await self.session.request(
+            self.method, self.target, headers=headers, raise_for_status=False, **self.kwargs
+        )
+
+
+def _with_token(headers: "LooseHeaders | None", token: Token) -> "LooseHeaders":
+    """Return the headers to send; the caller's own are never changed."""
+    if headers is None:
+        return {AUTHORIZATION: token.authorization}
+    merged = CIMultiDict(headers)
+    merged[AUTHORIZATION] = token.authorization
+    return merged
+
+
+def _carried(token: Token, answer: "Response | aiohttp.ClientResponseError") -> bool:
+    """Tell whether our header was on the hop that answered: aiohttp strips it where a redirect changes the origin."""
+    return not answer.history or answer.request_info.headers.get(AUTHORIZATION) == token.authorization
+
+
+async def _is_authorized_by_caller(
+    session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", kwargs: dict[str, Any]
+) -> bool:
+    """Tell whether the request has authorization of its own: header, `auth=`, user info in the URL, or netrc."""
+    if headers is not None and AUTHORIZATION in CIMultiDict(headers):
+        return True
+    if kwargs.get("auth") is not None or target.raw_user is not None or target.raw_password is not None:
+        return True
+    # aiohttp looks into netrc by itself, and refuses a request that then has two authorizations.
+    return session.trust_env and await asyncio.to_thread(_is_in_netrc, target.host)
+
+
+def _is_in_netrc(host: str | None) -> bool:
+    try:
+        basicauth_from_netrc(netrc_from_env(), host or "")
+    except LookupError:
+        return False
+    return True
+
+
+async def _judge(response: "Response", raise_for_status: RaiseForStatus) -> None:
+    """Apply `raise_for_status`, as aiohttp would have, to the answer that the caller gets."""
+    if not raise_for_status:
+        return
+    try:
+        if callable(raise_for_status):
+            await raise_for_status(response)
+        else:
+            response.raise_for_status()
+    except BaseException:
+        response.close()
+        raise
