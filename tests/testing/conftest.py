@@ -1,0 +1,66 @@
+"""A plain aiohttp client for the emulator: none of the package's own client is used here."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from nexudus_async.testing import ManualClock, NexudusEmulator
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+
+class Client:
+    """Speaks to one emulator, by hand."""
+
+    def __init__(self, http: aiohttp.ClientSession, emulator: NexudusEmulator) -> None:
+        self.http = http
+        self.emulator = emulator
+
+    async def token(self, form: Mapping[str, str], client_id: str | None = None) -> Answer:
+        headers = {} if client_id is None else {"client_id": client_id}
+        async with self.http.post(f"{self.emulator.url}/api/token", data=form, headers=headers) as response:
+            return Answer(response.status, response.headers, await response.json())
+
+    async def sign_in(self, client_id: str | None = None, **fields: str) -> Answer:
+        form = {
+            "grant_type": "password",
+            "username": self.emulator.username,
+            "password": self.emulator.password,
+            **fields,
+        }
+        return await self.token(form, client_id)
+
+    async def renew(self, refresh_token: str, client_id: str | None = NexudusEmulator.username) -> Answer:
+        return await self.token({"grant_type": "refresh_token", "refresh_token": refresh_token}, client_id)
+
+    async def call(
+        self, path: str, access_token: str | None, method: str = "GET", body: Mapping[str, object] | None = None
+    ) -> Answer:
+        headers = {} if access_token is None else {"Authorization": f"Bearer {access_token}"}
+        async with self.http.request(method, self.emulator.url + path, headers=headers, json=body) as response:
+            return Answer(response.status, response.headers, await response.json(content_type=None))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def emulator(clock: ManualClock) -> AsyncIterator[NexudusEmulator]:
+    async with NexudusEmulator(clock=clock) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator: NexudusEmulator) -> AsyncIterator[Client]:
+    async with aiohttp.ClientSession() as http:
+        yield Client(http, emulator)
