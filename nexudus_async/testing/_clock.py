@@ -123,9 +123,9 @@ class ManualClock:
     def _wake(self) -> None:
         while self._queue and self._queue[0][0] <= self.monotonic():
             waiter = heapq.heappop(self._queue)[2]
-            if waiter in self._waiting:
+            if not waiter.done():  # cancelled, its task has not run yet
                 waiter.set_result(None)
-                self._dequeue(waiter)
+            self._dequeue(waiter)
 
     def _schedule_jump(self, loop: asyncio.AbstractEventLoop) -> None:
         # One at a time: the next jump comes after the tasks that this one wakes have run, and may have slept again.

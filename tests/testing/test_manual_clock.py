@@ -88,6 +88,18 @@ async def test_a_cancelled_sleep_leaves_nothing_behind() -> None:
     assert len(vars(clock)["_queue"]) < 2_100
 
 
+async def test_advancing_over_a_sleep_just_cancelled() -> None:
+    """The clock may move before the cancelled task has run."""
+    clock = ManualClock()
+    task = asyncio.create_task(clock.sleep(1))
+    await clock.wait_for_sleepers()
+    task.cancel()
+    clock.advance(2)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert clock.sleepers == 0
+
+
 async def test_no_sleep_still_lets_others_run() -> None:
     """Zero and less return at the next turn of the loop."""
     clock, ran = ManualClock(), asyncio.Event()
