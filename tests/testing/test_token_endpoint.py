@@ -2,6 +2,7 @@
 
 import re
 
+import aiohttp
 import pytest
 
 from nexudus_async.testing import ManualClock, NexudusEmulator
@@ -48,8 +49,6 @@ async def test_wrong_credentials_are_an_invalid_grant_that_says_why(client: Clie
 
 async def test_an_unknown_account_can_be_a_500_as_seen_live() -> None:
     """Only the account that does not exist; a wrong password stays an invalid_grant."""
-    import aiohttp
-
     async with NexudusEmulator(unknown_account_is_500=True) as emulator, aiohttp.ClientSession() as http:
         client = Client(http, emulator)
         assert (await client.sign_in(username="nobody@example.com")).status == 500
