@@ -193,6 +193,19 @@ async def test_it_logs_no_secret(client: Client, caplog: pytest.LogCaptureFixtur
     assert "aiohttp.access" not in {record.name for record in caplog.records}
 
 
+async def test_a_client_that_leaves_is_not_an_error(
+    client: Client, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is recorded without a status, and nothing is logged."""
+    client.emulator.fail(CUSTOMER, Fault.big(20_000_000))
+    async with client.http.get(client.emulator.url + CUSTOMER) as response:
+        await response.content.readexactly(10)
+    while client.emulator.requests[0].finished is None:  # noqa: ASYNC110  the server learns of it in its own time
+        await asyncio.sleep(0)
+    assert client.emulator.requests[0].status is None
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_it_stops_at_once_with_handlers_that_hang() -> None:
     """Held answers, open websockets and handlers that wait for ever do not hold the test up."""
 
@@ -217,6 +230,7 @@ async def test_it_stops_at_once_with_handlers_that_hang() -> None:
             started = time.monotonic()
         assert time.monotonic() - started < 1
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [record.status for record in emulator.requests] == [200, None, None, None]
         assert [isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes] == [True, True]
         await socket.close()
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from nexudus_async._clock import sleep
 from nexudus_async.testing import ManualClock
 
 
@@ -119,6 +120,15 @@ async def test_autojump_moves_the_clock_by_itself() -> None:
 
     await asyncio.gather(*(sleeper(seconds) for seconds in (30.0, 0.7, 86_400.0, 0.3)))
     assert woken == [(0.3, 0.3), (0.7, 0.7), (30.0, 30.0), (86_400.0, 86_400.0)]
+
+
+async def test_the_package_sleeps_on_it() -> None:
+    """What waits for a clock takes the clock's own `sleep`."""
+    clock = ManualClock()
+    task = asyncio.create_task(sleep(clock, 3_600))
+    await clock.wait_for_sleepers()
+    clock.advance(3_600)
+    await task
 
 
 async def test_waiting_for_sleepers_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """The fixtures, as a user's own test suite gets them."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
+
+import nexudus_async.testing
 
 PLUGIN = 'pytest_plugins = ["nexudus_async.testing.pytest_plugin"]'
 TEST = """
@@ -29,6 +32,16 @@ def test_the_fixtures_work_in_a_suite_of_its_own(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 passed" in run.stdout
+
+
+def test_the_kit_shares_no_code_with_the_client() -> None:
+    """Of the rest of the package it imports the clock only: shared code would share the bug."""
+    for file in Path(nexudus_async.testing.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.level > 1 or (node.module or "").startswith("nexudus_async")):
+                assert node.module == "nexudus_async._clock", f"{file.name} imports {node.module}"
+            if isinstance(node, ast.Import):
+                assert not [name.name for name in node.names if name.name.startswith("nexudus_async")], file.name
 
 
 def test_the_kit_does_not_need_pytest() -> None:

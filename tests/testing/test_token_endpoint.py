@@ -57,8 +57,8 @@ async def test_an_unknown_account_can_be_a_500_as_seen_live() -> None:
 
 async def test_the_user_can_be_changed_while_running(client: Client) -> None:
     """Password, suspension and the rest count from the moment they are set."""
-    client.emulator.user.password = "new"
-    assert (await client.sign_in()).json["error"] == "invalid_grant"
+    old, client.emulator.user.password = client.emulator.password, "new"
+    assert (await client.sign_in(password=old)).json["error"] == "invalid_grant"
     assert (await client.sign_in(password="new")).status == 200
     client.emulator.user.suspended = True
     assert (await client.sign_in(password="new")).json["error"] == "invalid_grant"
