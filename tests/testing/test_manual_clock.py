@@ -122,6 +122,16 @@ async def test_autojump_moves_the_clock_by_itself() -> None:
     assert woken == [(0.3, 0.3), (0.7, 0.7), (30.0, 30.0), (86_400.0, 86_400.0)]
 
 
+@pytest.mark.parametrize("start", [0.1, 1_000.0, 123_456.789, 1e9])
+async def test_a_sleep_until_a_deadline_reaches_it(start: float) -> None:
+    """Not short of it by the rounding of a sum: who loops until then sleeps once."""
+    clock = ManualClock(start_monotonic=start, autojump=True)
+    for number in range(1, 200):
+        deadline = clock.monotonic() + number / 7
+        await clock.sleep(deadline - clock.monotonic())
+        assert clock.monotonic() >= deadline
+
+
 async def test_the_package_sleeps_on_it() -> None:
     """What waits for a clock takes the clock's own `sleep`."""
     clock = ManualClock()
