@@ -30,6 +30,14 @@ async def test_the_body_must_be_form_encoded(client: Client) -> None:
         assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
 
 
+async def test_a_multipart_body_is_not_form_encoded(client: Client) -> None:
+    """Nor is any other that happens to have fields."""
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("grant_type", "password")
+    async with client.http.post(f"{client.emulator.url}/api/token", data=form) as response:
+        assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
+
+
 @pytest.mark.parametrize("form", [{}, {"grant_type": ""}, {"grant_type": "client_credentials"}])
 async def test_an_unknown_grant_type_is_refused(client: Client, form: dict[str, str]) -> None:
     """`grant_type` missing or another: unsupported_grant_type."""
@@ -139,6 +147,17 @@ async def test_the_service_is_neither_suspended_nor_stepped_with_the_client(clie
     assert (await client.call(CUSTOMER, first["access_token"])).status == 200
     clock.suspend(60)
     assert (await client.call(CUSTOMER, first["access_token"])).status == 401
+
+
+async def test_a_suspended_user_gets_nowhere(client: Client) -> None:
+    """Neither calls nor renews; both work again when the suspension ends."""
+    first = (await client.sign_in()).json
+    client.emulator.user.suspended = True
+    assert (await client.call(CUSTOMER, first["access_token"])).status == 401
+    assert (await client.renew(first["refresh_token"])).json == {"error": "invalid_grant"}
+    client.emulator.user.suspended = False
+    assert (await client.call(CUSTOMER, first["access_token"])).status == 200
+    assert (await client.renew(first["refresh_token"])).status == 200
 
 
 async def test_a_token_request_is_a_post(client: Client) -> None:
