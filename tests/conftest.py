@@ -1,7 +1,7 @@
 """What most tests stand on: a clock they move, a real server, and sessions that are closed for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -46,13 +46,5 @@ async def connect(emulator: NexudusEmulator, clock: ManualClock) -> AsyncIterato
 async def until(condition: Callable[[], bool]) -> None:
     """Let other tasks run until `condition` holds; for what happens after a real, but short, exchange on loopback."""
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for belongs to the code under test and has no event
             await asyncio.sleep(0.001)
-
-
-async def outcome(awaitable: Awaitable[Any]) -> Any:
-    """Return what `awaitable` returns or raises, as a value."""
-    try:
-        return await awaitable
-    except Exception as exc:
-        return exc

@@ -9,8 +9,7 @@ import pytest
 from yarl import URL
 
 from nexudus_async import BearerMiddleware, TokenSession
-
-from ..conftest import Connect
+from tests.conftest import Connect
 
 
 class Carrier:

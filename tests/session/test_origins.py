@@ -13,8 +13,8 @@ from yarl import URL
 
 from nexudus_async import ConfigurationError
 from nexudus_async.testing import Fault, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect
 
-from ..conftest import CUSTOMER, Connect
 from .conftest import Carry
 
 ECHO = "/api/emulator/echo"
@@ -221,7 +221,7 @@ async def test_without_a_token_a_request_is_not_sent(emulator: NexudusEmulator, 
     """Not even without the header."""
     emulator.user.suspended = True
     carrier = await carry()
-    with pytest.raises(aiohttp.ClientError, match="suspended|refused"):
+    with pytest.raises(aiohttp.ClientError, match="refused"):
         await carrier.status("GET", CUSTOMER)
     assert {record.path for record in emulator.requests} == {"/api/token"}
 
@@ -258,7 +258,7 @@ async def test_a_borrowed_session_with_authorization_of_its_own_is_refused(
         if kind == "header":
             session = aiohttp.ClientSession(headers={"authorization": "Basic x"})
         else:
-            with pytest.warns(DeprecationWarning):
+            with pytest.warns(DeprecationWarning, match="auth"):
                 session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("a", "b"))
         await stack.enter_async_context(session)
         with pytest.raises(ConfigurationError, match="Authorization"):

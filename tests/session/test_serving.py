@@ -15,8 +15,7 @@ from nexudus_async import (
     TotpRequiredError,
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
-
-from ..conftest import CUSTOMER, Connect, until
+from tests.conftest import CUSTOMER, Connect, until
 
 NO_JITTER = RefreshPolicy(jitter=0)
 

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from nexudus_async import EndpointUnavailableError, TokenRejected
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect, until
 
-from ..conftest import CUSTOMER, Connect, until
 from .conftest import Carry
 
 ECHO = "/api/emulator/echo"
