@@ -123,7 +123,7 @@ class ManualClock:
     def _wake(self, now: float) -> None:
         while self._queue and self._queue[0][0] <= now:
             waiter = heapq.heappop(self._queue)[2]
-            if not waiter.done():  # cancelled, its task has not run yet
+            if not waiter.done():  # done: cancelled, and its task has not run yet
                 waiter.set_result(None)
             self._dequeue(waiter)
 
