@@ -117,9 +117,11 @@ async def _fetch(name: str, source: str | Provider) -> Secret:
         raise
     except Exception as exc:
         raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from exc
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"the {name} callable must return a non-empty str, not {_kind(value)}")
-    return Secret(value)
+    if isinstance(value, str) and value:
+        return Secret(value)
+    kind = _kind(value)
+    del value  # it may be the secret all the same, in another type
+    raise ConfigurationError(f"the {name} callable must return a non-empty str, not {kind}")
 
 
 def _kind(value: object) -> str:

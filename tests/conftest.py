@@ -22,8 +22,12 @@ class Connect:
 
     async def __call__(self, credentials: PasswordCredentials | None = None, **options: Any) -> TokenSession:
         credentials = credentials or PasswordCredentials(self.emulator.username, self.emulator.password)
-        options = {"base_url": self.emulator.url, "clock": self.clock, "on_event": self.events.append} | options
-        return await self._stack.enter_async_context(TokenSession(credentials, **options))
+        defaults: dict[str, Any] = {
+            "base_url": self.emulator.url,
+            "clock": self.clock,
+            "on_event": self.events.append,
+        }
+        return await self._stack.enter_async_context(TokenSession(credentials, **(defaults | options)))
 
 
 @pytest.fixture
