@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# aioresponses has no complete types.
 """A user who mocks aiohttp with aioresponses sees the header."""
 
 from aioresponses import aioresponses

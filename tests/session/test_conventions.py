@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
 from nexudus_async.testing import Fault, NexudusEmulator
@@ -140,7 +141,7 @@ async def _ok() -> web.Response:
 async def test_tls_settings_of_a_borrowed_session_apply_to_token_requests(connect: Connect) -> None:
     """The connector's own resolver, for example, is asked for the token host too."""
 
-    class Resolver(aiohttp.abc.AbstractResolver):
+    class Resolver(AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
             return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": family, "proto": 0, "flags": 0}]
 
