@@ -19,16 +19,18 @@ async def test_close_is_idempotent_and_concurrent(connect: Connect) -> None:
 
 
 async def test_close_ends_every_wait_at_once(emulator: NexudusEmulator, connect: Connect) -> None:
-    """Those who wait for the renewal are not kept until it ends."""
-    session = await connect(policy=RefreshPolicy(close_timeout=0.01))
+    """Those who wait for the renewal are not kept until it ends, or until `close()` gives it up."""
+    session = await connect(policy=RefreshPolicy(close_timeout=60))
     with emulator.hold("token") as hold:
         waiters = [asyncio.create_task(session.token()) for _ in range(100)]
         waiters.append(asyncio.create_task(session.get(CUSTOMER)))  # type: ignore[arg-type]
         await hold.wait()
         closing = asyncio.create_task(session.close())
-        results = await asyncio.gather(*waiters, return_exceptions=True)
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*waiters, return_exceptions=True)
         assert all(type(result) is SessionClosedError for result in results)
-        await closing
+        assert not closing.done()
+    await closing
 
 
 async def test_close_lets_a_renewal_commit(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
@@ -123,6 +125,27 @@ async def test_logout_discards_a_running_renewal(
         await asyncio.sleep(0)
     assert session.freshness is Freshness.EMPTY
     assert emulator.max_concurrent_token_requests == 1
+
+
+async def test_a_sign_in_right_after_logout_does_not_overlap_the_renewal_it_ended(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """The slot is cleared by its own flight only, and the next flight waits for the one before it to end."""
+    session = await connect()
+    await session.token()
+    clock.advance(3600)
+    with emulator.hold("token", times=1) as hold:
+        waiter = asyncio.create_task(session.token())
+        await hold.wait()
+        leaving = asyncio.create_task(session.logout())
+        await asyncio.sleep(0)
+        herd = [asyncio.create_task(session.token()) for _ in range(10)]
+        await leaving
+        tokens = await asyncio.gather(*herd, *(session.token() for _ in range(10)))
+        with pytest.raises(LoginRequiredError):
+            await waiter
+    assert len({token.access_token for token in tokens}) == 1
+    assert len(emulator.token_requests) == 3
 
 
 async def test_a_401_after_logout_is_the_callers(emulator: NexudusEmulator, connect: Connect) -> None:

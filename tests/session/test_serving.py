@@ -211,6 +211,26 @@ async def test_back_off_grows_is_shared_and_ends_with_success(
     assert session.statistics().retry_in == 0
     await asyncio.sleep(0)
     assert [type(event) for event in connect.events] == [TokenObtained, *[RefreshFailed] * 3, TokenObtained]
+    emulator.fail("token", Fault.answer(500))
+    clock.advance(1800)
+    await session.token()
+    await until(lambda: session.statistics().failures == 4)
+    assert session.statistics().retry_in <= 30 * 1.25
+
+
+async def test_back_off_never_outlives_the_token(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """A pause that was set while the token was served ends with it: then callers need one now."""
+    session = await connect()
+    await session.token()
+    clock.advance(3590)
+    emulator.fail("token", Fault.answer(500))
+    await session.token()
+    assert session.statistics().retry_in >= 30
+    clock.advance(10)
+    assert await session.token()
+    assert len(emulator.token_requests) == 3
 
 
 @pytest.mark.parametrize("status", [409, 429, 503])
