@@ -140,8 +140,9 @@ async def test_a_sign_in_right_after_logout_does_not_overlap_the_renewal_it_ende
         leaving = asyncio.create_task(session.logout())
         await asyncio.sleep(0)
         herd = [asyncio.create_task(session.token()) for _ in range(10)]
-        await leaving
-        tokens = await asyncio.gather(*herd, *(session.token() for _ in range(10)))
+        async with asyncio.timeout(5):
+            await leaving
+            tokens = await asyncio.gather(*herd, *(session.token() for _ in range(10)))
         with pytest.raises(LoginRequiredError):
             await waiter
     assert len({token.access_token for token in tokens}) == 1

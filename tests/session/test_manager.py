@@ -83,6 +83,27 @@ async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock
     await manager.close()
 
 
+async def test_a_flight_clears_no_slot_but_its_own(clock: ManualClock) -> None:
+    """While a flight ends, the next one waits behind it; those who come then join that one."""
+    source = Source(clock)
+    source.stubborn = True
+    source.gate.clear()
+    manager = TokenManager(source, clock=clock)
+    abandoned = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(manager.logout())
+    early = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    source.gate.set()
+    await leaving
+    late = [asyncio.create_task(manager.token()) for _ in range(5)]
+    assert {token.access_token for token in await asyncio.gather(early, *late)} == {"access-2"}
+    await asyncio.gather(abandoned, return_exceptions=True)
+    assert source.calls == ["login", "login"]
+    await manager.close()
+
+
 async def test_a_foreign_exception_of_a_source_is_translated_and_remembered(clock: ManualClock) -> None:
     """It is the cause; its words are not repeated, for nobody knows what is in them."""
     source = Source(clock)
