@@ -96,8 +96,12 @@ async def test_a_flight_clears_no_slot_but_its_own(clock: ManualClock) -> None:
     early = asyncio.create_task(manager.token())
     await asyncio.sleep(0)
     source.gate.set()
+    await asyncio.sleep(0)
+    source.gate.clear()  # the first flight has passed, the second will wait
     await leaving
     late = [asyncio.create_task(manager.token()) for _ in range(5)]
+    await asyncio.sleep(0)
+    source.gate.set()
     assert {token.access_token for token in await asyncio.gather(early, *late)} == {"access-2"}
     await asyncio.gather(abandoned, return_exceptions=True)
     assert source.calls == ["login", "login"]
