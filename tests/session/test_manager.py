@@ -28,8 +28,7 @@ class Source:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.calls: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.gates: dict[int, asyncio.Event] = {}
         self.stubborn = False
         self.raises: Exception | None = None
 
@@ -41,16 +40,17 @@ class Source:
 
     async def _token(self, call: str) -> Token:
         self.calls.append(call)
-        while not self.gate.is_set():
+        number = len(self.calls)
+        while number in self.gates and not self.gates[number].is_set():
             try:
-                await self.gate.wait()
+                await self.gates[number].wait()
             except asyncio.CancelledError:
                 if not self.stubborn:
                     raise
         if self.raises is not None:
             raise self.raises
         expires_at = datetime.fromtimestamp(self.clock.wall() + 3600, UTC)
-        return Token(f"access-{len(self.calls)}", "refresh", "bearer", "client", 3600.0, expires_at)
+        return Token(f"access-{number}", "refresh", "bearer", "client", 3600.0, expires_at)
 
 
 async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
@@ -67,15 +67,14 @@ async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
 async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock: ManualClock) -> None:
     """It swallows the cancellation and returns a token: too late."""
     source = Source(clock)
-    source.stubborn = True
-    source.gate.clear()
+    source.stubborn, source.gates[1] = True, asyncio.Event()
     manager = TokenManager(source, clock=clock)
     waiter = asyncio.create_task(manager.token())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaving = asyncio.create_task(manager.logout())
     await asyncio.sleep(0)
-    source.gate.set()
+    source.gates[1].set()
     await leaving
     with pytest.raises(LoginRequiredError):
         await waiter
@@ -86,8 +85,7 @@ async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock
 async def test_a_flight_clears_no_slot_but_its_own(clock: ManualClock) -> None:
     """While a flight ends, the next one waits behind it; those who come then join that one."""
     source = Source(clock)
-    source.stubborn = True
-    source.gate.clear()
+    source.stubborn, source.gates = True, {1: asyncio.Event(), 2: asyncio.Event()}
     manager = TokenManager(source, clock=clock)
     abandoned = asyncio.create_task(manager.token())
     await asyncio.sleep(0)
@@ -95,13 +93,11 @@ async def test_a_flight_clears_no_slot_but_its_own(clock: ManualClock) -> None:
     leaving = asyncio.create_task(manager.logout())
     early = asyncio.create_task(manager.token())
     await asyncio.sleep(0)
-    source.gate.set()
-    await asyncio.sleep(0)
-    source.gate.clear()  # the first flight has passed, the second will wait
+    source.gates[1].set()
     await leaving
     late = [asyncio.create_task(manager.token()) for _ in range(5)]
     await asyncio.sleep(0)
-    source.gate.set()
+    source.gates[2].set()
     assert {token.access_token for token in await asyncio.gather(early, *late)} == {"access-2"}
     await asyncio.gather(abandoned, return_exceptions=True)
     assert source.calls == ["login", "login"]
