@@ -1,20 +1,22 @@
 """What a file adds to the contract: who may touch it, and what a crash leaves behind."""
 
+# ruff: noqa: ASYNC240 - the tests look at files while nothing else runs
+
 import asyncio
 import json
 import os
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import FileStore, StoredToken, _file
+from nexudus_async.stores import FileStore, StoredToken
+
+from .processes import kill, python
 
 ONE = StoredToken(1, "one")
 TWO = StoredToken(2, "two")
@@ -31,7 +33,7 @@ def store(path: Path) -> FileStore:
 
 
 @contextmanager
-def umask(mask: int) -> Iterator[None]:
+def umask(mask: int) -> Generator[None, None, None]:
     before = os.umask(mask)
     try:
         yield
@@ -41,19 +43,6 @@ def umask(mask: int) -> Iterator[None]:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextmanager
-def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `code` in another process, which is killed at the end, and wait for its first line."""
-    command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
 
 
 async def test_nothing_here_can_be_read_by_others_from_the_first_byte(
@@ -218,7 +207,7 @@ async def test_another_process_that_does_not_stop_writing_is_an_error_and_blocks
     store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a save waits for the write lock the event loop runs, loads are served, and the wait has an end."""
-    monkeypatch.setattr(_file, "WRITE_LOCK_WAIT", 0.3)
+    monkeypatch.setattr("nexudus_async.stores._file.WRITE_LOCK_WAIT", 0.3)
     await store.save("a", ONE)
     with python(LOCK, f"{path}.lock"):
         started, beats = time.monotonic(), 0
@@ -251,7 +240,7 @@ async def test_the_lock_of_a_killed_process_is_free(store: FileStore, path: Path
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1), store.refresh_lock("a"):
                 pytest.fail("another process holds it")
-        process.kill()
+        kill(process)
         async with asyncio.timeout(2), store.refresh_lock("a"):
             pass
 
@@ -278,9 +267,7 @@ async def test_a_killed_writer_leaves_the_old_or_the_new_record(
 ) -> None:
     """Killed at any point of a save, it leaves a whole file, and the next writer clears up what else it left."""
     with python(WRITE, str(path), "0") as process:
-        time.sleep(milliseconds / 1000)
-        process.kill()
-        process.wait()
+        kill(process, after=milliseconds / 1000)
     record = await store.load("a")
     assert record is not None
     assert record.generation >= 3
