@@ -1,7 +1,7 @@
 """What most tests stand on: a clock they move, a real server, and sessions that are closed for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from nexudus_async import Event, PasswordCredentials, TokenSession
 from nexudus_async.testing import ManualClock, NexudusEmulator
+from tests.valkey import Valkey
 
 CUSTOMER = "/api/public/billing/customer"
 
@@ -52,3 +53,12 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what is waited for belongs to the code under test and has no event
             await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A running Valkey server; whoever stops it starts it again."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.stop()
