@@ -32,6 +32,7 @@ EMPTY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Back-off with nothing to serve: callers fail meanwhile, so it is short, but shared by all of them."""
 LATCH_DELAYS = (60.0, 300.0)
 """Pauses after the first and after each further rejection of the credentials: services lock accounts that insist."""
+LONGEST_LATCH = LATCH_DELAYS[-1]
 LATCHED_AFTER = 3
 """From so many rejections on, the same credentials are not sent again unless asked for by hand."""
 RETRY_AFTER_CAP = 3600.0
