@@ -60,7 +60,7 @@ def test_demo_shows_every_claim_and_succeeds() -> None:
     assert "2 token requests (1 sign-in, 1 renewal), at most 1 at once" in result.stdout
     assert "0 refused; 0 refresh tokens sent twice" in result.stdout
     assert "\x1b" not in result.stdout, "no colour"
-    assert NexudusEmulator.password not in result.stdout
+    assert NexudusEmulator().password not in result.stdout
     assert not re.search(r"[\w-]{32,}", result.stdout), "nothing as long as a token"
 
 
