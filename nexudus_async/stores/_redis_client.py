@@ -61,6 +61,8 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
     from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - an extra
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
+    from redis.exceptions import TimeoutError as Unanswered  # noqa: PLC0415
 
     return BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
         url,
@@ -70,6 +72,7 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         retry=Retry(NoBackoff(), RETRIES),
+        retry_on_error=[Disconnected, Unanswered],  # redis-py 5 tries none again that is not named
     )
 
 
