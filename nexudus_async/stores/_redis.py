@@ -101,7 +101,7 @@ class RedisStore:
         self._record_ttl = _milliseconds("record_ttl", record_ttl)
 
     async def load(self, key: str) -> StoredToken | None:
-        text = await finish(self._ask("load", lambda client: client.get(self._name(key, "record"))), cancel=True)
+        text = await self._ask("load", lambda client: client.get(self._name(key, "record")))
         try:
             return None if text is None else decode(text)
         except ValueError:
@@ -110,10 +110,10 @@ class RedisStore:
 
     async def save(self, key: str, record: StoredToken) -> None:
         arguments = self._name(key, "record"), str(record.generation), self._record_ttl, Secret(encode(record))
-        await finish(self._ask("save", lambda client: client.eval(SAVE, 1, *arguments)), cancel=True)
+        await self._ask("save", lambda client: client.eval(SAVE, 1, *arguments))
 
     async def clear(self, key: str) -> None:
-        await finish(self._ask("clear", lambda client: client.delete(self._name(key, "record"))), cancel=True)
+        await self._ask("clear", lambda client: client.delete(self._name(key, "record")))
 
     @asynccontextmanager
     async def refresh_lock(self, key: str) -> AsyncGenerator[None, None]:
@@ -153,7 +153,7 @@ class RedisStore:
         return await self._ask(action, lambda client: client.eval(script, 1, *arguments)) == 1
 
     async def _ask(self, action: str, command: Callable[[Commands], Awaitable[T]]) -> T:
-        # asyncio's timeout, not anyio's: it cancels once, and does not cut short how redis-py closes the connection.
+        # asyncio's timeout, as redis-py uses itself: anyio's would cancel again while a connection is being closed.
         try:
             async with asyncio.timeout(OPERATION_LIMIT):
                 return await command(self._commands())

@@ -27,7 +27,12 @@ class OwnClient:
 
     def __init__(self, url: str) -> None:
         self._url = Secret(url)
-        self._where = _checked(self._url)
+        self._where = _trial(self._url)
+        if not self._where:  # raised here, not there: those errors and variables hold the URL
+            raise ConfigurationError(
+                "not a Redis URL that can work: write redis://, rediss:// or unix://, options that redis-py knows, "
+                "and any / ? # @ : of the password percent-encoded"
+            )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Redis | None = None
 
@@ -56,8 +61,10 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
     from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - an extra
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
+    from redis.exceptions import TimeoutError as Unanswered  # noqa: PLC0415
 
-    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
+    return BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
         url,
         protocol=2,  # the older form has all that is used, and needs no negotiation
         max_connections=CONNECTIONS,
@@ -65,28 +72,21 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         retry=Retry(NoBackoff(), RETRIES),
+        retry_on_error=[Disconnected, Unanswered],  # redis-py 5 tries none again that is not named
     )
-    if "password" in pool.connection_kwargs:
-        pool.connection_kwargs["password"] = Secret(pool.connection_kwargs["password"])
-    return pool
 
 
-def _checked(url: str) -> str:
-    """Return where `url` leads, without its secrets, after a trial of all its parts."""
+def _trial(url: str) -> str:
+    """Return where `url` leads, without its secrets, or "" when a part of it cannot work."""
     from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
 
     try:
         parts = urlsplit(url)
         pool = _new_pool(url)
         pool.connection_class(**pool.connection_kwargs)  # connects to nothing; an unknown option would show only later
-        if "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError  # the rest of a password with a / ? or # in it
+        port = parts.port or 6379
     except (ValueError, TypeError, RedisError):
-        pass
-    else:
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}" if parts.hostname else f"unix://{parts.path}"
-    # Out of the handler: those errors quote the URL, and one that is chained can be printed.
-    raise ConfigurationError(
-        "not a Redis URL that can work: write redis://, rediss:// or unix://, options that redis-py knows, "
-        "and any / ? # @ : of the password percent-encoded"
-    )
+        return ""
+    if "@" in parts.path + parts.query + parts.fragment:
+        return ""  # the rest of a password with a / ? or # in it
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else f"{parts.scheme}://{parts.path}"

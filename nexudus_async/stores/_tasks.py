@@ -17,24 +17,19 @@ LONGEST_PAUSE = 0.25
 """Seconds: what a released lock may stay idle for, against what a thousand waiters cost the server."""
 
 
-async def finish(work: Coroutine[Any, Any, T], *, cancel: bool = False) -> T:
+async def finish(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` as a task of its own and return its result; when cancelled, raise that only once the task has ended.
 
-    cancel: pass the first cancellation on to the task, once, and wait for its clean-up.
-
-    Without it a cancelled caller would leave a thread, or a request already sent, that takes a lock nobody knows of.
-    The shield is against anyio's scopes, which cancel again at every await and so cut clean-ups short.
+    Otherwise a cancelled caller would leave a thread, or a request already sent, that takes a lock nobody knows of.
+    The shield is against anyio's scopes, which cancel again at every await and would keep the loop spinning.
     """
     task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=not cancel) as scope:
+    with anyio.CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait((task,))
             except asyncio.CancelledError as exc:
-                if cancelled is None and cancel:
-                    task.cancel()
-                    scope.shield = True
                 cancelled = cancelled or exc
     if cancelled is not None:
         if not task.cancelled():

@@ -13,6 +13,8 @@ from redis.asyncio import Redis
 from nexudus_async.stores import EncryptedStore, FileStore, MemoryStore, RedisStore, StoredToken, TokenStore
 from tests.valkey import Valkey
 
+from .proxy import Proxy
+
 FERNET_KEY = Fernet.generate_key()
 
 
@@ -89,3 +91,29 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
         case _:
             found: Backend = request.getfixturevalue("redis_backend")
             return found
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"test-{uuid.uuid4().hex}:"
+
+
+@pytest.fixture
+async def near(valkey: Valkey, prefix: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(valkey.url, prefix)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def proxy(valkey: Valkey) -> AsyncIterator[Proxy]:
+    async with Proxy(valkey.port).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(proxy: Proxy, prefix: str) -> AsyncIterator[RedisStore]:
+    """The same records as `near`, through the proxy."""
+    store = RedisStore(proxy.url, prefix)
+    yield store
+    await store.aclose()

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import time
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,7 @@ async def test_a_symbolic_link_is_refused(tmp_path: Path, path: Path, exists: bo
         await FileStore(target).save("a", ONE)
     path.symlink_to(target)
     for refused in (FileStore(path).load("a"), FileStore(path).save("a", TWO)):
-        with pytest.raises(StoreError, match="symbolic link"):
+        with pytest.raises(StoreError, match="is a symbolic link"):
             await refused
     assert path.is_symlink()
 
@@ -178,6 +179,26 @@ async def test_a_failed_write_leaves_the_old_records(
     await store.save("a", TWO)
     assert await store.load("a") == TWO
     assert not path.with_name("tokens.json.tmp").exists()
+
+
+async def test_no_payload_is_in_an_error_or_its_variables(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where a tool prints the variables of every frame, when a write fails or another record is spoilt."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    await store.save("a", StoredToken(1, "hunter2"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError) as unsaved:
+        await store.save("b", ONE)
+    path.write_text(path.read_text().replace('"a"', '"b": 3, "a"'))
+    with pytest.raises(StoreError) as unread:
+        await store.load("b")
+    for error in (unsaved.value, unread.value):
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        assert "hunter2" not in "".join(shown.format())
 
 
 async def test_a_path_is_kept_when_the_process_changes_its_folder(
