@@ -10,7 +10,7 @@ import pytest
 
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import RedisStore, StoredToken
-from tests.conftest import Valkey
+from tests.valkey import Valkey
 
 from .processes import kill, python
 from .proxy import Proxy
