@@ -47,8 +47,9 @@ class TokenHolder:
 
     @property
     def servable(self) -> bool:
-        """Whether the token has not expired."""
-        return self.freshness in SERVABLE
+        """Whether the token has not expired, be the session closed or not."""
+        held = self.held
+        return held is not None and held.freshness(self._monotonic(), self._wall()) is not Freshness.EXPIRED
 
     @property
     def remaining(self) -> float | None:
@@ -59,7 +60,8 @@ class TokenHolder:
 
     def replaced(self, token: Token) -> bool:
         """Tell whether another token than this one is held. Tokens are compared, not clocks."""
-        return self.held is not None and self.held.token.generation != token.generation
+        held = self.token
+        return held is not None and (held.generation, held.access_token) != (token.generation, token.access_token)
 
     def put(self, token: Token, asked: float) -> Token:
         """Hold a new token that was asked for at `asked` (monotonic seconds); return it with its generation."""

@@ -16,7 +16,6 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 
 import asyncio
 import contextvars
-import math
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -25,23 +24,17 @@ from random import Random
 import anyio
 
 from ._backoff import Backoff
-from ._chain import Chain, Record, life_left
+from ._chain import Chain
 from ._clock import Clock, SystemClock, sleep
+from ._desk import FlightDesk, Ledger
 from ._events import (
-    Event,
-    Grant,
     Listener,
-    RefreshFailed,
     Statistics,
-    TokenAdopted,
-    TokenObtained,
     TokenRejected,
     check_listener,
-    deliver,
-    logger,
 )
 from ._flight import Flight
-from ._grants import Grants, Obtained, TokenSource
+from ._grants import Grants, TokenSource
 from ._holder import SERVABLE, TokenHolder
 from ._lifecycle import Freshness, RefreshPolicy
 from ._renewal import AloneRenewal, SharedRenewal
@@ -50,10 +43,8 @@ from .errors import (
     ConfigurationError,
     EndpointUnavailableError,
     LoginRequiredError,
-    MalformedResponseError,
     NexudusAuthError,
     SessionClosedError,
-    as_auth_error,
     copy_of,
 )
 from .stores import TokenStore
@@ -62,8 +53,6 @@ __all__ = ["TokenManager", "TokenSource"]
 
 _MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
-_STORE_PAUSE = 5.0
-"""Seconds for which a store that is down is left alone while the token is good anyway."""
 _SAVE_FIRST, _SAVE_LAST = 1.0, 30.0
 """Seconds between attempts to save what could not be saved: doubling from the first to the last."""
 
@@ -93,7 +82,7 @@ class TokenManager:
         on_event: Listener | None = None,
     ) -> None:
         check_listener(on_event)
-        self._listener = on_event
+        self._ledger = Ledger(on_event)
         self._key = source.key
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
@@ -104,18 +93,13 @@ class TokenManager:
         self._chain: Chain | None = None
         self._renewal: AloneRenewal | SharedRenewal = AloneRenewal(self._grants)
         if store is not None:
-            self._chain = Chain(store, source.key, self._clock, self._chance, self._emit)
+            self._chain = Chain(store, source.key, self._clock, self._chance, self._ledger.emit)
             self._renewal = SharedRenewal(self._grants, self._chain, self._clock)
         self._flight: Flight[Token] | None = None
         self._saver: asyncio.Task[None] | None = None
-        self._backoff = Backoff()
-        self._quiet_until = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._closed = False
-        self.logouts = 0
-        self._obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
-        self._adoptions = self._failures = self._rejections = 0
 
     async def token(self) -> Token:
         """Return a token that has not expired.
@@ -163,9 +147,9 @@ class TokenManager:
     def successor_of(self, rejected: Token) -> Callable[[], Awaitable[Token]] | None:
         """Decide what `reject` waits for, and start it, without waiting: call and await the result. None: nothing."""
         self._check_usable()
-        self._rejections += 1
+        self._ledger.rejections += 1
         renewal = self._renewal_of(rejected)
-        self._emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
+        self._ledger.emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
         if renewal is not None:
             return renewal.wait
         return self.token if self._holder.replaced(rejected) else None
@@ -193,18 +177,18 @@ class TokenManager:
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        token = self._holder.token
+        token, ledger, chain = self._holder.token, self._ledger, self._chain
         return Statistics(
             generation=token.generation if token is not None else 0,
             expires_in=self._holder.remaining,
-            retry_in=self._backoff.retry_in(self._monotonic()),
+            retry_in=ledger.backoff.retry_in(self._monotonic()),
             waiting=self._flight.waiting if self._flight else 0,
-            sign_ins=self._obtained["password"],
-            renewals=self._obtained["refresh_token"],
-            adoptions=self._adoptions,
-            unsaved=int(self._chain is not None and self._chain.unsaved is not None),
-            failures=self._failures,
-            rejections=self._rejections,
+            sign_ins=ledger.obtained["password"],
+            renewals=ledger.obtained["refresh_token"],
+            adoptions=ledger.adoptions,
+            unsaved=int(chain is not None and chain.unsaved is not None),
+            failures=ledger.failures,
+            rejections=ledger.rejections,
         )
 
     async def logout(self) -> None:
@@ -214,10 +198,10 @@ class TokenManager:
         call of `token()` signs in again. Cancelling leaves the session logged out.
         """
         self._check_usable()
-        self.logouts += 1
+        self._ledger.logouts += 1
         token = self._holder.token
         self._holder.forget()
-        self._backoff = Backoff()
+        self._ledger.backoff = Backoff()
         if (flight := self._flight) is not None:
             flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
             flight.cancel()
@@ -261,8 +245,8 @@ class TokenManager:
             parts.append(f"generation {token.generation}, {self._holder.remaining:.0f} s left")
         if self._flight is not None:
             parts.append(f"renewing, {self._flight.waiting} waiting")
-        if (pause := self._backoff.retry_in(self._monotonic())) > 0:
-            parts.append(f"holding off for {pause:.0f} s after {self._backoff.failures} failures")
+        if (pause := self._ledger.backoff.retry_in(self._monotonic())) > 0:
+            parts.append(f"holding off for {pause:.0f} s after {self._ledger.backoff.failures} failures")
         return f"<{type(self).__name__} {', '.join(parts)}>"
 
     # What a caller gets
@@ -275,7 +259,7 @@ class TokenManager:
                 return token
             error = self._holds_off()
             if token is not None and state in SERVABLE and (error is not None or state is Freshness.ADVISORY):
-                if error is None and self._monotonic() >= self._quiet_until:
+                if error is None and self._monotonic() >= self._ledger.quiet_until:
                     self._launch()
                 return token
             if error is not None:
@@ -303,7 +287,7 @@ class TokenManager:
 
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
-        return self._backoff.in_force(self._monotonic(), served=self._holder.servable)
+        return self._ledger.backoff.in_force(self._monotonic(), served=self._holder.servable)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -328,78 +312,15 @@ class TokenManager:
         return flight
 
     async def _fly(self, flight: Flight[Token], *, forced: bool) -> None:
-        refused = self._backoff.error if self._backoff.latched and not forced else None
-        desk = _Desk(self, self._holder, flight, refused)
+        desk = FlightDesk(flight, self._holder, self._ledger, self._clock, self._chance, forced=forced)
         try:
             await self._renewal.run(desk, forced=forced)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed renewal
-            if not desk.abandoned:
-                self.on_failure(flight, exc)
+            desk.fail(exc)
         finally:
             if self._flight is flight:  # a later flight may be waiting for this one to end
                 self._flight = None
             self._save_later()
-
-    def on_token(self, flight: Flight[Token], obtained: Obtained, started: float) -> Token:
-        """Publish a token, then wake the waiters, then tell: in one step, so that nobody can see a part of it."""
-        now, waiters = self._monotonic(), flight.waiting
-        token = self._holder.put(obtained.token, obtained.asked)
-        if self.freshness is Freshness.EXPIRED:
-            self.on_failure(flight, MalformedResponseError("the token had expired before it arrived"))
-            return token
-        self._obtained[obtained.grant] += 1
-        self._backoff = Backoff()
-        flight.succeed(token)
-        logger.debug("token %d obtained by %s grant, for %.0f s", token.generation, obtained.grant, token.lifetime)
-        self._emit(
-            lambda: TokenObtained(
-                grant=obtained.grant,
-                generation=token.generation,
-                lifetime=token.lifetime,
-                client_id=token.client_id,
-                duration=now - started,
-                waiters=waiters,
-            )
-        )
-        return token
-
-    def on_record(self, flight: Flight[Token], record: Record, instead_of: Token | None) -> bool:
-        """Take over what the fleet's record says, if it is news; tell whether it ends the flight."""
-        holder, token = self._holder, record.token
-        if record.logged_out_until > self._wall() and record.generation > holder.generation:
-            holder.forget()
-        known = holder.token
-        holder.generation = max(holder.generation, record.generation)
-        if token is None or (known is not None and not _is_news(token, known)):
-            return False
-        if instead_of is not None and token.access_token == instead_of.access_token:
-            return False  # it is the one that was refused, or that is to be renewed
-        left = life_left(record, self._wall())
-        holder.put_shared(token, left)
-        if not holder.servable:
-            return False
-        self._adoptions += 1
-        self._backoff = Backoff()
-        flight.succeed(token)
-        self._emit(lambda: TokenAdopted(generation=token.generation, expires_in=left))
-        return True
-
-    def on_failure(self, flight: Flight[Token], cause: Exception) -> None:
-        """Remember a failure, share it with the waiters, and tell: one warning, however many they are."""
-        error = as_auth_error(cause, "the token source")
-        served = self._holder.servable
-        self._failures += 1
-        delay = self._backoff.failed(error, self._monotonic(), served=served, chance=self._chance())
-        failures = self._backoff.failures
-        flight.fail(error)
-        logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, delay)
-        self._emit(lambda: RefreshFailed(error=error, failures=failures, retry_in=delay, served=served))
-
-    def keep_token(self, flight: Flight[Token]) -> None:
-        """End a flight with the token held, and start no other for a moment."""
-        self._quiet_until = self._monotonic() + _STORE_PAUSE * (1 + self._chance())
-        if (token := self._holder.token) is not None:
-            flight.succeed(token)
 
     # What a store did not take
 
@@ -421,52 +342,3 @@ class TokenManager:
                 pause = min(2 * pause, _SAVE_LAST)
         finally:
             self._saver = None
-
-    def _emit(self, event: Callable[[], Event]) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().call_soon(deliver, self._listener, event())
-
-
-class _Desk:
-    """What one flight may do to its manager; nothing any more when the session was logged out meanwhile."""
-
-    def __init__(
-        self, manager: TokenManager, holder: TokenHolder, flight: Flight[Token], refused: NexudusAuthError | None
-    ) -> None:
-        self._manager, self._holder, self._flight = manager, holder, flight
-        self._logouts, self._started = manager.logouts, manager.clock.monotonic()
-        self.refused = refused
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether a logout has come in between: a source may finish although it was cancelled by it."""
-        return self._logouts != self._manager.logouts
-
-    @property
-    def token(self) -> Token | None:
-        return None if self.abandoned else self._holder.token
-
-    @property
-    def urgent(self) -> bool:
-        return self._flight.waiting > 0 or self._holder.freshness not in (Freshness.FRESH, Freshness.ADVISORY)
-
-    def publish(self, obtained: Obtained) -> Token | None:
-        return None if self.abandoned else self._manager.on_token(self._flight, obtained, self._started)
-
-    def adopt(self, record: Record, instead_of: Token | None) -> bool:
-        return self.abandoned or self._manager.on_record(self._flight, record, instead_of)
-
-    def keep(self) -> None:
-        if not self.abandoned:
-            self._manager.keep_token(self._flight)
-
-    def drop_refresh_token(self) -> None:
-        if not self.abandoned:
-            self._holder.drop_refresh_token()
-
-
-def _is_news(token: Token, known: Token) -> bool:
-    """Whether a record's token is to replace the one held: it is newer, or as new and the one that others use."""
-    if token.generation == known.generation:
-        return token.access_token != known.access_token
-    return token.generation > known.generation
