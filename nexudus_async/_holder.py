@@ -58,6 +58,11 @@ class TokenHolder:
             return None
         return max(0.0, self.held.schedule.lifetime - self.held.elapsed(self._monotonic(), self._wall()))
 
+    @property
+    def age(self) -> float | None:
+        """Seconds since the token was asked for, None without one."""
+        return None if self.held is None else self.held.elapsed(self._monotonic(), self._wall())
+
     def replaced(self, token: Token) -> bool:
         """Tell whether another token than this one is held. Tokens are compared, not clocks."""
         held = self.token

@@ -166,6 +166,17 @@ class TokenManager:
         return self._key
 
     @property
+    def age(self) -> float | None:
+        """Seconds since the token held was asked for; None without one."""
+        return self._holder.age
+
+    @property
+    def due_in(self) -> float | None:
+        """Seconds until the token held is to be renewed, negative when it is due; None without one."""
+        held, age = self._holder.held, self._holder.age
+        return None if held is None or age is None else held.schedule.refresh_after - age
+
+    @property
     def clock(self) -> Clock:
         """The clock that all decisions are made by."""
         return self._clock

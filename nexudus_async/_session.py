@@ -23,6 +23,7 @@ from ._context import RequestContext
 from ._credentials import PasswordCredentials
 from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
+from ._keep_alive import KeepAlive
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
@@ -69,6 +70,7 @@ class TokenSession:
         the first request.
     allowed_origins: further origins that may see the token.
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
+    keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
     on_event: called with each event.
     clock: the time; the system's by default.
 
@@ -88,6 +90,7 @@ class TokenSession:
         client_session: aiohttp.ClientSession | None = None,
         allowed_origins: Iterable[str | URL] = (),
         allow_insecure_http: bool = False,
+        keep_alive: bool = False,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -110,6 +113,7 @@ class TokenSession:
         self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
         self._rule = self._middleware.rule
+        self._keep_alive = KeepAlive(self._manager) if keep_alive else None
         self._username = username
         self._borrowed = client_session
         self._session: aiohttp.ClientSession | None = None
@@ -161,7 +165,10 @@ class TokenSession:
 
     async def token(self) -> Token:
         """Return a token that has not expired; see `TokenManager.token`."""
-        return await self._manager.token()
+        token = await self._manager.token()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def refresh(self) -> Token:
         """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
@@ -180,6 +187,8 @@ class TokenSession:
         self._closed = True
         try:
             await self._manager.close()
+            if self._keep_alive is not None:
+                await self._keep_alive.stop()
         finally:
             owned = [self._token_session, self._session if self._borrowed is None else None]
             for session in owned:
@@ -316,6 +325,8 @@ class TokenSession:
         if self._loop is not None:
             raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
         self._loop = loop
+        if self._keep_alive is not None:
+            self._keep_alive.start()
         self._session = self._borrowed if self._borrowed is not None else own_session()
         return self._session
 
