@@ -39,8 +39,9 @@ class Vault:
 
 
 @pytest.fixture
-async def nexudus(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[NexudusEmulator]:
-    """Put an emulator where the examples expect Nexudus, with the users that they sign in."""
+async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGenerator[NexudusEmulator]:
+    """Put an emulator where the examples expect Nexudus, with the users that they sign in; files go to `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
     async with NexudusEmulator() as emulator:
         emulator.add_user("ops@example.com", "…")
         emulator.add_user("robot@example.com", "…", totp_secret=TOTP_SECRET)
