@@ -5,7 +5,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from nexudus_async import BearerMiddleware, ConfigurationError, PasswordCredentials, RefreshPolicy, TokenSession
+from nexudus_async import (
+    BearerMiddleware,
+    ConfigurationError,
+    PasswordCredentials,
+    RefreshPolicy,
+    TokenSession,
+    totp_from_secret,
+)
 
 GOOD = PasswordCredentials("ops@example.com", "pw-secret")
 
@@ -86,3 +93,18 @@ def test_a_policy_goes_with_the_session() -> None:
     """Its own checks are tested elsewhere; here only that they are reached."""
     with pytest.raises(ConfigurationError, match="jitter"):
         TokenSession(GOOD, policy=RefreshPolicy(jitter=2))
+
+
+@pytest.mark.parametrize("key", ["JBSW Y3DP EHPK 3PXP", "jbswy3dpehpk3pxp", 2 * "JBSWY3DPEHPK3PXP", "JBSWY3DPEE======"])
+def test_a_totp_key_works_as_it_was_shown(key: str) -> None:
+    """In groups, in lower case, padded, and of 80 bits, as many services give them."""
+    assert len(totp_from_secret(key)()) == 6
+
+
+@pytest.mark.parametrize("key", ["", "pw-secret1!", "0189", "A"])
+def test_a_totp_key_that_is_none_is_refused_unseen(key: str) -> None:
+    """The key is a secret: it is in no text of the error."""
+    with pytest.raises(ConfigurationError, match="base32") as refused:
+        totp_from_secret(key)
+    assert not key or key not in str(refused.value)
+    assert refused.value.__cause__ is None
