@@ -19,7 +19,7 @@ __all__ = ["PasswordCredentials", "totp_from_secret"]
 Provider = Callable[[], str | Awaitable[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class PasswordCredentials:
     """The credentials of one account (RFC 6749, section 4.3; https://developers.nexudus.com, "Authentication").
 
@@ -36,12 +36,14 @@ class PasswordCredentials:
     password: str | Provider = field(repr=False)
     totp: str | Provider | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.username, str) or not self.username.strip():
-            raise ConfigurationError("username must be the account's e-mail address, a non-empty str")
-        object.__setattr__(self, "password", _checked("password", self.password))
-        if self.totp is not None:
-            object.__setattr__(self, "totp", _checked("totp", self.totp))
+    def __init__(self, username: str, password: str | Provider, totp: str | Provider | None = None) -> None:
+        object.__setattr__(self, "username", username)  # first: repr needs it, in a report of the error below too
+        problem = _problem(username, password, totp)
+        if problem is not None:
+            del password, totp  # tools that report errors show the local variables of this frame
+            raise ConfigurationError(problem)
+        object.__setattr__(self, "password", _hidden(password))
+        object.__setattr__(self, "totp", _hidden(totp))
 
     @classmethod
     def from_env(cls) -> "PasswordCredentials":
@@ -49,7 +51,7 @@ class PasswordCredentials:
 
         Raises `ConfigurationError` naming the variable that is missing.
         """
-        secret = os.environ.get("NEXUDUS_TOTP_SECRET")
+        secret = Secret(os.environ.get("NEXUDUS_TOTP_SECRET", ""))
         return cls(
             _variable("NEXUDUS_USERNAME"),
             _variable("NEXUDUS_PASSWORD"),
@@ -78,17 +80,18 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
         from pyotp.totp import TOTP  # noqa: PLC0415 - an extra: imported by those who use it
     except ImportError as exc:
         raise ConfigurationError("totp_from_secret needs pyotp: pip install 'nexudus-async[totp]'") from exc
-    generator = TOTP(Secret(secret.replace(" ", "").replace("-", "").upper()))
+    key = Secret(secret.replace(" ", "").replace("-", "").upper() if isinstance(secret, str) else "")
+    del secret  # as in PasswordCredentials
     now = (clock or SystemClock()).wall
-
-    def code() -> str:
-        return generator.at(int(now()))
-
     try:
-        code()
+        generator = TOTP(key) if key else None
+        if generator is not None:
+            generator.at(0)  # some versions look at the key only when they make a code
     except Exception:  # noqa: BLE001 - whatever the library raises would show the key
-        raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up") from None
-    return code
+        generator = None
+    if generator is None:
+        raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up")
+    return lambda: generator.at(int(now()))
 
 
 def _variable(name: str) -> str:
@@ -98,12 +101,19 @@ def _variable(name: str) -> str:
     return value
 
 
-def _checked(name: str, value: object) -> object:
-    if callable(value):
-        return value
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name} must be a non-empty str or a callable, not {_kind(value)}")
-    return Secret(value)
+def _problem(username: object, password: object, totp: object) -> str | None:
+    """Return what is wrong with these values, or None."""
+    if not isinstance(username, str) or not username.strip():
+        return "username must be the account's e-mail address, a non-empty str"
+    values = {"password": password} if totp is None else {"password": password, "totp": totp}
+    for name, value in values.items():
+        if not callable(value) and not (isinstance(value, str) and value):
+            return f"{name} must be a non-empty str or a callable, not {_kind(value)}"
+    return None
+
+
+def _hidden(value: str | Provider | None) -> str | Provider | None:
+    return Secret(value) if isinstance(value, str) else value
 
 
 async def _fetch(name: str, source: str | Provider) -> Secret:
@@ -117,9 +127,11 @@ async def _fetch(name: str, source: str | Provider) -> Secret:
         raise
     except Exception as exc:
         raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from exc
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"the {name} callable must return a non-empty str, not {_kind(value)}")
-    return Secret(value)
+    if isinstance(value, str) and value:
+        return Secret(value)
+    kind = _kind(value)
+    del value  # as in PasswordCredentials
+    raise ConfigurationError(f"the {name} callable must return a non-empty str, not {kind}")
 
 
 def _kind(value: object) -> str:
