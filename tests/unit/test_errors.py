@@ -118,6 +118,23 @@ def test_a_pickle_leaves_the_reset_token_out(protocol: int) -> None:
     assert (type(twin), str(twin), twin.status, twin.reset_token) == (PasswordResetRequiredError, "reset it", 400, None)
 
 
+class VaultError(NexudusAuthError):
+    """A source's own error, made of other things than its text."""
+
+    def __init__(self, vault: str, attempts: int) -> None:
+        super().__init__(f"{vault} refused {attempts} times")
+        self.vault = vault
+
+
+@pytest.mark.parametrize("duplicate", [copy_of])
+def test_an_error_of_a_foreign_source_can_be_copied(duplicate: Callable[[VaultError], VaultError]) -> None:
+    """Whatever its `__init__` takes: those who wait for a renewal get it, not a TypeError about it."""
+    error = VaultError("kv", 3)
+    twin = duplicate(error)
+    assert twin is not error
+    assert (type(twin), str(twin), twin.vault) == (VaultError, "kv refused 3 times", "kv")
+
+
 def test_a_deep_copy_never_fails() -> None:
     """Tools that report errors make them."""
     assert copy.deepcopy(a_reset()).status == 400
