@@ -69,7 +69,12 @@ def test_what_cannot_be_called_is_refused(listener: object) -> None:
         check_listener(listener)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("listener", [ignore_later, functools.partial(ignore_later)])
+class Later:
+    async def __call__(self, event: Event) -> None:
+        """No listener either."""
+
+
+@pytest.mark.parametrize("listener", [ignore_later, functools.partial(ignore_later), Later()])
 def test_a_coroutine_function_is_refused(listener: object) -> None:
     """Nobody would await it; the message says what to do instead."""
     with pytest.raises(ConfigurationError, match="on_event must be a plain function; start a task"):
