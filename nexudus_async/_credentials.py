@@ -21,7 +21,7 @@ _BASE32 = re.compile("[A-Z2-7]+")
 Provider = Callable[[], str | Awaitable[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class PasswordCredentials:
     """The credentials of one account (RFC 6749, section 4.3; https://developers.nexudus.com, "Authentication").
 
@@ -38,12 +38,14 @@ class PasswordCredentials:
     password: str | Provider = field(repr=False)
     totp: str | Provider | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.username, str) or not self.username.strip():
-            raise ConfigurationError("username must be the account's e-mail address, a non-empty str")
-        object.__setattr__(self, "password", _checked("password", self.password))
-        if self.totp is not None:
-            object.__setattr__(self, "totp", _checked("totp", self.totp))
+    def __init__(self, username: str, password: str | Provider, totp: str | Provider | None = None) -> None:
+        object.__setattr__(self, "username", username)  # first: repr needs it, in a report of the error below too
+        problem = _problem(username, password, totp)
+        if problem is not None:
+            del password, totp  # tools that report errors show the local variables of this frame
+            raise ConfigurationError(problem)
+        object.__setattr__(self, "password", _hidden(password))
+        object.__setattr__(self, "totp", _hidden(totp))
 
     @classmethod
     def from_env(cls) -> "PasswordCredentials":
@@ -51,7 +53,7 @@ class PasswordCredentials:
 
         Raises `ConfigurationError` naming the variable that is missing.
         """
-        secret = os.environ.get("NEXUDUS_TOTP_SECRET")
+        secret = Secret(os.environ.get("NEXUDUS_TOTP_SECRET", ""))
         return cls(
             _variable("NEXUDUS_USERNAME"),
             _variable("NEXUDUS_PASSWORD"),
@@ -84,19 +86,16 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     class Generator(TOTP):
         min_secret_length_bits = 0  # what a service gave its customers is not ours to refuse: 80 bits are common
 
-    key = Secret(re.sub(r"[\s=-]", "", secret).upper())
-    if not _BASE32.fullmatch(key):
-        raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up")
+    key = Secret(re.sub(r"[\s=-]", "", secret).upper() if isinstance(secret, str) else "")
+    del secret  # as in PasswordCredentials
     try:
-        generator = Generator(key)
+        generator = Generator(key) if _BASE32.fullmatch(key) else None
     except Exception:  # noqa: BLE001 - whatever the library raises would show the key
-        raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up") from None
+        generator = None
+    if generator is None:
+        raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up")
     now = (clock or SystemClock()).wall
-
-    def code() -> str:
-        return generator.at(int(now()))
-
-    return code
+    return lambda: generator.at(int(now()))
 
 
 def _variable(name: str) -> str:
@@ -106,12 +105,19 @@ def _variable(name: str) -> str:
     return value
 
 
-def _checked(name: str, value: object) -> object:
-    if callable(value):
-        return value
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name} must be a non-empty str or a callable, not {_kind(value)}")
-    return Secret(value)
+def _problem(username: object, password: object, totp: object) -> str | None:
+    """Return what is wrong with these values, or None."""
+    if not isinstance(username, str) or not username.strip():
+        return "username must be the account's e-mail address, a non-empty str"
+    values = {"password": password} if totp is None else {"password": password, "totp": totp}
+    for name, value in values.items():
+        if not callable(value) and not (isinstance(value, str) and value):
+            return f"{name} must be a non-empty str or a callable, not {_kind(value)}"
+    return None
+
+
+def _hidden(value: str | Provider | None) -> str | Provider | None:
+    return Secret(value) if isinstance(value, str) else value
 
 
 async def _fetch(name: str, source: str | Provider) -> Secret:

@@ -68,7 +68,9 @@ class FlightDesk:
     ) -> None:
         self._flight, self._holder, self._ledger, self._clock, self._chance = flight, holder, ledger, clock, chance
         self._logouts, self._started = ledger.logouts, clock.monotonic()
-        self.refused: NexudusAuthError | None = ledger.backoff.error if ledger.backoff.latched and not forced else None
+        self.refused: NexudusAuthError | None = (
+            ledger.backoff.rejection if ledger.backoff.latched and not forced else None
+        )
 
     @property
     def token(self) -> Token | None:
@@ -82,8 +84,8 @@ class FlightDesk:
         if self._abandoned:
             return None
         now, waiters = self._clock.monotonic(), self._flight.waiting
-        token = self._holder.put(obtained.token, obtained.asked)
-        if not self._holder.servable:
+        token, good = self._holder.put(obtained.token, obtained.asked, obtained.asked_wall)
+        if not good:
             self.fail(MalformedResponseError("the token had expired before it arrived"))
             return token
         self._ledger.obtained[obtained.grant] += 1

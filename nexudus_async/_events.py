@@ -133,7 +133,7 @@ def check_listener(listener: Listener | None) -> None:
         return
     if not callable(listener):
         raise ConfigurationError(f"on_event must be a function of one event, not {type(listener).__name__}")
-    if inspect.iscoroutinefunction(listener):
+    if any(map(inspect.iscoroutinefunction, (listener, getattr(listener, "__call__", None)))):  # noqa: B004
         raise ConfigurationError("on_event must be a plain function; start a task in it for anything that waits")
 
 

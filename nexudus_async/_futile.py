@@ -5,6 +5,7 @@ poll. So a method and path whose replay was refused again forces no renewal for 
 an hour; and while no forced renewal has helped, all other paths together force one a minute at most.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -27,8 +28,8 @@ class _Refusal:
 
     generation: int = 0
     pause: float = 0.0
-    until: float = 0.0
-    watched_until: float = 0.0
+    until: float = -math.inf
+    watched_until: float = -math.inf
 
 
 class FutileRenewals:
@@ -38,7 +39,7 @@ class FutileRenewals:
         self._refusals: OrderedDict[tuple[str, str], _Refusal] = OrderedDict()
         self._doubt = False
         """Whether the last forced renewal whose use is known did not help, or one is still unproven."""
-        self._next_in_doubt = 0.0
+        self._next_in_doubt = -math.inf
 
     def allow(self, method: str, path: str, generation: int, now: float) -> bool:
         """Tell whether a 401 for a token of `generation` may force a renewal; yes counts it as forced."""

@@ -68,11 +68,21 @@ class TokenHolder:
         held = self.token
         return held is not None and (held.generation, held.access_token) != (token.generation, token.access_token)
 
-    def put(self, token: Token, asked: float) -> Token:
-        """Hold a new token that was asked for at `asked` (monotonic seconds); return it with its generation."""
+    def put(self, token: Token, asked: float, asked_wall: float) -> tuple[Token, bool]:
+        """Hold a new token that was asked for at these readings; return it with its generation, and if it is good.
+
+        One that has expired on its way is good for its refresh token only: a token held that still lives stays.
+        """
+        now, wall = self._monotonic(), self._wall()
         token = dataclasses.replace(token, generation=self.generation + 1)
-        self._hold(token, age_of(token, self._wall(), at_most=self._monotonic() - asked))
-        return token
+        age = age_of(token, wall, now - asked, wall - asked_wall)
+        good = age < token.lifetime
+        if good or self.held is None or not self.servable:
+            self._hold(token, age)
+        else:
+            self._graft(token)
+        self.generation = token.generation
+        return token, good
 
     def put_shared(self, token: Token, life_left: float) -> None:
         """Hold a token of another process, with `life_left` seconds to live."""
@@ -81,8 +91,7 @@ class TokenHolder:
     def drop_refresh_token(self) -> None:
         """Hold the token without its refresh token, which must not be sent again."""
         if self.held is not None:
-            self.held = dataclasses.replace(self.held, token=dataclasses.replace(self.held.token, refresh_token=None))
-            self.fresh = self.held.token
+            self._replace_token(dataclasses.replace(self.held.token, refresh_token=None))
 
     def forget(self) -> None:
         """Hold nothing any more."""
@@ -102,6 +111,17 @@ class TokenHolder:
             self.fresh = token
             self.fresh_monotonic = self.held.sent_monotonic + plan.refresh_after
             self.fresh_wall = self.held.sent_wall + plan.refresh_after
+
+    def _graft(self, expired: Token) -> None:
+        """Renew the token held by the refresh token of another from now on."""
+        if self.held is not None:
+            refresh_token, client_id = expired.refresh_token, expired.client_id
+            self._replace_token(dataclasses.replace(self.held.token, refresh_token=refresh_token, client_id=client_id))
+
+    def _replace_token(self, token: Token) -> None:
+        if self.held is not None:
+            self.held = dataclasses.replace(self.held, token=token)
+            self.fresh = token
 
     def _stop_serving(self) -> None:
         self.fresh_monotonic = self.fresh_wall = -math.inf

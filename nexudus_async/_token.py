@@ -73,7 +73,9 @@ class Token:
                 generation=int(data["generation"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as exc:
-            raise ValueError(f"not the data of a token ({type(exc).__name__})") from None
+            kind = type(exc).__name__
+        del data  # tools that report errors show the local variables of this frame
+        raise ValueError(f"not the data of a token ({kind})")
 
     def __copy__(self) -> "Token":
         return self

@@ -18,7 +18,6 @@ The root is an `aiohttp.ClientError`, so that code which handles aiohttp's error
 No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
 """
 
-import copy
 from typing import ClassVar, TypeVar
 
 import aiohttp
@@ -157,7 +156,10 @@ E = TypeVar("E", bound=NexudusAuthError)
 
 def copy_of(error: E) -> E:
     """Return an equal error, to be raised `from` the original: a traceback grows on the object that is raised."""
-    return copy.copy(error)
+    kind = type(error)
+    twin = kind.__new__(kind, *error.args)  # not its __init__: a foreign source's error may want other arguments
+    twin.__dict__.update(error.__dict__)
+    return twin
 
 
 def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:

@@ -1,0 +1,112 @@
+"""The memory of failure: which error holds off the next attempt, until when, and for whom."""
+
+import math
+
+import pytest
+
+from nexudus_async import (
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    NexudusAuthError,
+    PasswordResetRequiredError,
+    TotpRequiredError,
+)
+from nexudus_async._backoff import Backoff
+
+START = 1_000.0
+OUTAGE = EndpointUnavailableError("down")
+
+
+def pauses(error: NexudusAuthError, times: int, *, served: bool, chance: float = 0.0) -> list[float]:
+    backoff = Backoff()
+    return [backoff.failed(error, START, served=served, chance=chance) for _ in range(times)]
+
+
+def test_without_a_failure_nothing_is_held_off() -> None:
+    """The first attempt is free."""
+    backoff = Backoff()
+    assert backoff.in_force(-math.inf, served=True) is None
+    assert backoff.in_force(START, served=False) is None
+    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START)) == (0, None, False, 0.0)
+
+
+def test_while_served_the_pauses_are_long() -> None:
+    """30, 60, 120, 300 s and no more; a quarter longer at most."""
+    assert pauses(OUTAGE, 5, served=True) == [30, 60, 120, 300, 300]
+    assert pauses(OUTAGE, 5, served=True, chance=1.0) == [37.5, 75, 150, 375, 375]
+
+
+def test_with_nothing_to_serve_they_are_short() -> None:
+    """1 s growing to 30."""
+    assert pauses(OUTAGE, 7, served=False) == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_the_pause_ends_at_its_time(served: bool) -> None:
+    """A moment before, the same error is given; at the time, nothing forbids an attempt."""
+    backoff = Backoff()
+    until = START + backoff.failed(OUTAGE, START, served=served, chance=0.5)
+    assert backoff.in_force(math.nextafter(until, 0), served=served) is OUTAGE
+    assert backoff.in_force(until, served=served) is None
+    assert backoff.retry_in(START) == until - START
+    assert backoff.retry_in(until + 1) == 0.0
+
+
+def test_a_pause_does_not_outlive_the_token_that_was_served() -> None:
+    """Once callers would fail, an attempt is made at once."""
+    backoff = Backoff()
+    backoff.failed(OUTAGE, START, served=True, chance=0.0)
+    assert backoff.in_force(START, served=False) is None
+
+
+def test_the_first_failure_without_a_token_starts_its_own_row() -> None:
+    """Long pauses while served do not make those long that callers feel; the total still counts all."""
+    backoff = Backoff()
+    for _ in range(4):
+        backoff.failed(OUTAGE, START, served=True, chance=0.0)
+    assert backoff.failed(OUTAGE, START, served=False, chance=0.0) == 1.0
+    assert backoff.failures == 5
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize(("retry_after", "pause"), [(1.0, None), (400.0, 400.0), (3601.0, 3600.0), (math.inf, 3600.0)])
+def test_retry_after_is_never_undercut(served: bool, retry_after: float, pause: float | None) -> None:
+    """An hour is the most it can ask."""
+    asked = EndpointUnavailableError("throttled", status=409, retry_after=retry_after)
+    own = 30.0 if served else 1.0
+    assert pauses(asked, 1, served=served) == [own if pause is None else pause]
+
+
+@pytest.mark.parametrize("rejection", [CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError])
+@pytest.mark.parametrize("served", [True, False])
+def test_rejected_credentials_are_latched(rejection: type[NexudusAuthError], served: bool) -> None:
+    """60 s, 300 s, then until something changes: services lock accounts that insist. A living token changes nothing."""
+    backoff, error = Backoff(), rejection("no")
+    assert backoff.failed(error, START, served=served, chance=1.0) == 60.0
+    for someone_is_served in (True, False):
+        assert backoff.in_force(START + 59.9, served=someone_is_served) is error
+        assert backoff.in_force(START + 60.0, served=someone_is_served) is None
+    assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
+    assert not backoff.latched
+    assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
+    assert backoff.latched
+    assert backoff.rejection is error
+
+
+def test_an_outage_between_rejections_does_not_unlatch() -> None:
+    """Only success clears the memory, and success makes a new one."""
+    backoff, error = Backoff(), CredentialsRejectedError("no")
+    for failure in (error, OUTAGE, error, OUTAGE, error):
+        backoff.failed(failure, START, served=False, chance=0.0)
+    assert backoff.latched
+
+
+def test_the_next_code_shortens_no_latch() -> None:
+    """`retry_after` of a refused one-time code says when there is another, not that the account may be hammered."""
+    error = TotpRequiredError("wrong", retry_after=3.0)
+    assert pauses(error, 1, served=False) == [60.0]
+
+
+def test_any_error_of_a_source_is_held_off() -> None:
+    """Not only those of the token endpoint."""
+    assert pauses(NexudusAuthError("a source of their own"), 2, served=False) == [1, 2]

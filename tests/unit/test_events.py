@@ -1,0 +1,112 @@
+"""Events and listeners."""
+
+import dataclasses
+import functools
+import inspect
+import logging
+import re
+
+import pytest
+
+import nexudus_async
+from nexudus_async import ConfigurationError, Event, RefreshFailed, TokenObtained, TokenRejected
+from nexudus_async._events import check_listener, deliver
+
+REJECTED = TokenRejected(generation=3, renewal=True)
+
+
+def ignore(event: Event) -> None:
+    """A listener."""
+
+
+async def ignore_later(event: Event) -> None:
+    """No listener: nobody would await it."""
+
+
+SEEN: list[Event] = []
+ALL = [
+    kind
+    for _, kind in inspect.getmembers(nexudus_async, inspect.isclass)
+    if issubclass(kind, Event) and kind is not Event
+]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_events_are_frozen_and_in_the_past_tense(kind: type[Event]) -> None:
+    """Data about what happened, that nobody can change."""
+    assert dataclasses.is_dataclass(kind)
+    assert vars(kind)["__dataclass_params__"].frozen
+    assert re.search(r"(ed|Lost)$", kind.__name__)
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_no_event_has_a_field_for_a_secret(kind: type[Event]) -> None:
+    """A token goes by its generation."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    assert not {name for name in names if re.search("token|password|totp|code|secret|headers|authorization", name)}
+
+
+def test_events_are_equal_by_value() -> None:
+    """So that a test can compare them."""
+    assert TokenRejected(generation=3, renewal=True) == REJECTED
+    obtained = TokenObtained(grant="password", generation=1, lifetime=9.0, client_id=None, duration=0.1, waiters=2)
+    assert obtained.waiters == 2
+    failed = RefreshFailed(error=ConfigurationError("x"), failures=1, retry_in=30.0, served=True)
+    assert "ConfigurationError('x')" in repr(failed)
+
+
+@pytest.mark.parametrize("listener", [None, ignore, functools.partial(ignore), SEEN.append])
+def test_a_function_of_one_event_is_a_listener(listener: object) -> None:
+    """So is none at all."""
+    check_listener(listener)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("listener", [7, "listener", object()])
+def test_what_cannot_be_called_is_refused(listener: object) -> None:
+    """At once, not at the first event."""
+    with pytest.raises(ConfigurationError, match=f"on_event must be a function .* not {type(listener).__name__}"):
+        check_listener(listener)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+class Later:
+    async def __call__(self, event: Event) -> None:
+        """No listener either."""
+
+
+@pytest.mark.parametrize("listener", [ignore_later, functools.partial(ignore_later), Later()])
+def test_a_coroutine_function_is_refused(listener: object) -> None:
+    """Nobody would await it; the message says what to do instead."""
+    with pytest.raises(ConfigurationError, match="on_event must be a plain function; start a task"):
+        check_listener(listener)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_listener_gets_the_event() -> None:
+    """As it was made."""
+    seen: list[Event] = []
+    deliver(seen.append, REJECTED)
+    assert seen == [REJECTED]
+
+
+def test_what_a_listener_raises_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged by its type: its words are not ours to vouch for."""
+
+    def broken(event: Event) -> None:
+        raise ValueError("password=hunter2")
+
+    with caplog.at_level(logging.DEBUG):
+        deliver(broken, REJECTED)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("ERROR", "the listener raised ValueError on TokenRejected")
+    ]
+    assert "hunter2" not in caplog.text
+
+
+def test_a_listener_can_still_end_the_program() -> None:
+    """Ctrl-C within a listener is not swallowed."""
+
+    def interrupted(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(interrupted, REJECTED)
