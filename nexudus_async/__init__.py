@@ -4,10 +4,21 @@ from ._bearer import BearerMiddleware
 from ._clock import Clock
 from ._credentials import PasswordCredentials, totp_from_secret
 from ._endpoint import TokenEndpoint
-from ._events import Event, Listener, RefreshFailed, Statistics, StoreFailed, TokenAdopted, TokenObtained, TokenRejected
+from ._events import (
+    Event,
+    Listener,
+    RefreshFailed,
+    Statistics,
+    StoreFailed,
+    Throttled,
+    TokenAdopted,
+    TokenObtained,
+    TokenRejected,
+)
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager, TokenSource
 from ._session import TokenSession
+from ._throttle import Throttle
 from ._token import Token
 from .errors import (
     ConfigurationError,
@@ -52,6 +63,8 @@ __all__ = [
     "StoreError",
     "StoreFailed",
     "StoredToken",
+    "Throttle",
+    "Throttled",
     "Token",
     "TokenAdopted",
     "TokenEndpoint",

@@ -18,6 +18,7 @@ __all__ = [
     "RefreshFailed",
     "Statistics",
     "StoreFailed",
+    "Throttled",
     "TokenAdopted",
     "TokenObtained",
     "TokenRejected",
@@ -78,6 +79,21 @@ class TokenRejected(Event):
 
     generation: int
     renewal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttled(Event):
+    """The API asked for a pause; the whole session keeps it.
+
+    status: 409 or 429. wait: seconds. attempt: which replay of this request it leads to, from 1.
+    method, path: of the request that was throttled, without its query.
+    """
+
+    status: int
+    wait: float
+    attempt: int
+    method: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

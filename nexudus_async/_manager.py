@@ -28,6 +28,7 @@ from ._chain import Chain
 from ._clock import Clock, SystemClock, sleep
 from ._desk import FlightDesk, Ledger
 from ._events import (
+    Event,
     Listener,
     Statistics,
     TokenRejected,
@@ -175,6 +176,10 @@ class TokenManager:
         """Seconds until the token held is to be renewed, negative when it is due; None without one."""
         held, age = self._holder.held, self._holder.age
         return None if held is None or age is None else held.schedule.refresh_after - age
+
+    def emit(self, event: Callable[[], Event]) -> None:
+        """Tell the listener of the manager, if it has one. `event` is called only then."""
+        self._ledger.emit(event)
 
     @property
     def clock(self) -> Clock:

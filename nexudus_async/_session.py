@@ -8,7 +8,6 @@ the header through `headers=` (so that mocks see it and aiohttp strips it on a r
 import asyncio
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
@@ -21,16 +20,17 @@ from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerMiddleware
 from ._clock import Clock
 from ._context import RequestContext
 from ._credentials import PasswordCredentials
+from ._dispatch import Dispatcher, carried, with_token
 from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
 from ._keep_alive import KeepAlive
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
-from ._replay import can_be_sent_again
+from ._throttle import Throttle
 from ._token import Token
 from ._transport import check_borrowed, own_session, token_session, token_session_like
-from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
+from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BASE_URL", "TokenSession"]
 
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
+DEFAULT_THROTTLE = Throttle()
 SWITCHING_PROTOCOLS = 101
-_REPLAYED_AFTER_REDIRECT = ("GET", "HEAD", "OPTIONS")
-"""Of a redirected write nobody knows which hop has acted on it."""
 
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 
@@ -71,6 +70,7 @@ class TokenSession:
     allowed_origins: further origins that may see the token.
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
     keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
+    throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
     on_event: called with each event.
     clock: the time; the system's by default.
 
@@ -91,6 +91,7 @@ class TokenSession:
         allowed_origins: Iterable[str | URL] = (),
         allow_insecure_http: bool = False,
         keep_alive: bool = False,
+        throttle: Throttle | None = DEFAULT_THROTTLE,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -113,6 +114,7 @@ class TokenSession:
         self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
         self._rule = self._middleware.rule
+        self._dispatcher = Dispatcher(self._rule, throttle)
         self._keep_alive = KeepAlive(self._manager) if keep_alive else None
         self._username = username
         self._borrowed = client_session
@@ -185,6 +187,7 @@ class TokenSession:
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         """
         self._closed = True
+        self._dispatcher.gate.close()
         try:
             await self._manager.close()
             if self._keep_alive is not None:
@@ -249,38 +252,20 @@ class TokenSession:
         session, target = self._client(), self._resolve(url)
         if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
             return await session.request(method, target, headers=headers, raise_for_status=raise_for_status, **kwargs)
-        token = self._manager.current() or await self._manager.token()
-        response = await session.request(
-            method, target, headers=_with_token(headers, token), raise_for_status=False, **kwargs
-        )
-        if response.status == UNAUTHORIZED:
-            response = await self._after_401(_Sending(session, method, target, headers, kwargs), token, response)
+        response = await self._dispatcher.send(session, method, target, headers, kwargs)
         await _judge(response, session.raise_for_status if raise_for_status is None else raise_for_status)
-        return response
-
-    async def _after_401(self, sending: "_Sending", token: Token, response: "Response") -> "Response":
-        if not _carried(token, response):
-            return response
-        method, target = sending.method, sending.target
-        replayable = can_be_sent_again(sending.kwargs) and (not response.history or method in _REPLAYED_AFTER_REDIRECT)
-        try:
-            successor = self._rule.successor_after_401(token, method, target, replayable=replayable)
-        except NexudusAuthError:
-            response.close()
-            raise
-        if successor is None:
-            return response
-        response.release()  # before the wait: its connection may be the last of the pool, and its body endless
-        token = await successor()
-        response = await sending.send(token)
-        self._rule.replayed(token, method, target, response.status)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session, target, method = self._client(), self._resolve(url), kwargs.get("method", "GET")
 
+        gate = self._dispatcher.gate
+        if gate.engaged:  # a handshake waits for the end of a pause, but is not replayed for being throttled itself
+            await gate.enter()
+            gate.leave(well=False)
+
         async def connect(token: Token | None) -> "WebSocket":
-            sent = headers if token is None else _with_token(headers, token)
+            sent = headers if token is None else with_token(headers, token)
             return cast("WebSocket", await session.ws_connect(target, headers=sent, **kwargs))
 
         if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
@@ -289,7 +274,7 @@ class TokenSession:
         try:
             return await connect(token)
         except aiohttp.ClientResponseError as exc:
-            if exc.status != UNAUTHORIZED or not _carried(token, exc):
+            if exc.status != UNAUTHORIZED or not carried(token, exc):
                 raise
             successor = self._rule.successor_after_401(token, method, target, replayable=True)
             if successor is None:
@@ -354,37 +339,6 @@ def _username(credentials: PasswordCredentials | None, store: TokenStore | None,
     if account is not None:
         raise ConfigurationError("account= is for sessions without credentials: these file under their user name")
     return credentials.username
-
-
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """A request that has been sent once, ready to be sent again."""
-
-    session: aiohttp.ClientSession
-    method: str
-    target: URL
-    headers: "LooseHeaders | None"
-    kwargs: dict[str, Any]
-
-    async def send(self, token: Token) -> "Response":
-        headers = _with_token(self.headers, token)
-        return await self.session.request(
-            self.method, self.target, headers=headers, raise_for_status=False, **self.kwargs
-        )
-
-
-def _with_token(headers: "LooseHeaders | None", token: Token) -> "LooseHeaders":
-    """Return the headers to send; the caller's own are never changed."""
-    if headers is None:
-        return {AUTHORIZATION: token.authorization}
-    merged = CIMultiDict(headers)
-    merged[AUTHORIZATION] = token.authorization
-    return merged
-
-
-def _carried(token: Token, answer: "Response | aiohttp.ClientResponseError") -> bool:
-    """Tell whether our header was on the hop that answered: aiohttp strips it where a redirect changes the origin."""
-    return not answer.history or answer.request_info.headers.get(AUTHORIZATION) == token.authorization
 
 
 async def _is_authorized_by_caller(

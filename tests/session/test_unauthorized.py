@@ -144,7 +144,7 @@ async def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_call_has_a_n
     await carrier.session.token()
     emulator.revoke_access_tokens()
     assert await carrier.status("POST", ECHO, data=make()) == 401
-    await until(lambda: emulator.renewals == 1)
+    await until(lambda: carrier.session.statistics().renewals == 1)
     assert await carrier.status("POST", ECHO, data=make()) == 200
     assert [record.status for record in emulator.requests if record.path == ECHO] == [401, 200]
 
