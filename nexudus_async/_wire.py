@@ -37,7 +37,7 @@ MAX_LIFETIME: Final = 10 * 366 * 86400.0
 MAX_DESCRIPTION: Final = 200
 """Characters of the service's own words that a message shows."""
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
-_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(\.\d{1,9})?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
 _OK = 200
 _THROTTLED: Final = (409, 429)
 
@@ -240,7 +240,8 @@ def _lifetime(value: object, default: float) -> float:
         return default
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    endless = isinstance(value, float) and not math.isfinite(value)  # an int may be too large to ask
+    if isinstance(value, bool) or not isinstance(value, int | float) or endless:
         raise ValueError("expires_in is not a number of seconds")
     if value <= 0:
         raise ValueError("expires_in is not positive")
