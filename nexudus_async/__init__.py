@@ -4,7 +4,7 @@ from ._bearer import BearerMiddleware
 from ._clock import Clock
 from ._credentials import PasswordCredentials, totp_from_secret
 from ._endpoint import TokenEndpoint
-from ._events import Event, Listener, RefreshFailed, Statistics, TokenObtained, TokenRejected
+from ._events import Event, Listener, RefreshFailed, Statistics, StoreFailed, TokenAdopted, TokenObtained, TokenRejected
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager, TokenSource
 from ._session import TokenSession
@@ -23,6 +23,7 @@ from .errors import (
     TotpRequiredError,
     WrongHostError,
 )
+from .stores import EncryptedStore, FileStore, MemoryStore, RedisStore, StoredToken, TokenStore
 
 __version__ = "0.1.0"
 
@@ -31,21 +32,28 @@ __all__ = [
     "Clock",
     "ConfigurationError",
     "CredentialsRejectedError",
+    "EncryptedStore",
     "EndpointUnavailableError",
     "Event",
+    "FileStore",
     "Freshness",
     "Listener",
     "LoginRequiredError",
     "MalformedResponseError",
+    "MemoryStore",
     "NexudusAuthError",
     "PasswordCredentials",
     "PasswordResetRequiredError",
+    "RedisStore",
     "RefreshFailed",
     "RefreshPolicy",
     "SessionClosedError",
     "Statistics",
     "StoreError",
+    "StoreFailed",
+    "StoredToken",
     "Token",
+    "TokenAdopted",
     "TokenEndpoint",
     "TokenEndpointError",
     "TokenManager",
@@ -53,6 +61,7 @@ __all__ = [
     "TokenRejected",
     "TokenSession",
     "TokenSource",
+    "TokenStore",
     "TotpRequiredError",
     "WrongHostError",
     "totp_from_secret",

@@ -6,6 +6,7 @@ vault is never kept here, and a one-time code is never an old one.
 
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -16,6 +17,7 @@ from .errors import ConfigurationError, NexudusAuthError
 
 __all__ = ["PasswordCredentials", "totp_from_secret"]
 
+_BASE32 = re.compile("[A-Z2-7]+")
 Provider = Callable[[], str | Awaitable[str]]
 
 
@@ -80,17 +82,19 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
         from pyotp.totp import TOTP  # noqa: PLC0415 - an extra: imported by those who use it
     except ImportError as exc:
         raise ConfigurationError("totp_from_secret needs pyotp: pip install 'nexudus-async[totp]'") from exc
-    key = Secret(secret.replace(" ", "").replace("-", "").upper() if isinstance(secret, str) else "")
+
+    class Generator(TOTP):
+        min_secret_length_bits = 0  # what a service gave its customers is not ours to refuse: 80 bits are common
+
+    key = Secret(re.sub(r"[\s=-]", "", secret).upper() if isinstance(secret, str) else "")
     del secret  # as in PasswordCredentials
-    now = (clock or SystemClock()).wall
     try:
-        generator = TOTP(key) if key else None
-        if generator is not None:
-            generator.at(0)  # some versions look at the key only when they make a code
+        generator = Generator(key) if _BASE32.fullmatch(key) else None
     except Exception:  # noqa: BLE001 - whatever the library raises would show the key
         generator = None
     if generator is None:
         raise ConfigurationError("the TOTP secret must be the base32 key shown when two-factor was set up")
+    now = (clock or SystemClock()).wall
     return lambda: generator.at(int(now()))
 
 
@@ -130,7 +134,7 @@ async def _fetch(name: str, source: str | Provider) -> Secret:
     if isinstance(value, str) and value:
         return Secret(value)
     kind = _kind(value)
-    del value  # as in PasswordCredentials
+    del value  # it may be the secret all the same, in another type
     raise ConfigurationError(f"the {name} callable must return a non-empty str, not {kind}")
 
 

@@ -13,6 +13,7 @@ Trying again is decided by what became of the attempt (`_wire.Fate`):
 This is the only place where tenacity and the token requests' aiohttp errors are known.
 """
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -111,7 +112,7 @@ class TokenEndpoint:
         origin = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
         self._url = origin.with_path(TOKEN_PATH)
         self._credentials = credentials
-        self._client_id = client_id
+        self._client_id, self._named = client_id, client_id is not None
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
@@ -129,14 +130,36 @@ class TokenEndpoint:
         `TotpRequiredError` with `retry_after` says when the next one-time code can be had.
         Cancelling abandons the request, which may have been carried out.
         """
+        self._client_id = self._client_id or _new_client_id()
+        return await self._login(self._client_id)
+
+    async def login_apart(self) -> Token:
+        """Sign in under a new `client_id`: the refresh token of the usual one stays good. Raises as `login`."""
+        return await self._login(_new_client_id())
+
+    def join(self, client_id: str) -> None:
+        """Sign in under `client_id` from now on, unless one was given by hand."""
+        if not self._named:
+            self._client_id = client_id
+
+    async def fingerprint(self, like: str | None = None) -> str | None:
+        """Return a slow hash of the password, with the salt of the fingerprint `like` or a new one (RFC 7914)."""
+        if self._credentials is None:
+            return None
+        salt = secrets.token_hex(16) if like is None else like.partition("$")[0]
+        password = await self._credentials.fetch_password()
+        digest = await asyncio.to_thread(
+            hashlib.scrypt, password.encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
+        )
+        return f"{salt}${digest.hex()}"
+
+    async def _login(self, client_id: str) -> Token:
         credentials = self._credentials
         if credentials is None:
             raise LoginRequiredError(
                 "there are no credentials here and no usable tokens in the store: sign in where the password is, "
                 "with the same store and account"
             )
-        self._client_id = self._client_id or f"nexudus-async-{secrets.token_hex(8)}"
-        client_id = self._client_id
 
         async def attempt() -> Token:
             return await self._sign_in(credentials, client_id)
@@ -201,8 +224,9 @@ class TokenEndpoint:
         try:
             token = await self._post(renewal(refresh_token, client_id))
         except _AttemptFailed as failed:
-            if failed.fate is not Fate.LOST:
-                self._unanswered = None if failed.fate is Fate.REFUSED else before
+            replayed = before is not None and failed.fate not in (Fate.NOT_SENT, Fate.THROTTLED)
+            if failed.fate is not Fate.LOST and not replayed:
+                self._unanswered = before
             elif not self._attended:
                 failed.error.refresh_token_spent = True
             raise
@@ -311,6 +335,10 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretB
         parts.append(SecretBytes(part))
         limit -= len(part)
     return SecretBytes(b"" if limit < 0 else b"".join(parts))
+
+
+def _new_client_id() -> str:
+    return f"nexudus-async-{secrets.token_hex(8)}"
 
 
 def account_key(origin: URL, username: str | None, client_id: str | None) -> str:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConfigurationError, NexudusAuthError
+from .errors import ConfigurationError, NexudusAuthError, StoreError
 
 __all__ = [
     "Event",
     "Listener",
     "RefreshFailed",
     "Statistics",
+    "StoreFailed",
+    "TokenAdopted",
     "TokenObtained",
     "TokenRejected",
 ]
@@ -78,6 +80,28 @@ class TokenRejected(Event):
     renewal: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAdopted(Event):
+    """A token that another process obtained was taken from the store.
+
+    generation: its own. expires_in: seconds it still lives.
+    """
+
+    generation: int
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFailed(Event):
+    """The token store could not be used; requests go on without it.
+
+    operation: "load", "save", "lock" or "unlock". error: the cause; its text is safe to show.
+    """
+
+    operation: str
+    error: StoreError
+
+
 Listener = Callable[[Event], None]
 
 
@@ -85,7 +109,8 @@ Listener = Callable[[Event], None]
 class Statistics:
     """A snapshot of a manager: counts since it was made, and its state now.
 
-    sign_ins, renewals: grants that succeeded. failures: flights that failed. rejections: calls of `reject`.
+    sign_ins, renewals: grants that succeeded. adoptions: tokens taken from the store. failures: flights that failed.
+    unsaved: 1 while the store has not taken the newest token. rejections: calls of `reject`.
     waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
     expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
     """
@@ -96,6 +121,8 @@ class Statistics:
     waiting: int
     sign_ins: int
     renewals: int
+    adoptions: int
+    unsaved: int
     failures: int
     rejections: int
 

@@ -13,9 +13,9 @@ from ._clock import Clock, sleep
 from ._events import Grant
 from ._lifecycle import RefreshPolicy
 from ._token import Token
-from .errors import EndpointUnavailableError, NexudusAuthError, TokenEndpointError, TotpRequiredError, copy_of
+from .errors import EndpointUnavailableError, TokenEndpointError, TotpRequiredError
 
-__all__ = ["Grants", "Obtained", "TokenSource"]
+__all__ = ["Grants", "Obtained", "TokenSource", "is_spent"]
 
 R = TypeVar("R")
 
@@ -41,19 +41,39 @@ class TokenSource(Protocol):
 
 
 @runtime_checkable
-class _CredentialsMayChange(Protocol):
+class CredentialsMayChange(Protocol):
     """A source that can tell, without a request, whether refused credentials were replaced."""
 
-    async def credentials_changed(self) -> bool: ...
+    async def credentials_changed(self) -> bool:
+        """Tell whether the credentials are others than those refused last."""
+        ...
+
+
+@runtime_checkable
+class SharesChain(Protocol):
+    """A source for fleets: it can go by the chain's `client_id`, go apart from it, and tell credentials from others."""
+
+    def join(self, client_id: str) -> None:
+        """Sign in under this `client_id` from now on, unless one was given by hand."""
+        ...
+
+    async def login_apart(self) -> Token:
+        """Sign in under a new `client_id`, which leaves the chain that others use alone."""
+        ...
+
+    async def fingerprint(self, like: str | None = None) -> str | None:
+        """Return a slow, salted hash of the credentials, with the salt of `like`; None where there are none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """A token, the grant that brought it, and the monotonic time in seconds when the source was asked."""
+    """A token, the grant that brought it, and when the source was asked, by both readings of the clock."""
 
     token: Token
     grant: Grant
     asked: float
+    asked_wall: float
 
 
 class Grants:
@@ -65,24 +85,52 @@ class Grants:
         self._clock = clock
 
     async def obtain(
-        self, token: Token | None, *, on_spent: Callable[[], None], refused: NexudusAuthError | None
-    ) -> Obtained:
-        """Return the successor of `token`.
+        self,
+        token: Token | None,
+        *,
+        on_spent: Callable[[], Awaitable[bool]],
+        before_sign_in: Callable[[], Awaitable[None]],
+    ) -> Obtained | None:
+        """Return the successor of `token`, or None when there is no need for one any more.
 
-        on_spent: called when the refresh token must not be sent again, before anything else is done.
-        refused: the error with which the service refused the credentials so often that a sign-in needs others; it
-            is raised again, without a request, unless the source has others now.
+        on_spent: called when the refresh token must not be sent again, before anything else; true ends the work.
+        before_sign_in: called before the password is sent; raises where it must not be.
         """
         if token is not None and token.refresh_token is not None:
             try:
-                return await self._ask("refresh_token", self._source.refresh(token))
+                return await self.renew(token)
             except TokenEndpointError as exc:
-                if not (exc.refresh_token_spent or exc.error == "invalid_grant"):
+                if not is_spent(exc):
                     raise
-            on_spent()
-        if refused is not None and not await self._has_other_credentials():
-            raise copy_of(refused) from refused
+            if await on_spent():
+                return None
+        await before_sign_in()
         return await self._sign_in()
+
+    async def renew(self, token: Token) -> Obtained:
+        """Return the successor of `token` by its refresh token alone."""
+        return await self._ask("refresh_token", self._source.refresh(token))
+
+    async def sign_in_apart(self) -> Obtained:
+        """Sign in without touching the chain that others share, where the source can do that."""
+        source = self._source
+        login = source.login_apart() if isinstance(source, SharesChain) else source.login()
+        return await self._ask("password", login)
+
+    async def have_changed(self) -> bool:
+        """Tell whether the source has other credentials than those refused last; False where it cannot tell."""
+        source = self._source
+        return isinstance(source, CredentialsMayChange) and await self._within_deadline(source.credentials_changed())
+
+    async def fingerprint(self, like: str | None = None) -> str | None:
+        """Return the source's fingerprint of its credentials; None where it has none."""
+        source = self._source
+        return await self._within_deadline(source.fingerprint(like)) if isinstance(source, SharesChain) else None
+
+    def join(self, client_id: str | None) -> None:
+        """Let the source sign in under the chain's `client_id`."""
+        if client_id is not None and isinstance(self._source, SharesChain):
+            self._source.join(client_id)
 
     async def _sign_in(self) -> Obtained:
         try:
@@ -94,13 +142,9 @@ class Grants:
         await sleep(self._clock, until_next_code)
         return await self._ask("password", self._source.login())
 
-    async def _has_other_credentials(self) -> bool:
-        source = self._source
-        return isinstance(source, _CredentialsMayChange) and await self._within_deadline(source.credentials_changed())
-
     async def _ask(self, grant: Grant, answer: Awaitable[Token]) -> Obtained:
-        asked = self._clock.monotonic()
-        return Obtained(await self._within_deadline(answer), grant, asked)
+        asked, asked_wall = self._clock.monotonic(), self._clock.wall()
+        return Obtained(await self._within_deadline(answer), grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
         try:
@@ -108,3 +152,8 @@ class Grants:
                 return await answer
         except TimeoutError as exc:
             raise EndpointUnavailableError(f"no answer to a sign-in or renewal within {self._deadline:g} s") from exc
+
+
+def is_spent(error: TokenEndpointError) -> bool:
+    """Tell whether `error` says that the refresh token must not be sent again."""
+    return error.refresh_token_spent or error.error == "invalid_grant"

@@ -1,21 +1,21 @@
 """The manager: decides from the freshness of its token what a caller gets, and launches or joins the one renewal.
 
-Everything that changes the token held is in this file. How it works:
+How it works:
 
 - `token()` on a FRESH token is two clock readings and two comparisons: no lock, no task, nothing that suspends.
 - In every other state the decision is made synchronously, in `_token_when_not_fresh`; there is no await between
   looking at the state and launching or joining a flight, so no two callers can both launch one, and no lock is needed.
-- A flight (`_flight.py`) belongs to the manager. It asks the source, publishes the token in memory and wakes its
-  waiters, in this order and without an await in between: whoever was woken finds the token, and a rotated refresh
-  token is kept even when nobody waits for it any more.
+- A flight (`_flight.py`) belongs to the manager. It runs a renewal (`_renewal.py`), which publishes the token and
+  wakes the waiters, in this order and without an await in between: whoever was woken finds the token, and a rotated
+  refresh token is kept even when nobody waits for it any more.
 - A failure is remembered (`_backoff.py`) and shared: one attempt, one warning, however many callers there are.
 
-By which grant a token is asked for is in `_grants.py`; HTTP and Nexudus are behind its `TokenSource`.
+The token held is in `_holder.py`; by which grant one is asked for in `_grants.py`; HTTP and Nexudus are behind the
+`TokenSource` there.
 """
 
 import asyncio
-import dataclasses
-import math
+import contextvars
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,45 +24,44 @@ from random import Random
 import anyio
 
 from ._backoff import Backoff
-from ._clock import Clock, SystemClock
+from ._chain import Chain
+from ._clock import Clock, SystemClock, sleep
+from ._desk import FlightDesk, Ledger
 from ._events import (
-    Event,
-    Grant,
     Listener,
-    RefreshFailed,
     Statistics,
-    TokenObtained,
     TokenRejected,
     check_listener,
-    deliver,
-    logger,
 )
 from ._flight import Flight
-from ._grants import Grants, Obtained, TokenSource
-from ._lifecycle import Freshness, Held, RefreshPolicy, age_of, schedule
+from ._grants import Grants, TokenSource
+from ._holder import SERVABLE, TokenHolder
+from ._lifecycle import Freshness, RefreshPolicy
+from ._renewal import AloneRenewal, SharedRenewal
 from ._token import Token
 from .errors import (
     ConfigurationError,
     EndpointUnavailableError,
     LoginRequiredError,
-    MalformedResponseError,
     NexudusAuthError,
     SessionClosedError,
-    as_auth_error,
     copy_of,
 )
+from .stores import TokenStore
 
 __all__ = ["TokenManager", "TokenSource"]
 
-_SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
 _MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
+_SAVE_FIRST, _SAVE_LAST = 1.0, 30.0
+"""Seconds between attempts to save what could not be saved: doubling from the first to the last."""
 
 
 class TokenManager:
     """Holds the token of one account and renews it, shared by any number of tasks of one event loop.
 
     source: where tokens come from.
+    store: where the tokens are shared with other processes, and with the next one. Without it they are in memory.
     policy: when to renew and how long to wait.
     clock: the time; the system's by default.
     random: a `random.Random`, or a function that returns numbers from 0 to 1, for jitter.
@@ -76,30 +75,31 @@ class TokenManager:
         self,
         source: TokenSource,
         *,
+        store: TokenStore | None = None,
         policy: RefreshPolicy | None = None,
         clock: Clock | None = None,
         random: Random | Callable[[], float] | None = None,
         on_event: Listener | None = None,
     ) -> None:
         check_listener(on_event)
+        self._ledger = Ledger(on_event)
+        self._key = source.key
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
-        self._grants = Grants(source, self._policy, self._clock)
         self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
         self._chance = random if callable(random) else (random or Random()).random  # noqa: S311 - jitter is no secret
-        self._listener = on_event
+        self._holder = TokenHolder(self._policy, self._clock, self._chance)
+        self._grants = Grants(source, self._policy, self._clock)
+        self._chain: Chain | None = None
+        self._renewal: AloneRenewal | SharedRenewal = AloneRenewal(self._grants)
+        if store is not None:
+            self._chain = Chain(store, source.key, self._clock, self._chance, self._ledger.emit)
+            self._renewal = SharedRenewal(self._grants, self._chain, self._clock)
+        self._flight: Flight[Token] | None = None
+        self._saver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._held: Held | None = None
-        self._fresh: Token
-        self._fresh_monotonic = self._fresh_wall = -math.inf
-        self._flight: Flight[Token] | None = None
-        self._backoff = Backoff()
         self._closed = False
-        self._generation = 0
-        self._logouts = 0
-        self._obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
-        self._failures = self._rejections = 0
 
     async def token(self) -> Token:
         """Return a token that has not expired.
@@ -110,18 +110,20 @@ class TokenManager:
         error object of its own. Cancelling affects nobody else, and the renewal goes on.
         """
         # The hot path. The first comparison keeps other loops and the first use out; the others are the freshness.
+        holder = self._holder
         if (
             asyncio.get_running_loop() is self._loop
-            and self._monotonic() < self._fresh_monotonic
-            and self._wall() < self._fresh_wall
+            and self._monotonic() < holder.fresh_monotonic
+            and self._wall() < holder.fresh_wall
         ):
-            return self._fresh
+            return holder.fresh
         return await self._token_when_not_fresh()
 
     def current(self) -> Token | None:
         """Return the token if it is FRESH, else None. Never waits and starts nothing."""
-        if self._monotonic() < self._fresh_monotonic and self._wall() < self._fresh_wall:
-            return self._fresh
+        holder = self._holder
+        if self._monotonic() < holder.fresh_monotonic and self._wall() < holder.fresh_wall:
+            return holder.fresh
         return None
 
     async def refresh(self) -> Token:
@@ -145,17 +147,34 @@ class TokenManager:
     def successor_of(self, rejected: Token) -> Callable[[], Awaitable[Token]] | None:
         """Decide what `reject` waits for, and start it, without waiting: call and await the result. None: nothing."""
         self._check_usable()
-        self._rejections += 1
+        self._ledger.rejections += 1
         renewal = self._renewal_of(rejected)
-        self._emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
+        self._ledger.emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
         if renewal is not None:
             return renewal.wait
-        return self.token if self._is_replaced(rejected) else None
+        return self.token if self._holder.replaced(rejected) else None
 
     def would_force(self, rejected: Token) -> bool:
         """Tell whether `reject` would launch a renewal: the token is the newest, none is under way, none forbidden."""
         under_way = self._flight is not None and not self._flight.landed
-        return not (self._closed or self._held is None or self._is_replaced(rejected) or under_way or self._holds_off())
+        newest = self._holder.held is not None and not self._holder.replaced(rejected)
+        return newest and not (self._closed or under_way or self._holds_off())
+
+    @property
+    def key(self) -> str:
+        """What a store files the tokens under: a hash, which names nobody."""
+        return self._key
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the token held was asked for; None without one."""
+        return self._holder.age
+
+    @property
+    def due_in(self) -> float | None:
+        """Seconds until the token held is to be renewed, negative when it is due; None without one."""
+        held, age = self._holder.held, self._holder.age
+        return None if held is None or age is None else held.schedule.refresh_after - age
 
     @property
     def clock(self) -> Clock:
@@ -165,24 +184,22 @@ class TokenManager:
     @property
     def freshness(self) -> Freshness:
         """The state of the token, computed now."""
-        if self._closed:
-            return Freshness.CLOSED
-        if self._held is None:
-            return Freshness.EMPTY
-        return self._held.freshness(self._monotonic(), self._wall())
+        return self._holder.freshness
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        held = self._held
+        token, ledger, chain = self._holder.token, self._ledger, self._chain
         return Statistics(
-            generation=held.token.generation if held else 0,
-            expires_in=self._remaining(held) if held else None,
-            retry_in=self._backoff.retry_in(self._monotonic()),
+            generation=token.generation if token is not None else 0,
+            expires_in=self._holder.remaining,
+            retry_in=ledger.backoff.retry_in(self._monotonic()),
             waiting=self._flight.waiting if self._flight else 0,
-            sign_ins=self._obtained["password"],
-            renewals=self._obtained["refresh_token"],
-            failures=self._failures,
-            rejections=self._rejections,
+            sign_ins=ledger.obtained["password"],
+            renewals=ledger.obtained["refresh_token"],
+            adoptions=ledger.adoptions,
+            unsaved=int(chain is not None and chain.unsaved is not None),
+            failures=ledger.failures,
+            rejections=ledger.rejections,
         )
 
     async def logout(self) -> None:
@@ -192,42 +209,55 @@ class TokenManager:
         call of `token()` signs in again. Cancelling leaves the session logged out.
         """
         self._check_usable()
-        self._logouts += 1
-        self._held = None
-        self._stop_serving()
-        self._backoff = Backoff()
+        self._ledger.logouts += 1
+        token = self._holder.token
+        self._holder.forget()
+        self._ledger.backoff = Backoff()
         if (flight := self._flight) is not None:
             flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
             flight.cancel()
             await flight.until_ended()
+        if self._chain is not None:
+            self._holder.generation = await self._chain.bury(self._holder.generation, token)
+            self._save_later()
 
     async def close(self) -> None:
         """End every wait with `SessionClosedError`, and let a running renewal commit for `close_timeout` seconds.
 
-        May be called again, and by several tasks at once. Cancelled itself, it leaves the manager closed and nothing
-        running.
+        What a store has not taken yet is offered to it once more. May be called again, and by several tasks at once.
+        Cancelled itself, it leaves the manager closed and nothing running.
         """
         self._closed = True
-        self._stop_serving()
-        flight = self._flight
-        if flight is None or flight.ended or self._loop is not asyncio.get_running_loop():
+        self._holder.close()
+        if self._loop is not asyncio.get_running_loop():
             return
-        flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
+        saver, flight = self._saver, self._flight
         try:
-            await flight.until_ended(self._policy.close_timeout)
+            with anyio.move_on_after(self._policy.close_timeout):
+                if flight is not None:
+                    flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
+                    await flight.until_ended()
+                if self._chain is not None and self._chain.unsaved is not None:
+                    await self._chain.save_unsaved()
         finally:
-            flight.cancel()
-        await flight.until_ended()
+            running = [task for task in (saver, self._saver) if task is not None]
+            for task in running:
+                task.cancel()
+            if flight is not None:
+                flight.cancel()
+        if flight is not None:
+            await flight.until_ended()
+        if running:
+            await asyncio.wait(running)
 
     def __repr__(self) -> str:
-        held = self._held
-        parts = [self.freshness.value]
-        if held is not None:
-            parts.append(f"generation {held.token.generation}, {self._remaining(held):.0f} s left")
+        parts, token = [self.freshness.value], self._holder.token
+        if token is not None:
+            parts.append(f"generation {token.generation}, {self._holder.remaining:.0f} s left")
         if self._flight is not None:
             parts.append(f"renewing, {self._flight.waiting} waiting")
-        if (pause := self._backoff.retry_in(self._monotonic())) > 0:
-            parts.append(f"holding off for {pause:.0f} s after {self._backoff.failures} failures")
+        if (pause := self._ledger.backoff.retry_in(self._monotonic())) > 0:
+            parts.append(f"holding off for {pause:.0f} s after {self._ledger.backoff.failures} failures")
         return f"<{type(self).__name__} {', '.join(parts)}>"
 
     # What a caller gets
@@ -235,22 +265,22 @@ class TokenManager:
     async def _token_when_not_fresh(self) -> Token:
         for _ in range(_MAX_ROUNDS):
             self._check_usable()
-            state, held = self.freshness, self._held
-            if held is not None and state is Freshness.FRESH:
-                return held.token
+            state, token = self.freshness, self._holder.token
+            if token is not None and state is Freshness.FRESH:
+                return token
             error = self._holds_off()
-            if held is not None and state in _SERVABLE and (error is not None or state is Freshness.ADVISORY):
-                if error is None:
+            if token is not None and state in SERVABLE and (error is not None or state is Freshness.ADVISORY):
+                if error is None and self._monotonic() >= self._ledger.quiet_until:
                     self._launch()
-                return held.token
+                return token
             if error is not None:
                 raise copy_of(error) from error
             if state is Freshness.MANDATORY:
                 await self._wait_a_little(self._launch())
             else:
                 await self._launch().wait()
-            if self.freshness in _SERVABLE and self._held is not None:
-                return self._held.token
+            if (token := self._holder.token) is not None and self._holder.servable:
+                return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
@@ -261,17 +291,14 @@ class TokenManager:
             except NexudusAuthError:
                 self._check_usable()  # closed meanwhile: that is for the caller to know
 
-    def _is_replaced(self, token: Token) -> bool:
-        return self._held is not None and self._held.token.generation != token.generation
-
     def _renewal_of(self, rejected: Token) -> Flight[Token] | None:
-        if self._flight is not None and not self._flight.landed and not self._is_replaced(rejected):
+        if self._flight is not None and not self._flight.landed and not self._holder.replaced(rejected):
             return self._flight
         return self._launch() if self.would_force(rejected) else None
 
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
-        return self._backoff.in_force(self._monotonic(), served=self.freshness in _SERVABLE)
+        return self._ledger.backoff.in_force(self._monotonic(), served=self._holder.servable)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -296,75 +323,33 @@ class TokenManager:
         return flight
 
     async def _fly(self, flight: Flight[Token], *, forced: bool) -> None:
-        logouts, started = self._logouts, self._monotonic()
+        desk = FlightDesk(flight, self._holder, self._ledger, self._clock, self._chance, forced=forced)
         try:
-            held, refused = self._held, None if forced or not self._backoff.latched else self._backoff.error
-            token = held.token if held is not None else None
-            obtained = await self._grants.obtain(token, on_spent=self._drop_refresh_token, refused=refused)
+            await self._renewal.run(desk, forced=forced)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed renewal
-            if logouts == self._logouts:
-                self._on_failure(flight, exc)
-        else:
-            if logouts == self._logouts:  # a source may finish although it was cancelled by logout()
-                self._on_token(flight, obtained, started)
+            desk.fail(exc)
         finally:
             if self._flight is flight:  # a later flight may be waiting for this one to end
                 self._flight = None
+            self._save_later()
 
-    def _drop_refresh_token(self) -> None:
-        if self._held is not None:
-            without = dataclasses.replace(self._held.token, refresh_token=None)
-            self._held = dataclasses.replace(self._held, token=without)
+    # What a store did not take
 
-    def _on_token(self, flight: Flight[Token], obtained: Obtained, started: float) -> None:
-        """Publish the token, then wake the waiters, then tell: in one step, so that nobody can see a part of it."""
-        now, wall, waiters = self._monotonic(), self._wall(), flight.waiting
-        self._generation += 1
-        token = dataclasses.replace(obtained.token, generation=self._generation)
-        age = age_of(token, wall, at_most=now - obtained.asked)
-        plan = schedule(self._policy, token.lifetime, self._chance())
-        self._held = held = Held(token, plan, sent_monotonic=now - age, sent_wall=wall - age)
-        if held.freshness(now, wall) is Freshness.EXPIRED:
-            self._on_failure(flight, MalformedResponseError("the token had expired before it arrived"))
+    def _save_later(self) -> None:
+        chain = self._chain
+        if chain is None or chain.unsaved is None or self._closed or self._saver is not None:
             return
-        self._obtained[obtained.grant] += 1
-        self._backoff = Backoff()
-        self._start_serving(held)
-        flight.succeed(token)
-        logger.debug("token %d obtained by %s grant, for %.0f s", token.generation, obtained.grant, token.lifetime)
-        self._emit(
-            lambda: TokenObtained(
-                grant=obtained.grant,
-                generation=token.generation,
-                lifetime=token.lifetime,
-                client_id=token.client_id,
-                duration=now - started,
-                waiters=waiters,
-            )
+        self._saver = asyncio.get_running_loop().create_task(
+            self._save_until_saved(chain), context=contextvars.Context(), name="nexudus_async saver"
         )
 
-    def _on_failure(self, flight: Flight[Token], cause: Exception) -> None:
-        error = as_auth_error(cause, "the token source")
-        served = self.freshness in _SERVABLE
-        self._failures += 1
-        delay = self._backoff.failed(error, self._monotonic(), served=served, chance=self._chance())
-        failures = self._backoff.failures
-        flight.fail(error)
-        logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, delay)
-        self._emit(lambda: RefreshFailed(error=error, failures=failures, retry_in=delay, served=served))
-
-    def _start_serving(self, held: Held) -> None:
-        if not self._closed:
-            self._fresh = held.token
-            self._fresh_monotonic = held.sent_monotonic + held.schedule.refresh_after
-            self._fresh_wall = held.sent_wall + held.schedule.refresh_after
-
-    def _stop_serving(self) -> None:
-        self._fresh_monotonic = self._fresh_wall = -math.inf
-
-    def _remaining(self, held: Held) -> float:
-        return max(0.0, held.schedule.lifetime - held.elapsed(self._monotonic(), self._wall()))
-
-    def _emit(self, event: Callable[[], Event]) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().call_soon(deliver, self._listener, event())
+    async def _save_until_saved(self, chain: Chain) -> None:
+        pause = _SAVE_FIRST
+        try:
+            while chain.unsaved is not None:
+                await sleep(self._clock, pause * (0.5 + self._chance()))
+                if self._flight is None:  # a flight saves by itself
+                    await chain.save_unsaved()
+                pause = min(2 * pause, _SAVE_LAST)
+        finally:
+            self._saver = None

@@ -23,6 +23,7 @@ from ._context import RequestContext
 from ._credentials import PasswordCredentials
 from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
+from ._keep_alive import KeepAlive
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
@@ -30,6 +31,7 @@ from ._replay import can_be_sent_again
 from ._token import Token
 from ._transport import check_borrowed, own_session, token_session, token_session_like
 from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
+from .stores import TokenStore
 
 if TYPE_CHECKING:
     # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
@@ -56,16 +58,19 @@ RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | No
 class TokenSession:
     """An aiohttp session for the Nexudus API that signs in, renews, and carries the token.
 
-    credentials: who signs in.
+    credentials: who signs in. None: tokens come from the store only, and `LoginRequiredError` says when they end.
     base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it.
     client_id: the `client_id` header; Nexudus keeps one refresh token for each. None: a unique one for this session,
         so that sessions never end each other's tokens.
+    store: where the tokens are shared with other processes, and with the next one; see `nexudus_async.stores`.
+    account: the user name that the store files the tokens under; needed with a store and no credentials.
     policy: when to renew and how long to wait.
     client_session: an `aiohttp.ClientSession` to send through. It is borrowed: it keeps its middlewares, its pool and
         its cookies (one jar for several accounts mixes them up), and is never closed here. None: an own one, made at
         the first request.
     allowed_origins: further origins that may see the token.
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
+    keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
     on_event: called with each event.
     clock: the time; the system's by default.
 
@@ -75,21 +80,21 @@ class TokenSession:
 
     def __init__(
         self,
-        credentials: PasswordCredentials,
+        credentials: PasswordCredentials | None = None,
         *,
         base_url: str | URL = DEFAULT_BASE_URL,
         client_id: str | None = None,
+        store: TokenStore | None = None,
+        account: str | None = None,
         policy: RefreshPolicy | None = None,
         client_session: aiohttp.ClientSession | None = None,
         allowed_origins: Iterable[str | URL] = (),
         allow_insecure_http: bool = False,
+        keep_alive: bool = False,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(credentials, PasswordCredentials):
-            raise ConfigurationError(
-                f"credentials must be PasswordCredentials(username, password), not {type(credentials).__name__}"
-            )
+        username = _username(credentials, store, account)
         if isinstance(allowed_origins, str | URL):
             raise ConfigurationError(
                 "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
@@ -103,12 +108,13 @@ class TokenSession:
         ]
         endpoint = TokenEndpoint(
             self._session_for_tokens, self._base_url, credentials, client_id=client_id, policy=policy, clock=clock,
-            allow_insecure_http=allow_insecure_http,
+            account=account, allow_insecure_http=allow_insecure_http,
         )  # fmt: skip
-        self._manager = TokenManager(endpoint, policy=policy, clock=clock, on_event=on_event)
+        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
         self._rule = self._middleware.rule
-        self._username = credentials.username
+        self._keep_alive = KeepAlive(self._manager) if keep_alive else None
+        self._username = username
         self._borrowed = client_session
         self._session: aiohttp.ClientSession | None = None
         self._token_session: aiohttp.ClientSession | None = None
@@ -159,7 +165,10 @@ class TokenSession:
 
     async def token(self) -> Token:
         """Return a token that has not expired; see `TokenManager.token`."""
-        return await self._manager.token()
+        token = await self._manager.token()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def refresh(self) -> Token:
         """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
@@ -178,6 +187,8 @@ class TokenSession:
         self._closed = True
         try:
             await self._manager.close()
+            if self._keep_alive is not None:
+                await self._keep_alive.stop()
         finally:
             owned = [self._token_session, self._session if self._borrowed is None else None]
             for session in owned:
@@ -314,6 +325,8 @@ class TokenSession:
         if self._loop is not None:
             raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
         self._loop = loop
+        if self._keep_alive is not None:
+            self._keep_alive.start()
         self._session = self._borrowed if self._borrowed is not None else own_session()
         return self._session
 
@@ -325,6 +338,22 @@ class TokenSession:
                 return self._client()
             self._token_session = twin
         return self._token_session
+
+
+def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:
+    if credentials is None:
+        if store is None:
+            raise ConfigurationError("pass credentials, or a store to take tokens from and account= to find them by")
+        if not account:
+            raise ConfigurationError("a store without credentials needs account=, the user name that signed in")
+        return account
+    if not isinstance(credentials, PasswordCredentials):
+        raise ConfigurationError(
+            f"credentials must be PasswordCredentials(username, password), not {type(credentials).__name__}"
+        )
+    if account is not None:
+        raise ConfigurationError("account= is for sessions without credentials: these file under their user name")
+    return credentials.username
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,12 @@ __all__ = [
 
 
 class NexudusAuthError(aiohttp.ClientError):
-    """Root of every error here. Catch it to mean "no token could be had"."""
+    """Root of every error here. Catch it to mean "no token could be had".
+
+    transient: whether the same call may succeed later, with nothing changed.
+    """
+
+    transient: ClassVar[bool] = False
 
 
 class ConfigurationError(NexudusAuthError):
@@ -67,10 +72,7 @@ class TokenEndpointError(NexudusAuthError):
     error: the service's code, such as "invalid_grant", or None.
     description: the service's words for a person, of `invalid_grant` only, on one line, what we sent masked.
     retry_after: seconds the service, or the next one-time code, asks to wait, or None.
-    transient: whether the same request may succeed later.
     """
-
-    transient: ClassVar[bool] = False
 
     def __init__(
         self,

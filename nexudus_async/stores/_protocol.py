@@ -20,26 +20,38 @@ class StoredToken:
 
 
 class TokenStore(Protocol):
-    """Keeps one record per key. Every method may be called by many tasks at once.
+    """Keeps one record per key. Every method may be called by many tasks at once, of one event loop.
 
-    Raises `StoreError`, and nothing else, when the store cannot be reached, read or written.
+    Raises `StoreError`, and nothing else, when the store cannot be reached, read or written, after a bounded wait.
     """
 
     async def load(self, key: str) -> StoredToken | None:
-        """Return the record under `key`, or None. Cancelling has no effect on the store."""
+        """Return the record under `key`, or None. Cancelling has no effect on the store.
+
+        Raises `StoreError` also for a record that is there and cannot be read; the next `save` replaces it.
+        """
         ...
 
     async def save(self, key: str, record: StoredToken) -> None:
-        """Keep `record`, unless the one already there has a higher generation. Cancelling may or may not have saved."""
+        """Keep `record`, unless the one already there has a higher generation. Cancelling may or may not have saved.
+
+        An older record is refused without an error: who lost the race finds the newer one at the next `load`.
+        """
         ...
 
     async def clear(self, key: str) -> None:
-        """Forget the record under `key`; nothing happens when there is none."""
+        """Forget the record under `key`, readable or not; nothing happens when there is none.
+
+        Cancelling may or may not have cleared. What was forgotten guards no generation: a record of any may follow.
+        """
         ...
 
     def refresh_lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Return a lock on `key`, exclusive across processes and tasks; a holder that dies loses it.
 
-        Entering waits until the lock is free. Cancelling the wait, or the body, leaves the lock free.
+        Entering waits until the lock is free: put a deadline around it. The first attempt is made before the wait can
+        be cancelled by an anyio scope, so that `anyio.move_on_after(0)` around entering means "only try".
+        Cancelling the wait, or the body, leaves the lock free. Leaving raises nothing: a lock that cannot be given
+        back ends by itself. Not reentrant. `load` and `save` are not held up by it.
         """
         ...

@@ -149,11 +149,11 @@ class Accounts:
                 self._kill(token, RefreshTokenState.REVOKED)
 
     def secrets(self) -> frozenset[str]:
-        """Return every secret there ever was here: what no output of a client may contain."""
-        found = {*self._access, *self._refresh, *self._reset_tokens}
+        """Return every token ever issued, and the users' passwords and keys as they are now."""
+        found: set[str | None] = {*self._access, *self._refresh, *self._reset_tokens}
         for user in self._users.values():
-            found |= {user.password, user.api_access_token, user.totp_secret or user.password}
-        return frozenset(found)
+            found |= {user.password, user.totp_secret, user.api_access_token}
+        return frozenset(secret for secret in found if secret)
 
     def _kill(self, refresh_token: str | None, state: RefreshTokenState) -> None:
         known = self._refresh.get(refresh_token or "")

@@ -64,7 +64,7 @@ class ManualClock:
         Their tasks run when the caller next awaits. Raises `ValueError` for a negative number.
         """
         self._advanced += _not_negative(seconds)
-        self._wake()
+        self._wake(self.monotonic())
 
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock forward or, negative, back, as NTP and people do. No time passes."""
@@ -120,12 +120,12 @@ class ManualClock:
         self._waiting.discard(waiter)
         self._sleepers.set(len(self._waiting))
 
-    def _wake(self) -> None:
-        while self._queue and self._queue[0][0] <= self.monotonic():
+    def _wake(self, now: float) -> None:
+        while self._queue and self._queue[0][0] <= now:
             waiter = heapq.heappop(self._queue)[2]
-            if waiter in self._waiting:
+            if not waiter.done():  # done: cancelled, and its task has not run yet
                 waiter.set_result(None)
-                self._dequeue(waiter)
+            self._dequeue(waiter)
 
     def _schedule_jump(self, loop: asyncio.AbstractEventLoop) -> None:
         # One at a time: the next jump comes after the tasks that this one wakes have run, and may have slept again.
@@ -141,9 +141,7 @@ class ManualClock:
             return
         due = self._queue[0][0]
         self._advanced = max(self._advanced, due - self._start_monotonic)
-        while self.monotonic() < due:  # the sum of two floats may fall short of the deadline by a rounding error
-            self._advanced += 1e-6
-        self._wake()
+        self._wake(due)  # not by the sum of floats that `monotonic` is
         if self._waiting:
             self._schedule_jump(loop)
 

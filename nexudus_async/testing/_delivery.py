@@ -2,7 +2,8 @@
 
 import json
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from ._faults import Cut, Fault
 
@@ -31,7 +32,8 @@ async def deliver(request: web.Request, fault: Fault, own: web.StreamResponse | 
 
 def _invented(fault: Fault) -> web.Response:
     body = fault.body.encode() if isinstance(fault.body, str) else fault.body
-    headers = {"Content-Type": fault.content_type, **fault.headers}
+    headers = CIMultiDict({hdrs.CONTENT_TYPE: fault.content_type})
+    headers.update(fault.headers)
     return web.Response(status=fault.status or 200, body=body, headers=headers)
 
 
@@ -59,12 +61,9 @@ async def _truncate(request: web.Request, whole: web.Response) -> web.StreamResp
 
 
 async def _stream_filler(request: web.Request, fault: Fault) -> web.StreamResponse:
-    response = web.StreamResponse(status=fault.status or 200, headers={"Content-Type": fault.content_type})
+    response = web.StreamResponse(status=fault.status or 200, headers={hdrs.CONTENT_TYPE: fault.content_type})
     response.content_length = fault.size
     await response.prepare(request)
-    try:
-        for sent in range(0, fault.size, len(_CHUNK)):
-            await response.write(_CHUNK[: fault.size - sent])
-    except ConnectionError:
-        pass  # the client has seen enough
+    for sent in range(0, fault.size, len(_CHUNK)):
+        await response.write(_CHUNK[: fault.size - sent])
     return response

@@ -18,18 +18,20 @@ from ._clock import ManualClock
 from ._faults import Fault, FaultPlan, Hold
 from ._grants import Grants
 from ._limits import Limits, Throttler
-from ._records import RequestRecord
-from ._service import TOKEN_PATH, Service
+from ._observed import Observed
+from ._service import Service
 from ._totp import totp_code
 
 __all__ = ["NexudusEmulator"]
 
+_USERNAME = "ops@example.com"
+_PASSWORD = "a&b=c+d %é"  # every character that a careless form encoding breaks
 _SHUTDOWN = 0.1  # real seconds for a handler that does not let itself be cancelled
 _BACKLOG = 4_096  # connections that thousands of coroutines open at once
 _MAX_BODY = 64 * 2**20  # bytes
 
 
-class NexudusEmulator:
+class NexudusEmulator(Observed):
     """An emulator of the Nexudus API: `async with NexudusEmulator() as emulator: ... emulator.url`.
 
     clock: what every expiry, limit and one-time code goes by. Of a `ManualClock` it takes the `remote()` readings:
@@ -40,13 +42,8 @@ class NexudusEmulator:
     unknown_account_is_500: answer a sign-in for an account that does not exist with 500, as seen live, instead of
         the documented `invalid_grant`.
 
-    Not safe to share between threads. It logs nothing of what it is sent.
+    One user, `user`, exists from the start. Not safe to share between threads. It logs nothing of what it is sent.
     """
-
-    username = "ops@example.com"
-    """The user that exists from the start."""
-    password = "a&b=c+d %é"
-    """Its password, with every character that a careless form encoding breaks."""
 
     def __init__(
         self,
@@ -67,11 +64,12 @@ class NexudusEmulator:
         throttler = Throttler(limits or Limits(), self.clock)
         routes = builtin_routes(self._accounts, self.coworkers)
         self._service = Service(self.clock, self._accounts, self._grants, throttler, routes)
+        super().__init__(self._service, self._grants)
         self._service.enforce_limits = enforce_limits
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.user = self.add_user(self.username, self.password)
+        self.user = self.add_user(_USERNAME, _PASSWORD)
 
     def __repr__(self) -> str:
         place = self.url if self._runner is not None else "stopped"
@@ -129,6 +127,16 @@ class NexudusEmulator:
 
     # -- users and tokens ----------------------------------------------------------------------------------------
 
+    @property
+    def username(self) -> str:
+        """The name of the user that exists from the start."""
+        return self.user.username
+
+    @property
+    def password(self) -> str:
+        """Its password as it is now."""
+        return self.user.password
+
     def add_user(
         self,
         username: str,
@@ -163,7 +171,7 @@ class NexudusEmulator:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every password, token and key there ever was here: what no output of a client may contain."""
+        """Every token ever issued, and the users' passwords and keys as they are now: what no log may contain."""
         return self._accounts.secrets()
 
     # -- behaviour -----------------------------------------------------------------------------------------------
@@ -213,52 +221,3 @@ class NexudusEmulator:
         hold = Hold()
         self.faults.add(where, hold.holding(fault or Fault()), times, hold)
         return hold
-
-    # -- what happened -------------------------------------------------------------------------------------------
-
-    @property
-    def requests(self) -> list[RequestRecord]:
-        """Every request since the start or `reset_record()`, in order of arrival."""
-        return self._service.log.records()
-
-    @property
-    def token_requests(self) -> list[RequestRecord]:
-        """The requests to the token endpoint."""
-        return [record for record in self.requests if record.path == TOKEN_PATH]
-
-    @property
-    def sign_ins(self) -> int:
-        """How many sign-ins were granted, an answer that was lost afterwards included."""
-        return self._grants.sign_ins
-
-    @property
-    def renewals(self) -> int:
-        """How many renewals were granted, an answer that was lost afterwards included."""
-        return self._grants.renewals
-
-    @property
-    def renewals_refused(self) -> int:
-        """How many renewals were refused, for whatever reason."""
-        return self._grants.renewals_refused
-
-    @property
-    def refresh_tokens_reused(self) -> int:
-        """How often a refresh token was presented after it had been used in a renewal."""
-        return self._grants.refresh_tokens_reused
-
-    @property
-    def max_concurrent_token_requests(self) -> int:
-        """The most token requests that were under way at once."""
-        return self._service.token_gauge.peak
-
-    @property
-    def max_concurrent_renewals(self) -> int:
-        """The most renewals of one `client_id` that were under way at once."""
-        return self._service.renewal_gauge.peak
-
-    def reset_record(self) -> None:
-        """Forget the requests and the counts. Users, tokens, faults and limits stay."""
-        self._service.log.clear()
-        self._grants.reset_counts()
-        self._service.token_gauge.reset()
-        self._service.renewal_gauge.reset()

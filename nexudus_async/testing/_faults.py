@@ -193,8 +193,11 @@ class FaultPlan:
     def add(self, where: str, fault: Fault, times: int | None = 1, hold: Hold | None = None) -> None:
         """Queue `fault` for the next `times` requests to `where`; None means every one until `clear()`.
 
-        where: "token", a path, or "*" for every path but the token endpoint's.
+        where: "token", a path, or "*" for every path but the token endpoint's. Raises `ValueError` for what would
+        never strike.
         """
+        if where not in ("token", "*") and not where.startswith("/"):
+            raise ValueError(f'where is "token", "*" or a path that begins with a slash, not {where!r}')
         if times is not None and times < 1:
             raise ValueError(f"times is 1 or more, or None for every request, not {times!r}")
         self._queue.append(_Planned(where, fault, times, hold))

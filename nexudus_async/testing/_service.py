@@ -68,14 +68,16 @@ class Service:
         """Answer one request and record it."""
         exchange = _Exchange(request, await _read_form(request))
         serial = self.log.begin(exchange.record(self._clock.monotonic()))
-        status: int | None = 500
+        status: int | None = None
         try:
             with self._gauged(exchange):
                 response = await self._respond(exchange)
             status = None if isinstance(response, Dropped) else response.status
             return response
-        except web.HTTPException as exc:
-            status = exc.status
+        except ConnectionError:  # the client has left; aiohttp would log it as an error of the handler
+            return Dropped()
+        except Exception as exc:
+            status = exc.status if isinstance(exc, web.HTTPException) else 500
             raise
         finally:
             now = self._clock.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from nexudus_async._clock import sleep
 from nexudus_async.testing import ManualClock
 
 
@@ -88,6 +89,18 @@ async def test_a_cancelled_sleep_leaves_nothing_behind() -> None:
     assert len(vars(clock)["_queue"]) < 2_100
 
 
+async def test_advancing_over_a_sleep_just_cancelled() -> None:
+    """The clock may move before the cancelled task has run."""
+    clock = ManualClock()
+    task = asyncio.create_task(clock.sleep(1))
+    await clock.wait_for_sleepers()
+    task.cancel()
+    clock.advance(2)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert clock.sleepers == 0
+
+
 async def test_no_sleep_still_lets_others_run() -> None:
     """Zero and less return at the next turn of the loop."""
     clock, ran = ManualClock(), asyncio.Event()
@@ -107,6 +120,25 @@ async def test_autojump_moves_the_clock_by_itself() -> None:
 
     await asyncio.gather(*(sleeper(seconds) for seconds in (30.0, 0.7, 86_400.0, 0.3)))
     assert woken == [(0.3, 0.3), (0.7, 0.7), (30.0, 30.0), (86_400.0, 86_400.0)]
+
+
+@pytest.mark.parametrize("start", [0.1, 1_000.0, 123_456.789, 1e9])
+async def test_a_sleep_until_a_deadline_reaches_it(start: float) -> None:
+    """Not short of it by the rounding of a sum: who loops until then sleeps once."""
+    clock = ManualClock(start_monotonic=start, autojump=True)
+    for number in range(1, 200):
+        deadline = clock.monotonic() + number / 7
+        await clock.sleep(deadline - clock.monotonic())
+        assert clock.monotonic() >= deadline
+
+
+async def test_the_package_sleeps_on_it() -> None:
+    """What waits for a clock takes the clock's own `sleep`."""
+    clock = ManualClock()
+    task = asyncio.create_task(sleep(clock, 3_600))
+    await clock.wait_for_sleepers()
+    clock.advance(3_600)
+    await task
 
 
 async def test_waiting_for_sleepers_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+import aiohttp
 import pytest
 
 from nexudus_async.testing import ManualClock, NexudusEmulator
@@ -29,6 +30,14 @@ async def test_the_body_must_be_form_encoded(client: Client) -> None:
         assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
 
 
+async def test_a_multipart_body_is_not_form_encoded(client: Client) -> None:
+    """Nor is any other that happens to have fields."""
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("grant_type", "password")
+    async with client.http.post(f"{client.emulator.url}/api/token", data=form) as response:
+        assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
+
+
 @pytest.mark.parametrize("form", [{}, {"grant_type": ""}, {"grant_type": "client_credentials"}])
 async def test_an_unknown_grant_type_is_refused(client: Client, form: dict[str, str]) -> None:
     """`grant_type` missing or another: unsupported_grant_type."""
@@ -48,8 +57,6 @@ async def test_wrong_credentials_are_an_invalid_grant_that_says_why(client: Clie
 
 async def test_an_unknown_account_can_be_a_500_as_seen_live() -> None:
     """Only the account that does not exist; a wrong password stays an invalid_grant."""
-    import aiohttp
-
     async with NexudusEmulator(unknown_account_is_500=True) as emulator, aiohttp.ClientSession() as http:
         client = Client(http, emulator)
         assert (await client.sign_in(username="nobody@example.com")).status == 500
@@ -58,8 +65,8 @@ async def test_an_unknown_account_can_be_a_500_as_seen_live() -> None:
 
 async def test_the_user_can_be_changed_while_running(client: Client) -> None:
     """Password, suspension and the rest count from the moment they are set."""
-    client.emulator.user.password = "new"
-    assert (await client.sign_in()).json["error"] == "invalid_grant"
+    old, client.emulator.user.password = client.emulator.password, "new"
+    assert (await client.sign_in(password=old)).json["error"] == "invalid_grant"
     assert (await client.sign_in(password="new")).status == 200
     client.emulator.user.suspended = True
     assert (await client.sign_in(password="new")).json["error"] == "invalid_grant"
@@ -140,6 +147,17 @@ async def test_the_service_is_neither_suspended_nor_stepped_with_the_client(clie
     assert (await client.call(CUSTOMER, first["access_token"])).status == 200
     clock.suspend(60)
     assert (await client.call(CUSTOMER, first["access_token"])).status == 401
+
+
+async def test_a_suspended_user_gets_nowhere(client: Client) -> None:
+    """Neither calls nor renews; both work again when the suspension ends."""
+    first = (await client.sign_in()).json
+    client.emulator.user.suspended = True
+    assert (await client.call(CUSTOMER, first["access_token"])).status == 401
+    assert (await client.renew(first["refresh_token"])).json == {"error": "invalid_grant"}
+    client.emulator.user.suspended = False
+    assert (await client.call(CUSTOMER, first["access_token"])).status == 200
+    assert (await client.renew(first["refresh_token"])).status == 200
 
 
 async def test_a_token_request_is_a_post(client: Client) -> None:

@@ -27,7 +27,7 @@ def test_without_a_failure_nothing_is_held_off() -> None:
     backoff = Backoff()
     assert backoff.in_force(-math.inf, served=True) is None
     assert backoff.in_force(START, served=False) is None
-    assert (backoff.failures, backoff.error, backoff.latched, backoff.retry_in(START)) == (0, None, False, 0.0)
+    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START)) == (0, None, False, 0.0)
 
 
 def test_while_served_the_pauses_are_long() -> None:
@@ -90,7 +90,7 @@ def test_rejected_credentials_are_latched(rejection: type[NexudusAuthError], ser
     assert not backoff.latched
     assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
     assert backoff.latched
-    assert backoff.error is error
+    assert backoff.rejection is error
 
 
 def test_an_outage_between_rejections_does_not_unlatch() -> None:

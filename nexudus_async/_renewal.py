@@ -1,0 +1,224 @@
+"""What one flight does: alone, or as one of a fleet that shares its tokens through a store.
+
+A fleet's renewal: look at the record and adopt a newer token → lock → look again → renew → publish and wake the
+waiters → save → unlock. All but the first look is needed once per lifetime and fleet.
+
+When the store is down, nobody's request suffers:
+
+- before the hard margin there is no renewal: the token is good, and the store may come back;
+- after it, or when somebody waits, the process signs in under a `client_id` of its own, and so leaves the chain that
+  the others share alone; without credentials it renews the chain, and takes a refusal for the race that it may be;
+- what could not be saved is saved when the store answers again.
+
+Nothing here holds a token: the `Desk` does, which is the manager, for the time of one flight.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ._chain import Chain, Latch, Record
+from ._clock import Clock
+from ._grants import Grants, Obtained, is_spent
+from ._lifecycle import LATCHED_AFTER, LONGEST_LATCH, latch_delay
+from ._token import Token
+from .errors import (
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    LoginRequiredError,
+    NexudusAuthError,
+    PasswordResetRequiredError,
+    StoreError,
+    TokenEndpointError,
+    TotpRequiredError,
+    copy_of,
+)
+
+__all__ = ["REJECTIONS", "AloneRenewal", "Desk", "SharedRenewal"]
+
+REJECTIONS = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
+"""The errors that mean: do not send these credentials again and again."""
+
+
+class Desk(Protocol):
+    """What a flight may do to the manager that owns it."""
+
+    @property
+    def token(self) -> Token | None:
+        """The token held."""
+        ...
+
+    @property
+    def refused(self) -> NexudusAuthError | None:
+        """The rejection after which this process needs other credentials, unless somebody asked by hand."""
+        ...
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits, or the token held cannot be served for much longer."""
+        ...
+
+    def publish(self, obtained: Obtained) -> Token | None:
+        """Hold a new token and wake the waiters; return it with its generation, None after a logout."""
+        ...
+
+    def adopt(self, record: Record, instead_of: Token | None) -> bool:
+        """Take over what a record says, if it is news; tell whether it ends the flight."""
+        ...
+
+    def keep(self) -> None:
+        """End the flight with the token held, and leave the store alone for a moment."""
+        ...
+
+    def drop_refresh_token(self) -> None:
+        """Hold the token without its refresh token."""
+        ...
+
+
+class AloneRenewal:
+    """The flight of a process that has its chain for itself."""
+
+    def __init__(self, grants: Grants) -> None:
+        self._grants = grants
+
+    async def run(self, desk: Desk, *, forced: bool) -> None:
+        """Renew, or sign in. Raises a `NexudusAuthError`."""
+
+        async def on_spent() -> bool:
+            desk.drop_refresh_token()
+            return False
+
+        async def before_sign_in() -> None:
+            if not forced:
+                await insist_on_a_change(self._grants, desk.refused)
+
+        obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
+        if obtained is not None:
+            desk.publish(obtained)
+
+
+class SharedRenewal:
+    """The flight of a process that shares its chain."""
+
+    def __init__(self, grants: Grants, chain: Chain, clock: Clock) -> None:
+        self._grants, self._chain, self._clock = grants, chain, clock
+        self._record: Record | None = None
+        self._apart: str | None = None
+        """The `client_id` under which this process signed in by itself while the store was down."""
+
+    async def run(self, desk: Desk, *, forced: bool) -> None:
+        """Adopt, renew or sign in. Raises a `NexudusAuthError`."""
+        before, ours = desk.token, False
+        try:
+            async with self._chain.turn(self._look(desk, before)) as ours:
+                if ours:
+                    await self._renew(desk, before, forced=forced)
+        except StoreError as exc:
+            if ours:
+                raise
+            await self._without_store(desk, exc, forced=forced)
+
+    def _look(self, desk: Desk, before: Token | None) -> Callable[[Record | None], bool]:
+        def look(record: Record | None) -> bool:
+            self._record = record
+            if record is None:
+                return False
+            self._grants.join(record.client_id)
+            return desk.adopt(record, before)
+
+        return look
+
+    async def _renew(self, desk: Desk, before: Token | None, *, forced: bool) -> None:
+        async def on_spent() -> bool:
+            # Another process may have renewed in spite of the lock, when ours outlived its lease.
+            try:
+                if self._look(desk, before)(await self._chain.load()):
+                    return True
+            except StoreError:
+                pass
+            desk.drop_refresh_token()
+            return False
+
+        attempted = False
+
+        async def before_sign_in() -> None:
+            nonlocal attempted
+            if not forced:
+                await self._respect_latch()
+                await insist_on_a_change(self._grants, desk.refused)
+            attempted = True
+
+        try:
+            obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
+        except REJECTIONS as exc:
+            if attempted:
+                await self._latch(desk, exc)
+            raise
+        if obtained is not None:
+            await self._save(desk.publish(obtained))
+
+    async def _without_store(self, desk: Desk, error: StoreError, *, forced: bool) -> None:
+        token = desk.token
+        if not desk.urgent:
+            desk.keep()
+            return
+        if token is not None and token.refresh_token is not None and token.client_id == self._apart:
+            obtained = await self._renew_apart(token)
+        else:
+            if not forced:
+                await insist_on_a_change(self._grants, desk.refused)
+            try:
+                obtained = await self._grants.sign_in_apart()
+                self._apart = obtained.token.client_id
+            except LoginRequiredError:
+                if token is None or token.refresh_token is None:
+                    raise copy_of(error) from error
+                obtained = await self._renew_apart(token)
+        if (token := desk.publish(obtained)) is not None:
+            self._chain.unsaved = Record(token.generation, token, token.client_id)
+
+    async def _save(self, token: Token | None) -> None:
+        if token is not None:
+            await self._chain.save(Record(token.generation, token, token.client_id))
+
+    async def _renew_apart(self, token: Token) -> Obtained:
+        try:
+            return await self._grants.renew(token)
+        except TokenEndpointError as exc:
+            if token.client_id == self._apart or not is_spent(exc):
+                raise
+            raise EndpointUnavailableError(
+                "the refresh token was refused while the store is down: another process may hold a newer one",
+                status=exc.status,
+            ) from exc
+
+    async def _respect_latch(self) -> None:
+        """Raise the fleet's rejection while it rests, and after several of the same credentials."""
+        latch = self._record.latch if self._record is not None else None
+        if latch is None:
+            return
+        resting = 0 < latch.until - self._clock.wall() <= LONGEST_LATCH  # more: a host's clock is wrong
+        if resting or (latch.rejections >= LATCHED_AFTER and await self._is_the_same(latch)):
+            kind = next((kind for kind in REJECTIONS if kind.__name__ == latch.error), CredentialsRejectedError)
+            raise kind(
+                "the credentials were refused, here or in another process, and rest so as not to lock the account"
+            )
+
+    async def _is_the_same(self, latch: Latch) -> bool:
+        return latch.fingerprint is not None and latch.fingerprint == await self._grants.fingerprint(latch.fingerprint)
+
+    async def _latch(self, desk: Desk, error: NexudusAuthError) -> None:
+        known = self._record.latch if self._record is not None else None
+        rejections = 1 + (known.rejections if known is not None else 0)
+        generation = max(self._record.generation if self._record else 0, desk.token.generation if desk.token else 0)
+        latch = Latch(
+            rejections, self._clock.wall() + latch_delay(rejections), type(error).__name__,
+            await self._grants.fingerprint(),
+        )  # fmt: skip
+        client_id = self._record.client_id if self._record is not None else None
+        await self._chain.save(Record(generation, desk.token, client_id, latch))
+
+
+async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:
+    """Raise `refused` again, without a request, unless the source has other credentials now."""
+    if refused is not None and not await grants.have_changed():
+        raise copy_of(refused) from refused

@@ -1,0 +1,170 @@
+"""Records in a Redis or Valkey server, for processes on any number of hosts."""
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
+
+from nexudus_async._secret import Secret
+from nexudus_async.errors import ConfigurationError, StoreError
+
+from ._foreign import extra, without_frames
+from ._protocol import StoredToken
+from ._record import decode, encode
+from ._redis_client import OPERATION_LIMIT, OwnClient
+from ._tasks import finish, poll
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
+
+__all__ = ["RedisStore"]
+
+T = TypeVar("T")
+
+LEASE = 60.0
+"""Seconds a refresh lock lasts when its holder dies: twice the flight's deadline, so a living one does not lose it."""
+RECORD_TTL = 30 * 86400.0
+"""Seconds a record lasts after its last save: refresh tokens and tombstones both live half of that."""
+
+SAVE = """
+local found, kept = pcall(cjson.decode, redis.pcall('get', KEYS[1]) or '')
+if found and type(kept) == 'table' and type(kept.payload) == 'string' and type(kept.generation) == 'number'
+    and kept.generation > tonumber(ARGV[1]) then
+  return 0
+end
+redis.call('set', KEYS[1], ARGV[3], 'PX', ARGV[2])
+return 1
+"""
+
+# redis-py's own Lock is not used: when its SET is cancelled, or sent again after a lost answer, the lock stays taken
+# until the lease ends, because the token it was taken with is forgotten, or not recognised. Its waiting has no jitter.
+ACQUIRE = """
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  return 0
+end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# A holder that comes back after its lease must not give away the lock of the one who followed.
+RELEASE = """
+if redis.call('get', KEYS[1]) == ARGV[1] then
+  return redis.call('del', KEYS[1])
+end
+return 0
+"""
+
+
+class Commands(Protocol):
+    """What is used of a redis-py client, a cluster's included."""
+
+    def get(self, name: str) -> Awaitable[str | bytes | None]: ...
+
+    def delete(self, *names: str) -> Awaitable[int]: ...
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Awaitable[object]: ...
+
+
+class RedisStore:
+    """Keeps the records in Redis or Valkey. Needs the extra `redis`.
+
+    client_or_url: a `redis://`, `rediss://` or `unix://` URL, whose client is made at first use, or a client of
+        `redis.asyncio` (plain, from Sentinel, or a cluster's), which stays its owner's to close.
+    prefix: stands before every key name. Record and lock of a key share a hash tag, hence a cluster slot.
+    lease: seconds after which a lock whose holder died is free. Longer than a renewal and its save may take.
+    record_ttl: seconds a record is kept after its last save.
+
+    Belongs to the event loop it is used in, not to the one it is made in. Every command ends within three seconds, or
+    raises `StoreError`. A failover of the server may lose a lock: the generation of the record still guards the save.
+    Raises `ConfigurationError` without redis-py and for values that cannot work. Cannot be pickled.
+    """
+
+    def __init__(
+        self,
+        client_or_url: "Redis | RedisCluster | str",
+        prefix: str = "nexudus:",
+        *,
+        lease: float = LEASE,
+        record_ttl: float = RECORD_TTL,
+    ) -> None:
+        with extra("redis"):
+            from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415 - an extra
+        # RuntimeError: what asyncio raises for a connection whose event loop is closed.
+        self._foreign = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
+        self._own = OwnClient(client_or_url) if isinstance(client_or_url, str) else None
+        self._given = None if isinstance(client_or_url, str) else client_or_url
+        self._prefix = prefix
+        self._lease = _milliseconds("lease", lease)
+        self._record_ttl = _milliseconds("record_ttl", record_ttl)
+
+    async def load(self, key: str) -> StoredToken | None:
+        text = await self._ask("load", lambda client: client.get(self._name(key, "record")))
+        try:
+            return None if text is None else decode(text)
+        except ValueError:
+            text = None  # this frame is in the traceback
+        raise StoreError("redis: the stored record cannot be read; the next save replaces it")
+
+    async def save(self, key: str, record: StoredToken) -> None:
+        arguments = self._name(key, "record"), str(record.generation), self._record_ttl, Secret(encode(record))
+        await self._ask("save", lambda client: client.eval(SAVE, 1, *arguments))
+
+    async def clear(self, key: str) -> None:
+        await self._ask("clear", lambda client: client.delete(self._name(key, "record")))
+
+    @asynccontextmanager
+    async def refresh_lock(self, key: str) -> AsyncGenerator[None, None]:
+        name, token = self._name(key, "lock"), secrets.token_hex(16)
+        may_be_held = False
+
+        async def attempt() -> bool:
+            nonlocal may_be_held
+            may_be_held = True  # until an answer says otherwise: the server may have obeyed and the answer be lost
+            may_be_held = await self._script("lock", ACQUIRE, name, token, self._lease)
+            return may_be_held
+
+        try:
+            await poll(lambda: finish(attempt()))
+            yield
+        finally:
+            if may_be_held:
+                with suppress(StoreError):
+                    await finish(self._script("unlock", RELEASE, name, token))
+
+    async def aclose(self) -> None:
+        """Close the client that was made from a URL; a given one is left alone. The store may be used again."""
+        if self._own is not None:
+            await self._own.aclose()
+
+    def __repr__(self) -> str:
+        where = self._own or f"a given {type(self._given).__name__}"
+        return f"<RedisStore {where}, prefix {self._prefix!r}, lease {int(self._lease) / 1000:g} s>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a RedisStore holds a connection and its password; make one in each process")
+
+    def _name(self, key: str, part: str) -> str:
+        return f"{self._prefix}{{{key}}}:{part}"
+
+    async def _script(self, action: str, script: str, *arguments: str) -> bool:
+        return await self._ask(action, lambda client: client.eval(script, 1, *arguments)) == 1
+
+    async def _ask(self, action: str, command: Callable[[Commands], Awaitable[T]]) -> T:
+        # asyncio's timeout, as redis-py uses itself: anyio's would cancel again while a connection is being closed.
+        try:
+            async with asyncio.timeout(OPERATION_LIMIT):
+                return await command(self._commands())
+        except self._foreign as exc:
+            raise StoreError(f"redis: {action} failed ({type(exc).__name__})") from without_frames(exc)
+
+    def _commands(self) -> Commands:
+        return cast("Commands", self._given if self._own is None else self._own.get())
+
+
+def _milliseconds(name: str, seconds: float) -> str:
+    if not (math.isfinite(seconds) and seconds >= 0.001):
+        raise ConfigurationError(f"{name} must be a positive number of seconds")
+    return str(int(seconds * 1000))

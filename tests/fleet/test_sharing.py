@@ -1,0 +1,413 @@
+"""Sessions that share a chain through a store, in one process and on one clock: every step can be seen."""
+
+import asyncio
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from nexudus_async import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    EncryptedStore,
+    Freshness,
+    LoginRequiredError,
+    MemoryStore,
+    NexudusAuthError,
+    PasswordCredentials,
+    RefreshPolicy,
+    StoredToken,
+    StoreError,
+    StoreFailed,
+    TokenAdopted,
+    TokenSession,
+)
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect, until
+
+NO_JITTER = RefreshPolicy(jitter=0)
+
+
+class Fragile:
+    """A store in memory that can be switched off."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+        self.down = False
+        self.saves_down = False
+        self.loads = 0
+
+    async def load(self, key: str) -> StoredToken | None:
+        self.loads += 1
+        self._check(down=self.down)
+        return await self._store.load(key)
+
+    async def save(self, key: str, record: StoredToken) -> None:
+        self._check(down=self.down or self.saves_down)
+        await self._store.save(key, record)
+
+    def refresh_lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        self._check(down=self.down)
+        return self._store.refresh_lock(key)
+
+    async def clear(self, key: str) -> None:
+        await self._store.clear(key)
+
+    @staticmethod
+    def _check(*, down: bool) -> None:
+        if down:
+            raise StoreError("the store is switched off")
+
+
+@pytest.fixture
+def store() -> Fragile:
+    return Fragile()
+
+
+@pytest.fixture(autouse=True)
+def autojump(clock: ManualClock) -> None:
+    clock.autojump = True  # waits between looks at the store take no real time
+
+
+async def test_a_fleet_signs_in_once_and_renews_once(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Twenty sessions, five lifetimes: one sign-in and one renewal each time; the rest adopt."""
+    fleet = [await connect(store=store) for _ in range(20)]
+    for _ in range(5):
+        tokens = await asyncio.gather(*(session.token() for session in fleet))
+        assert len({token.access_token for token in tokens}) == 1
+        clock.advance(3600)
+    assert (emulator.sign_ins, emulator.renewals, emulator.refresh_tokens_reused) == (1, 4, 0)
+    assert emulator.max_concurrent_token_requests == 1
+
+
+async def test_a_fleet_in_the_advisory_window_renews_once_and_nobody_waits(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """All see the window at the same moment; requests are served meanwhile."""
+    fleet = [await connect(store=store, policy=NO_JITTER) for _ in range(20)]
+    old = {(await session.token()).generation for session in fleet}
+    clock.advance(2700)
+    with emulator.hold("token") as hold:
+        for session in fleet:
+            assert (await session.token()).generation in old
+        await hold.wait()
+    await until(lambda: all(session.freshness is Freshness.FRESH for session in fleet))
+    assert emulator.renewals == 1
+
+
+async def test_a_restart_needs_no_sign_in_even_after_a_change_of_password(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """The next process adopts the token, and renews by its refresh token while the chain lives."""
+    first = await connect(store=store)
+    token = await first.token()
+    await first.close()
+    emulator.user.password = "changed meanwhile"
+    second = await connect(PasswordCredentials(emulator.username, "old"), store=store)
+    assert (await second.token()).access_token == token.access_token
+    clock.advance(3600)
+    assert await second.token()
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+    assert any(isinstance(event, TokenAdopted) for event in connect.events)
+
+
+async def test_the_chain_keeps_its_client_id(emulator: NexudusEmulator, connect: Connect, store: Fragile) -> None:
+    """Made at the first sign-in; a sign-in of another process, after the chain has ended, repeats it."""
+    one, two = await connect(store=store), await connect(store=store)
+    client_id = (await one.token()).client_id
+    await two.token()
+    emulator.revoke_all()
+    async with two.get(CUSTOMER) as response:
+        assert response.status == 200
+    assert (await two.token()).client_id == client_id
+    assert emulator.sign_ins == 2
+
+
+async def test_a_token_refused_with_401_is_not_adopted_again(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile
+) -> None:
+    """The record holds the very token that was refused: it is renewed, once, for all who share it."""
+    fleet = [await connect(store=store) for _ in range(10)]
+    for session in fleet:
+        await session.token()
+    emulator.revoke_access_tokens()
+
+    async def fetch(session: TokenSession) -> int:
+        async with session.get(CUSTOMER) as response:
+            return response.status
+
+    assert set(await asyncio.gather(*(fetch(session) for session in fleet))) == {200}
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+
+
+async def test_a_session_without_credentials_lives_on_the_store(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """It is signed in elsewhere, runs for ever, and says what to do when the chain ends."""
+    options: dict[str, Any] = {
+        "base_url": emulator.url, "clock": clock, "store": store, "account": emulator.username.upper()
+    }  # fmt: skip
+    async with TokenSession(**options) as worker:
+        with pytest.raises(LoginRequiredError, match="sign in where the password is"):
+            await worker.token()
+        async with await connect(store=store) as elsewhere:
+            await elsewhere.token()
+        clock.advance(30)
+        for _ in range(3):
+            async with worker.get(CUSTOMER) as response:
+                assert response.status == 200
+            clock.advance(3600)
+        assert (emulator.sign_ins, emulator.renewals) == (1, 2)
+        emulator.revoke_all()
+        with pytest.raises(LoginRequiredError):
+            await worker.token()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({}, "pass credentials"), ({"account": "a@b.c"}, "pass credentials"), ({"store": MemoryStore()}, "account=")],
+)
+def test_a_session_that_could_never_have_a_token_is_refused(options: dict[str, Any], says: str) -> None:
+    """Neither credentials nor a store to find tokens in."""
+    with pytest.raises(ConfigurationError, match=says):
+        TokenSession(**options)
+
+
+async def test_a_logout_reaches_the_others(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """At their next renewal they drop the chain and sign in; without credentials they are told."""
+    one, two = await connect(store=store), await connect(store=store)
+    options: dict[str, Any] = {"base_url": emulator.url, "clock": clock, "store": store, "account": emulator.username}
+    async with TokenSession(**options) as worker:
+        for session in (one, two, worker):
+            await session.token()
+        await one.logout()
+        clock.advance(3600)
+        with pytest.raises(LoginRequiredError):
+            await worker.token()
+        assert await two.token()
+        assert (emulator.sign_ins, emulator.renewals) == (2, 0)
+        clock.advance(60)
+        assert (await worker.token()).generation == (await two.token()).generation
+
+
+async def test_an_absent_record_is_no_logout(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Somebody emptied the store: whoever holds a token renews it, and saves it there."""
+    session = await connect(store=store)
+    await session.token()
+    await store.clear(session.manager.key)
+    clock.advance(3600)
+    await session.token()
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+    assert await store.load(session.manager.key) is not None
+
+
+async def test_wrong_credentials_are_latched_for_the_fleet(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Ten processes with the same wrong password send it three times in all, not thirty; new ones do not start over."""
+    wrong = PasswordCredentials(emulator.username, "wrong")
+    for _ in range(6):
+        fleet = [await connect(wrong, store=store) for _ in range(10)]
+        for session in fleet:
+            with pytest.raises(CredentialsRejectedError):
+                await session.token()
+        clock.advance(301)
+    assert len(emulator.token_requests) == 3
+    right = await connect(store=store)
+    assert await right.token()
+    assert len(emulator.token_requests) == 4
+
+
+async def test_a_dead_store_costs_nobody_a_request(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Before the hard margin nothing is renewed; after it each process signs in for itself; later they share again."""
+    fleet = [await connect(store=store, policy=NO_JITTER) for _ in range(3)]
+    for session in fleet:
+        await session.token()
+    store.down = True
+    clock.advance(3000)
+    for session in fleet:
+        async with session.get(CUSTOMER) as response:
+            assert response.status == 200
+    await until(lambda: all("renewing" not in repr(session) for session in fleet))
+    assert len(emulator.token_requests) == 1
+    clock.advance(600)
+    for session in fleet:
+        async with session.get(CUSTOMER) as response:
+            assert response.status == 200
+    assert (emulator.sign_ins, emulator.renewals, emulator.renewals_refused) == (4, 0, 0)
+    assert len({(await session.token()).client_id for session in fleet}) == 3
+    store.down = False
+    await until(lambda: all(session.manager.statistics().unsaved == 0 for session in fleet))
+    clock.advance(3600)
+    tokens = [await session.token() for session in fleet]
+    assert len({token.access_token for token in tokens}) == 1
+    assert emulator.renewals == 1
+    assert any(isinstance(event, StoreFailed) for event in connect.events)
+
+
+async def test_a_renewed_token_that_could_not_be_saved_is_saved_when_the_store_is_back(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Without waiting for the next renewal: a restart finds it."""
+    session = await connect(store=store)
+    await session.token()
+    clock.advance(3600)
+    store.saves_down = True
+    token = await session.token()
+    store.saves_down = False
+    await until(lambda: session.statistics().unsaved == 0)
+    another = await connect(store=store)
+    assert (await another.token()).access_token == token.access_token
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+
+
+async def test_close_offers_the_store_once_more_what_it_did_not_take(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """The last chance before the process ends."""
+    clock.autojump = False
+    session = await connect(store=store)
+    store.saves_down = True
+    token = await session.token()
+    store.saves_down = False
+    await session.close()
+    another = await connect(store=store)
+    assert (await another.token()).access_token == token.access_token
+
+
+async def test_without_credentials_a_refusal_in_a_race_is_no_end_while_the_store_is_down(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Another process may hold the newer token: it is adopted when the store answers again."""
+    options: dict[str, Any] = {"base_url": emulator.url, "clock": clock, "store": store, "account": emulator.username}
+    elsewhere = await connect(store=store)
+    await elsewhere.token()
+    async with TokenSession(**options) as worker:
+        await worker.token()
+        clock.advance(3600)
+        await elsewhere.token()
+        store.down = True
+        with pytest.raises(NexudusAuthError, match="while the store is down"):
+            await worker.token()
+        store.down = False
+        clock.advance(60)
+        async with worker.get(CUSTOMER) as response:
+            assert response.status == 200
+    assert emulator.sign_ins == 1
+
+
+async def test_hosts_whose_clocks_differ_by_ten_minutes_share_a_chain(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Remaining life is clamped; no request fails and no token is renewed more than its share."""
+
+    class Ahead:
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+
+        def monotonic(self) -> float:
+            return clock.monotonic()
+
+        def wall(self) -> float:
+            return clock.wall() + self.seconds
+
+        async def sleep(self, seconds: float) -> None:
+            await clock.sleep(seconds)
+
+    fleet = [await connect(store=store, clock=Ahead(skew)) for skew in (0, 600, -600)]
+    for _ in range(36):
+        for session in fleet:
+            async with session.get(CUSTOMER) as response:
+                assert response.status == 200
+            await until(lambda: "renewing" not in repr(session))  # noqa: B023 - awaited at once
+        clock.advance(300)
+    assert emulator.sign_ins == 1
+    assert emulator.renewals <= 6
+    assert emulator.refresh_tokens_reused == 0
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "not json secret", "[]", "{}", '{"version": 2}', '{"version": 1, "key": "other"}', '{"version": 1}']
+)
+async def test_an_unreadable_record_is_an_event_and_is_replaced_by_a_sign_in(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile, payload: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not a crash; nothing of it is shown."""
+    session = await connect(store=store)
+    await store.save(session.manager.key, StoredToken(7, payload))
+    with caplog.at_level(logging.DEBUG):
+        assert await session.token()
+        await asyncio.sleep(0)
+    assert [event.operation for event in connect.events if isinstance(event, StoreFailed)]
+    assert "secret" not in caplog.text
+    another = await connect(store=store)
+    assert (await another.token()).access_token == (await session.token()).access_token
+
+
+async def test_a_wrong_key_is_an_event_and_a_fresh_sign_in(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile
+) -> None:
+    """What cannot be decrypted is never accepted; the process signs in for itself."""
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    first = await connect(store=EncryptedStore(store, old))
+    second = await connect(store=EncryptedStore(store, new))
+    third = await connect(store=EncryptedStore(store, old, new))
+    token = await first.token()
+    assert (await second.token()).access_token != token.access_token
+    assert [event for event in connect.events if isinstance(event, StoreFailed)]
+    assert await third.token()
+
+
+async def test_a_flight_that_finishes_waits_for_its_save_before_the_next(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile
+) -> None:
+    """`refresh()` right after a renewal does not overtake the save of the one before."""
+    session = await connect(store=store)
+    first = await session.token()
+    second = await session.refresh()
+    assert second.generation == first.generation + 1
+    record = await store.load(session.manager.key)
+    while record is not None and record.generation < second.generation:
+        await asyncio.sleep(0)
+        record = await store.load(session.manager.key)
+    assert emulator.max_concurrent_token_requests == 1
+
+
+async def test_the_store_key_names_nobody(connect: Connect, store: Fragile) -> None:
+    """A hash: no e-mail, no origin."""
+    session = await connect(store=store)
+    assert "ops" not in session.manager.key
+    assert "@" not in session.manager.key
+
+
+async def test_a_fresh_token_costs_the_store_nothing(connect: Connect, store: Fragile) -> None:
+    """Not one look per request."""
+    session = await connect(store=store)
+    await session.token()
+    before = store.loads
+    for _ in range(100):
+        await session.token()
+    assert store.loads == before
+
+
+async def test_faults_of_a_shared_renewal_are_back_off_as_ever(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """A refused sign-in gives the lock back, and the next process may try."""
+    one, two = await connect(store=store), await connect(store=store)
+    emulator.fail("token", Fault.json({"error": "unsupported_grant_type"}, 400))
+    with pytest.raises(NexudusAuthError):
+        await one.token()
+    assert await two.token()
+    clock.advance(1)
+    assert (await one.token()).generation == (await two.token()).generation

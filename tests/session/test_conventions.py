@@ -1,0 +1,276 @@
+"""A `TokenSession` is used as an aiohttp session is, borrowed or own, made anywhere."""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import warnings
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver
+
+from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
+from nexudus_async.testing import Fault, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect
+
+ECHO = "/api/emulator/echo"
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options"])
+async def test_every_method_can_be_awaited_and_entered(connect: Connect, method: str) -> None:
+    """`async with session.get(…)` and `await session.get(…)`, for each method."""
+    session = await connect()
+    send = getattr(session, method)
+    async with send(ECHO) as response:
+        assert response.status == 200
+        assert response.method == method.upper()
+    response = await send(ECHO)
+    assert response.status == 200
+    response.release()
+
+
+async def test_a_request_can_be_made_a_task(connect: Connect) -> None:
+    """What `session.get` returns is a coroutine, as aiohttp's."""
+    session = await connect()
+    response = await asyncio.create_task(session.get(CUSTOMER))
+    assert response.status == 200
+    response.release()
+
+
+async def test_keywords_reach_aiohttp(connect: Connect) -> None:
+    """The same keywords as aiohttp's."""
+    session = await connect()
+    async with session.request("post", ECHO, params={"a": "b c"}, json={"x": 1}, headers={"X-Y": "z"}) as response:
+        assert await response.json() == {"Method": "POST", "Query": "a=b c", "Body": '{"x": 1}'}
+    assert connect.emulator.requests[-1].headers["X-Y"] == "z"
+
+
+async def test_raise_for_status_of_a_request_is_judged_on_the_final_response(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """A 401 that a replay repairs raises nothing; one that stays does."""
+    session = await connect()
+    await session.token()
+    emulator.revoke_access_tokens()
+    async with session.get(CUSTOMER, raise_for_status=True) as response:
+        assert response.status == 200
+    with pytest.raises(aiohttp.ClientResponseError) as refused:
+        await session.get("/api/emulator/unauthorized", raise_for_status=True)
+    assert refused.value.status == 401
+
+
+async def test_raise_for_status_may_be_a_coroutine_function(connect: Connect) -> None:
+    """It is called with the final response, once."""
+    seen: list[int] = []
+
+    async def judge(response: aiohttp.ClientResponse) -> None:
+        seen.append(response.status)
+
+    session = await connect()
+    async with session.get("/api/emulator/unauthorized", raise_for_status=judge):
+        pass
+    assert seen == [401]
+
+
+async def test_raise_for_status_of_a_borrowed_session_applies_and_can_be_overruled(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """As in aiohttp."""
+    async with aiohttp.ClientSession(raise_for_status=True) as borrowed:
+        session = await connect(client_session=borrowed)
+        await session.token()
+        emulator.revoke_access_tokens()
+        async with session.get(CUSTOMER) as response:
+            assert response.status == 200
+        with pytest.raises(aiohttp.ClientResponseError):
+            await session.get("/api/emulator/forbidden")
+        async with session.get("/api/emulator/forbidden", raise_for_status=False) as response:
+            assert response.status == 403
+
+
+async def test_a_borrowed_session_is_left_open(connect: Connect) -> None:
+    """It belongs to someone else."""
+    async with aiohttp.ClientSession() as borrowed:
+        session = await connect(client_session=borrowed)
+        async with session.get(CUSTOMER) as response:
+            assert response.status == 200
+        await session.close()
+        assert not borrowed.closed
+
+
+async def test_token_requests_do_not_pass_through_a_borrowed_sessions_middleware(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """A middleware that asks for the token would wait for itself."""
+
+    async def asks(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        await session.token()
+        response: aiohttp.ClientResponse = await handler(request)
+        return response
+
+    async with aiohttp.ClientSession(middlewares=(asks,)) as borrowed:
+        session = await connect(client_session=borrowed)
+        async with asyncio.timeout(5), session.get(CUSTOMER) as response:
+            assert response.status == 200
+
+
+async def test_token_requests_do_not_starve_behind_a_borrowed_sessions_full_pool(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """Someone reads a long answer on the only connection; the token is had all the same."""
+    hold = emulator.hold("/slow")
+    emulator.route("GET", "/slow", lambda request: _ok())
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as borrowed:
+        session = await connect(client_session=borrowed)
+        await session.token()
+        occupying = asyncio.create_task(session.get("/slow"))
+        await hold.wait()
+        async with asyncio.timeout(5):
+            assert await session.refresh()
+        hold.release()
+        (await occupying).release()
+
+
+async def _ok() -> web.Response:
+    return web.Response()
+
+
+async def test_tls_settings_of_a_borrowed_session_apply_to_token_requests(connect: Connect) -> None:
+    """The connector's own resolver, for example, is asked for the token host too."""
+
+    class Resolver(AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+            return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": family, "proto": 0, "flags": 0}]
+
+        async def close(self) -> None:
+            pass
+
+    connector = aiohttp.TCPConnector(resolver=Resolver())
+    async with aiohttp.ClientSession(connector=connector) as borrowed:
+        url = connect.emulator.url.replace("127.0.0.1", "spaces.test")
+        session = await connect(client_session=borrowed, base_url=url, allow_insecure_http=True)
+        async with session.get(CUSTOMER) as response:
+            assert response.status == 200
+
+
+def test_a_session_can_be_made_and_closed_without_an_event_loop() -> None:
+    """At import time, in a synchronous factory."""
+    session = TokenSession(PasswordCredentials("ops@example.com", "pw"))
+    assert not session.closed
+    asyncio.run(session.close())
+    assert session.closed
+
+
+def test_use_from_another_event_loop_is_an_error_at_once() -> None:
+    """Its connections and its renewal belong to the first loop: no hang, no strange error from below."""
+
+    async def first() -> TokenSession:
+        async with NexudusEmulator() as emulator:
+            session = TokenSession(PasswordCredentials(emulator.username, emulator.password), base_url=emulator.url)
+            async with session.get(CUSTOMER) as response:
+                assert response.status == 200
+        return session
+
+    async def second() -> None:
+        for use in (session.token, session.refresh, lambda: session.get(CUSTOMER)):
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await use()
+        await session.close()
+
+    session = asyncio.run(first())
+    asyncio.run(second())
+
+
+def _child(session: TokenSession, result: Any) -> None:
+    async def use() -> str:
+        try:
+            await session.token()
+        except ConfigurationError as exc:
+            return str(exc)
+        return "served"
+
+    result.send(asyncio.run(use()))
+    os._exit(0)
+
+
+@pytest.mark.fleet
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_use_after_a_fork_is_an_error_at_once(connect: Connect) -> None:
+    """The renewal and the sockets are the parent's."""
+    session = await connect()
+    await session.token()
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(session, there))
+    child.start()
+    message = await asyncio.to_thread(lambda: here.recv() if here.poll(10) else "hung")
+    child.join(10)
+    assert "fork" in message
+
+
+async def test_use_after_close_is_an_error_at_once(connect: Connect) -> None:
+    """By name, and without a request."""
+    session = await connect()
+    await session.token()
+    await session.close()
+    for use in (session.token, session.refresh, session.logout, lambda: session.get(CUSTOMER)):
+        with pytest.raises(SessionClosedError):
+            await use()
+    assert session.manager.current() is None
+
+
+async def test_a_session_dropped_without_closing_says_so() -> None:
+    """`ResourceWarning`, naming the session."""
+    async with NexudusEmulator() as emulator:
+        session = TokenSession(PasswordCredentials(emulator.username, emulator.password), base_url=emulator.url)
+        await session.token()
+        for _ in range(5):  # the flight lets go of the session when it has ended
+            await asyncio.sleep(0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del session
+            gc.collect()
+        assert any("unclosed <TokenSession" in str(warning.message) for warning in caught)
+
+
+async def test_an_unusable_url_is_aiohttps_error(connect: Connect) -> None:
+    """The same error as without us."""
+    session = await connect()
+    with pytest.raises(aiohttp.InvalidURL):
+        await session.get("http://[broken")
+
+
+async def test_a_timeout_covers_each_sending_and_cancels_safely(emulator: NexudusEmulator, connect: Connect) -> None:
+    """aiohttp's `timeout=`, and `asyncio.timeout` around the call."""
+    session = await connect()
+    await session.token()
+    with emulator.hold(CUSTOMER):
+        with pytest.raises(TimeoutError):
+            await session.get(CUSTOMER, timeout=aiohttp.ClientTimeout(total=0.01))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await session.get(CUSTOMER)
+    async with session.get(CUSTOMER) as response:
+        assert response.status == 200
+
+
+async def test_a_retried_sign_in_is_told_from_a_refused_one(emulator: NexudusEmulator, connect: Connect) -> None:
+    """A hiccup of the token endpoint is not seen by anyone."""
+    connect.clock.autojump = True
+    session = await connect()
+    emulator.fail("token", Fault.dropped())
+    emulator.fail("token", Fault.answer(502))
+    async with session.get(CUSTOMER) as response:
+        assert response.status == 200
+    assert len(emulator.token_requests) == 3
+
+
+async def test_repr_is_a_status_line(connect: Connect) -> None:
+    """Who, where, and how the token does."""
+    session = await connect(client_id="worker-1")
+    url = connect.emulator.url
+    assert repr(session) == f"<TokenSession ops@example.com at {url}: <TokenManager empty>>"
+    await session.token()
+    assert repr(session.manager) == "<TokenManager fresh, generation 1, 3600 s left>"

@@ -1,0 +1,145 @@
+"""`TokenManager` and `TokenEndpoint` as parts: a source of one's own, a session of one's own."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+
+from nexudus_async import (
+    BearerMiddleware,
+    Freshness,
+    LoginRequiredError,
+    NexudusAuthError,
+    PasswordCredentials,
+    Token,
+    TokenEndpoint,
+    TokenManager,
+)
+from nexudus_async.testing import ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER
+
+
+class Source:
+    """A token source in a few lines, as a user would write one for a test."""
+
+    key = "source"
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.calls: list[str] = []
+        self.gates: dict[int, asyncio.Event] = {}
+        self.stubborn = False
+        self.raises: Exception | None = None
+
+    async def login(self) -> Token:
+        return await self._token("login")
+
+    async def refresh(self, token: Token) -> Token:
+        return await self._token("refresh")
+
+    async def _token(self, call: str) -> Token:
+        self.calls.append(call)
+        number = len(self.calls)
+        while number in self.gates and not self.gates[number].is_set():
+            try:
+                await self.gates[number].wait()
+            except asyncio.CancelledError:
+                if not self.stubborn:
+                    raise
+        if self.raises is not None:
+            raise self.raises
+        expires_at = datetime.fromtimestamp(self.clock.wall() + 3600, UTC)
+        return Token(f"access-{number}", "refresh", "bearer", "client", 3600.0, expires_at)
+
+
+async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
+    """Signs in, then renews."""
+    source = Source(clock)
+    manager = TokenManager(source, clock=clock, random=lambda: 0.0)
+    assert (await manager.token()).access_token == "access-1"
+    clock.advance(3600)
+    assert (await manager.token()).generation == 2
+    assert source.calls == ["login", "refresh"]
+    await manager.close()
+
+
+async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock: ManualClock) -> None:
+    """It swallows the cancellation and returns a token: too late."""
+    source = Source(clock)
+    source.stubborn, source.gates[1] = True, asyncio.Event()
+    manager = TokenManager(source, clock=clock)
+    waiter = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(manager.logout())
+    await asyncio.sleep(0)
+    source.gates[1].set()
+    await leaving
+    with pytest.raises(LoginRequiredError):
+        await waiter
+    assert manager.freshness is Freshness.EMPTY
+    await manager.close()
+
+
+async def test_a_flight_clears_no_slot_but_its_own(clock: ManualClock) -> None:
+    """While a flight ends, the next one waits behind it; those who come then join that one."""
+    source = Source(clock)
+    source.stubborn, source.gates = True, {1: asyncio.Event(), 2: asyncio.Event()}
+    manager = TokenManager(source, clock=clock)
+    abandoned = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(manager.logout())
+    early = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    source.gates[1].set()
+    await leaving
+    late = [asyncio.create_task(manager.token()) for _ in range(5)]
+    await asyncio.sleep(0)
+    source.gates[2].set()
+    assert {token.access_token for token in await asyncio.gather(early, *late)} == {"access-2"}
+    await asyncio.gather(abandoned, return_exceptions=True)
+    assert source.calls == ["login", "login"]
+    await manager.close()
+
+
+async def test_a_foreign_exception_of_a_source_is_translated_and_remembered(clock: ManualClock) -> None:
+    """It is the cause; its words are not repeated, for nobody knows what is in them."""
+    source = Source(clock)
+    source.raises = KeyError("secret words")
+    manager = TokenManager(source, clock=clock)
+    for _ in range(2):
+        with pytest.raises(NexudusAuthError, match="KeyError") as caught:
+            await manager.token()
+        assert "secret words" not in str(caught.value)
+    assert source.calls == ["login"]
+    await manager.close()
+
+
+async def test_a_manager_and_its_middleware_can_share_one_session(emulator: NexudusEmulator) -> None:
+    """The token request skips the middleware that waits for it."""
+    credentials = PasswordCredentials(emulator.username, emulator.password)
+    middlewares: list[BearerMiddleware] = []
+    async with aiohttp.ClientSession(emulator.url + "/", middlewares=middlewares) as http:
+        manager = TokenManager(TokenEndpoint(http, emulator.url, credentials))
+        middlewares.append(BearerMiddleware(manager, emulator.url))
+        async with asyncio.timeout(5), http.get(CUSTOMER) as response:
+            assert response.status == 200
+        await manager.close()
+
+
+async def test_a_listener_that_raises_or_calls_back_harms_nothing(clock: ManualClock) -> None:
+    """It runs after those who waited, and may use the manager."""
+    tasks: list[asyncio.Task[Token]] = []
+
+    def listen(event: object) -> None:
+        if not tasks:
+            tasks.append(asyncio.create_task(manager.refresh()))
+        raise ValueError("a bug of the listener's")
+
+    manager = TokenManager(Source(clock), clock=clock, on_event=listen)
+    assert (await manager.token()).generation == 1
+    await asyncio.sleep(0)
+    assert (await tasks[0]).generation == 2
+    await manager.close()

@@ -1,0 +1,109 @@
+"""What encryption adds to the contract: nothing readable at rest, and nothing believed that was not sealed here."""
+
+import pickle
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from cryptography.fernet import Fernet
+
+from nexudus_async.errors import ConfigurationError, StoreError
+from nexudus_async.stores import EncryptedStore, FileStore, MemoryStore, StoredToken
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key()
+RECORD = StoredToken(7, "refresh-token-hunter2")
+
+
+@pytest.fixture
+def inner() -> MemoryStore:
+    return MemoryStore()
+
+
+async def test_nothing_is_readable_at_rest(tmp_path: Path) -> None:
+    """No file beside the store's shows the payload."""
+    store = EncryptedStore(FileStore(tmp_path / "tokens.json"), NEW)
+    async with store.refresh_lock("a"):
+        await store.save("a", RECORD)
+    assert await store.load("a") == RECORD
+    contents = [await file.read_bytes() async for file in anyio.Path(tmp_path).iterdir()]
+    assert len(contents) >= 2
+    assert not any(b"hunter2" in content for content in contents)
+
+
+async def test_keys_rotate(inner: MemoryStore) -> None:
+    """The first key encrypts, all decrypt: a record of the old key is read, and the next save is by the new one."""
+    await EncryptedStore(inner, OLD).save("a", RECORD)
+    both = EncryptedStore(inner, NEW, OLD)
+    assert await both.load("a") == RECORD
+    await both.save("a", RECORD)
+    assert await EncryptedStore(inner, NEW).load("a") == RECORD
+
+
+async def test_a_wrong_key_is_an_error_and_the_next_save_takes_over(inner: MemoryStore) -> None:
+    """A fresh sign-in under the new key is kept, though its chain begins at a lower generation."""
+    await EncryptedStore(inner, OLD).save("a", RECORD)
+    store = EncryptedStore(inner, NEW)
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await store.load("a")
+    await store.save("a", StoredToken(1, "fresh"))
+    assert await store.load("a") == StoredToken(1, "fresh")
+
+
+async def test_plain_text_is_never_accepted(inner: MemoryStore) -> None:
+    """A record from before the encryption, or planted, is an error."""
+    await inner.save("a", RECORD)
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await EncryptedStore(inner, NEW).load("a")
+
+
+async def test_a_record_moved_to_another_key_is_refused(inner: MemoryStore) -> None:
+    """One account's tokens cannot be passed off as another's by who can write but not decrypt."""
+    store = EncryptedStore(inner, NEW)
+    await store.save("a", RECORD)
+    sealed = await inner.load("a")
+    assert sealed is not None
+    await inner.save("b", sealed)
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await store.load("b")
+
+
+@pytest.mark.parametrize("generation", [8, 6, 1_000_000])
+async def test_a_forged_generation_is_refused(inner: MemoryStore, generation: int) -> None:
+    """The generation outside must be the one inside, or an old record could be made the newest."""
+    store = EncryptedStore(inner, NEW)
+    await store.save("a", RECORD)
+    sealed = await inner.load("a")
+    assert sealed is not None
+    await inner.clear("a")
+    await inner.save("a", replace(sealed, generation=generation))
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await store.load("a")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'["a", 7]', b'["a", 7, "x", 1]', b'["a", "7", "x"]', b'{"a": 7}'])
+async def test_sealed_content_of_another_form_is_refused(inner: MemoryStore, content: bytes) -> None:
+    """A good key proves who wrote it, not what."""
+    await inner.save("a", StoredToken(7, Fernet(NEW).encrypt(content).decode()))
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await EncryptedStore(inner, NEW).load("a")
+
+
+@pytest.mark.parametrize(
+    "keys", [(), ("hunter2",), (b"hunter2",), ("hunter2ü",), (NEW, "hunter2"), (NEW[:-4] + b"hun2",), (None,)], ids=str
+)
+def test_a_bad_key_is_a_configuration_error_that_does_not_show_it(keys: tuple[str | bytes, ...]) -> None:
+    """It is found when the store is made, and the message says how to make a good one."""
+    with pytest.raises(ConfigurationError, match=r"Fernet\.generate_key") as caught:
+        EncryptedStore(MemoryStore(), *keys)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+
+
+def test_a_store_shows_no_key_and_cannot_be_pickled(inner: MemoryStore) -> None:
+    """The repr counts the keys and names the store inside."""
+    store = EncryptedStore(inner, OLD, NEW)
+    assert repr(store) == "<EncryptedStore, keys: 2, in <MemoryStore, records: 0>>"
+    with pytest.raises(TypeError, match="holds its keys"):
+        pickle.dumps(store)

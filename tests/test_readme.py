@@ -1,0 +1,113 @@
+"""Every example in the README runs, as it stands there, against the emulator.
+
+A block whose first line names a file (`# conftest.py`) is part of a test suite, which pytest runs in a process of its
+own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
+outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, and a Nexudus, which is an
+emulator instead of the default `base_url`.
+"""
+
+import ast
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, cast
+
+import pytest
+
+from nexudus_async import TokenSession
+from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async.testing import NexudusEmulator
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
+FILES = [block for block in BLOCKS if FILE_NAME.match(block)]
+EXAMPLES = [block for block in BLOCKS if not FILE_NAME.match(block)]
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+class Vault:
+    async def read(self, name: str) -> str:
+        assert name == "nexudus/ops"
+        return "…"
+
+
+@pytest.fixture
+async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGenerator[NexudusEmulator]:
+    """Put an emulator where the examples expect Nexudus, with the users that they sign in; files go to `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    async with NexudusEmulator() as emulator:
+        emulator.add_user("ops@example.com", "…")
+        emulator.add_user("robot@example.com", "…", totp_secret=TOTP_SECRET)
+        monkeypatch.setenv("NEXUDUS_USERNAME", "ops@example.com")
+        monkeypatch.setenv("NEXUDUS_PASSWORD", "…")
+        monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
+        defaults = cast(FunctionType, TokenSession.__init__).__kwdefaults__
+        assert defaults is not None
+        assert defaults["base_url"] == DEFAULT_BASE_URL
+        monkeypatch.setitem(defaults, "base_url", emulator.url)
+        yield emulator
+
+
+def lines_before(block: str) -> int:
+    """Return how many lines of the README come before a block, so that a traceback shows the right ones."""
+    return TEXT[: TEXT.index(block)].count("\n")
+
+
+def test_all_examples_are_found() -> None:
+    assert len(EXAMPLES) + len(FILES) == TEXT.count("```python")
+    assert len(EXAMPLES) >= 10
+    assert len(FILES) >= 3
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
+async def test_example_runs(source: str, nexudus: NexudusEmulator) -> None:
+    text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, nexudus.url)
+    code = compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await asyncio.to_thread(execute, code, {"__name__": "__main__", "vault": Vault()})
+    if "await" in source:
+        assert nexudus.token_requests, "the example reached the service"
+
+
+def execute(code: CodeType, names: dict[str, Any]) -> None:
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, names))
+    else:
+        exec(code, names)
+
+
+async def test_first_example_prints_who_signed_in(nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]) -> None:
+    await test_example_runs(EXAMPLES[0], nexudus)
+    assert capsys.readouterr().out == "ops@example.com\n"
+
+
+def test_suite_passes(tmp_path: Path) -> None:
+    """In pytest-asyncio's strict mode, warnings being errors."""
+    for block in FILES:
+        match = FILE_NAME.match(block)
+        assert match is not None
+        (tmp_path / match[1]).write_text(block, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "3 passed" in run.stdout
+
+
+def test_setup_is_two_lines_of_one_command_each() -> None:
+    lines = [line for line in TEXT.splitlines() if line.startswith("python3 -m venv .venv && ")]
+    assert [line.rpartition(" && ")[2] for line in lines] == [
+        ".venv/bin/nexudus-async demo",
+        ".venv/bin/python -m pytest",
+    ]

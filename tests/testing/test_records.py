@@ -1,0 +1,72 @@
+"""What the emulator remembers, counts and logs."""
+
+import asyncio
+import logging
+
+import aiohttp
+import pytest
+
+from nexudus_async.testing import Fault, ManualClock
+
+from .conftest import Client
+
+CUSTOMER = "/api/public/billing/customer"
+
+
+async def test_every_request_is_recorded_as_it_came(client: Client, clock: ManualClock) -> None:
+    """Real values in the attributes, no secret in the repr."""
+    token = (await client.sign_in("worker")).json["access_token"]
+    clock.advance(1)
+    await client.call(f"{CUSTOMER}?a=1&a=2", token)
+    sign_in, call = client.emulator.requests
+    assert sign_in.form["password"] == client.emulator.password
+    assert sign_in.headers["client_id"] == "worker"
+    assert (call.method, call.path, call.query.getall("a")) == ("GET", CUSTOMER, ["1", "2"])
+    assert call.headers["Authorization"] == f"Bearer {token}"
+    assert (sign_in.username, call.username, call.status) == (client.emulator.username, client.emulator.username, 200)
+    assert (call.started - sign_in.started, call.finished) == (1.0, clock.monotonic())
+    assert client.emulator.token_requests == [sign_in]
+    shown = repr([client.emulator.requests, client.emulator, client.emulator.user, client.emulator.faults])
+    assert not [secret for secret in client.emulator.secrets if secret in shown]
+
+
+async def test_the_record_can_be_reset(client: Client) -> None:
+    """Requests under way finish without a trace; tokens and faults stay."""
+    first = (await client.sign_in()).json
+    client.emulator.fail(CUSTOMER, Fault.answer(500, "{}"))
+    with client.emulator.hold("token") as hold:
+        task = asyncio.create_task(client.renew(first["refresh_token"]))
+        await hold.wait()
+        client.emulator.reset_record()
+        assert client.emulator.max_concurrent_token_requests == 1
+    second = (await task).json
+    emulator = client.emulator
+    assert (emulator.requests, emulator.sign_ins, emulator.renewals) == ([], 0, 0)
+    emulator.reset_record()
+    assert emulator.max_concurrent_token_requests == 0
+    assert (await client.call(CUSTOMER, second["access_token"])).status == 500
+
+
+async def test_concurrent_renewals_are_counted_by_client_id(client: Client) -> None:
+    """Two chains may renew at once; one may not."""
+    tokens = {name: (await client.sign_in(name)).json["refresh_token"] for name in ("a", "b")}
+    with client.emulator.hold("token") as hold:
+        tasks = [asyncio.create_task(client.renew(token, name)) for name, token in tokens.items()]
+        await hold.wait(2)
+        assert (client.emulator.max_concurrent_token_requests, client.emulator.max_concurrent_renewals) == (2, 1)
+        tasks.append(asyncio.create_task(client.renew(tokens["a"], "a")))
+        await hold.wait(3)
+        assert client.emulator.max_concurrent_renewals == 2
+    await asyncio.gather(*tasks)
+
+
+async def test_it_logs_no_secret(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """At any level: there is no access log, and no secret elsewhere."""
+    caplog.set_level(logging.DEBUG)
+    token = (await client.sign_in()).json["access_token"]
+    await client.call(CUSTOMER, token)
+    client.emulator.fail("token", Fault.dropped())
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await client.sign_in()
+    assert not [secret for secret in client.emulator.secrets if secret in caplog.text]
+    assert "aiohttp.access" not in {record.name for record in caplog.records}
