@@ -92,9 +92,8 @@ class RefreshPolicy:
             _require(name, getattr(self, name), zero=True)
         for name in ("flight_deadline", "connect_timeout", "default_lifetime"):
             _require(name, getattr(self, name), zero=False)
-        _require("jitter", self.jitter, zero=True)
-        if self.jitter > 1:
-            raise ConfigurationError(f"jitter is a share of the window from 0 to 1, not {self.jitter!r}")
+        if not 0 <= _number(self.jitter) <= 1:
+            raise ConfigurationError(f"jitter is a share of the window from 0 to 1, not {_shown(self.jitter)}")
         window, margin = self.advisory_window, self.hard_margin
         if window is not None and margin is not None and margin >= window:
             raise ConfigurationError(
@@ -206,9 +205,23 @@ def _at_least(delay: float, retry_after: float | None) -> float:
     return delay if retry_after is None else max(delay, min(retry_after, RETRY_AFTER_CAP))
 
 
-def _require(name: str, value: float, *, zero: bool) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and math.isfinite(value) and (value > 0 or (zero and value == 0)):
+def _require(name: str, value: object, *, zero: bool) -> None:
+    number = _number(value)
+    if math.isfinite(number) and (number > 0 or (zero and number == 0)):
         return
     limit = "0 or more" if zero else "more than 0"
-    raise ConfigurationError(f"{name} must be a finite number of seconds, {limit}, not {value!r}")
+    raise ConfigurationError(f"{name} must be a finite number of seconds, {limit}, not {_shown(value)}")
+
+
+def _number(value: object) -> float:
+    """Return `value` as a float: infinite where it is too large to be one, NaN where it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _shown(value: object) -> str:
+    return str(_number(value)) if math.isinf(_number(value)) else repr(value)

@@ -6,6 +6,7 @@ Nothing here raises anything but a `NexudusAuthError`, and no text made here hol
 """
 
 import enum
+import html
 import json
 import math
 import re
@@ -37,7 +38,7 @@ MAX_LIFETIME: Final = 10 * 366 * 86400.0
 MAX_DESCRIPTION: Final = 200
 """Characters of the service's own words that a message shows."""
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
-_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(\.\d{1,9})?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
 _OK = 200
 _THROTTLED: Final = (409, 429)
 
@@ -172,9 +173,10 @@ def _oauth_error(request: GrantRequest, answer: Answer, code: str, document: Map
             status=status, error=code, refresh_token_spent=renewing,
             reset_token=Secret(description) if isinstance(description, str) and description else None,
         )  # fmt: skip
-    if not _successful(status) and (status in _THROTTLED or status >= 500):
+    if _unavailable(status):
         return _http_error(answer)
-    named = code if re.fullmatch(r"[a-z_]{1,40}", code) else "an unknown code"
+    known = re.fullmatch(r"[a-z_]{1,40}", code) and _masked(code, request.secrets) == code
+    named = code if known else "an unknown code"
     return TokenEndpointError(
         f"the token endpoint refused the request ({named})",
         status=status, error=named, refresh_token_spent=renewing,
@@ -185,7 +187,7 @@ def _http_error(answer: Answer) -> TokenEndpointError:
     status = answer.status
     if 300 <= status < 400 or status in (404, 405):
         return _wrong_host(answer)
-    if status in _THROTTLED or status >= 500 or status == 408:
+    if _unavailable(status):
         return EndpointUnavailableError(
             f"the token endpoint answered {status}", status=status, retry_after=_retry_after(answer)
         )
@@ -240,7 +242,8 @@ def _lifetime(value: object, default: float) -> float:
         return default
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    endless = isinstance(value, float) and not math.isfinite(value)  # an int may be too large to ask
+    if isinstance(value, bool) or not isinstance(value, int | float) or endless:
         raise ValueError("expires_in is not a number of seconds")
     if value <= 0:
         raise ValueError("expires_in is not positive")
@@ -271,11 +274,26 @@ def _words(description: object, secrets: tuple[Secret, ...]) -> str | None:
     """Return the service's words on one line, cut, without what we sent in any of the ways it may come back."""
     if not isinstance(description, str):
         return None
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in (secret, quote_plus(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]):
-            description = description.replace(form, "***")
-    line = " ".join("".join(c if c.isprintable() else " " for c in description).split())
+    masked = _masked(description, secrets)
+    line = " ".join("".join(c if c.isprintable() else " " for c in masked).split())
     return line[:MAX_DESCRIPTION] or None
+
+
+def _masked(text: str, secrets: tuple[Secret, ...]) -> str:
+    """Return `text` without the secrets: plain, or encoded for a URL, JSON or HTML, in whichever case."""
+    forms = {form for secret in secrets for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):  # one may be a part of another
+        text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)  # %C3 and %c3 are the same
+    return text
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    as_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    return secret, quote_plus(secret), quote(secret, safe=""), *as_json, html.escape(secret)
+
+
+def _unavailable(status: int) -> bool:
+    return status in _THROTTLED or status >= 500 or status == 408
 
 
 def _successful(status: int) -> bool:

@@ -19,7 +19,16 @@ def test_a_nonsense_number_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         RefreshPolicy(**{name: value})
     assert str(caught.value).startswith(name)
+    assert ("seconds" in str(caught.value)) is (name != "jitter")
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5_000], ids=["large", "small", "too long to print"])
+def test_a_number_beyond_all_floats_is_refused(name: str, value: int) -> None:
+    """As any other that makes no sense."""
+    with pytest.raises(ConfigurationError, match=rf"^{name} .* not -?inf$"):
+        RefreshPolicy(**{name: value})
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -1,0 +1,129 @@
+"""The layers: every import arrow points to a lower level. The table here is the one of the design."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "nexudus_async"
+ROOT = Path(__file__).resolve().parent.parent / PACKAGE
+
+LEVELS = {
+    "_secret": -1,  # below the errors: one of them carries a secret
+    "errors": 0,
+    "_clock": 1,
+    "_events": 1,
+    "_token": 1,
+    "_credentials": 2,
+    "_futile": 2,
+    "_lifecycle": 2,
+    "_origin": 2,
+    "_replay": 2,
+    "_transport": 2,
+    "_backoff": 3,
+    "_flight": 3,
+    "_grants": 3,
+    "_wire": 3,
+    "stores": 3,
+    "_endpoint": 4,
+    "_manager": 4,
+    "_throttle": 4,
+    "_bearer": 5,
+    "_context": 5,
+    "_session": 6,
+    "__init__": 7,
+    "testing": 8,
+    "_cli": 9,
+    "__main__": 10,
+}
+"""Levels by file, or by folder: inside a folder, files may import each other."""
+
+
+def files() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def unit_of(path: Path) -> str:
+    """Return the file or folder that a path belongs to, directly below the package."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield the full name of every module and name that a file imports, wherever in the file it does."""
+    package = [PACKAGE, *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def units_imported(path: Path) -> set[str]:
+    """Return the files and folders of this package that a file imports."""
+    ours = [name.split(".") for name in imports_of(path) if name.split(".")[0] == PACKAGE]
+    return {parts[1] if len(parts) > 1 and parts[1] in LEVELS else "__init__" for parts in ours}
+
+
+def importers(of: str) -> set[str]:
+    """Return the files and folders that import a foreign package."""
+    return {unit_of(path) for path in files() for name in imports_of(path) if name.split(".")[0] == of}
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_arrow_points_to_a_lower_level(path: Path) -> None:
+    """And every file has its place in the table."""
+    unit = unit_of(path)
+    assert unit in LEVELS, f"give {unit} a level in the table of this test"
+    upwards = {other for other in units_imported(path) - {unit} if LEVELS[other] >= LEVELS[unit]}
+    assert not upwards, f"{unit} (level {LEVELS[unit]}) must not import {sorted(upwards)}"
+
+
+def test_the_manager_knows_nothing_of_http() -> None:
+    """It imports neither aiohttp nor the endpoint."""
+    assert "_manager" not in importers("aiohttp")
+    assert "_endpoint" not in units_imported(ROOT / "_manager.py")
+
+
+@pytest.mark.parametrize("unit", ["_lifecycle", "_backoff", "_futile"])
+def test_the_rules_about_time_are_pure(unit: str) -> None:
+    """No event loop, no clock, no log, no randomness."""
+    forbidden = {"asyncio", "anyio", "time", "logging", "random", f"{PACKAGE}._clock", "aiohttp"}
+    names = set(imports_of(ROOT / f"{unit}.py"))
+    assert not {name for name in names if any(f"{name}.".startswith(f"{bad}.") for bad in forbidden)}
+
+
+def test_the_protocol_has_no_io() -> None:
+    """`_wire` is given bytes and gives bytes."""
+    for foreign in ("asyncio", "anyio", "aiohttp", "socket"):
+        assert "_wire" not in importers(foreign)
+
+
+def test_the_flight_knows_nothing_of_tokens() -> None:
+    """Of this package it needs the errors only."""
+    assert units_imported(ROOT / "_flight.py") == {"errors"}
+
+
+def test_only_the_endpoint_knows_tenacity() -> None:
+    """How often a request is tried is decided in one place."""
+    assert importers("tenacity") == {"_endpoint"}
+
+
+def test_the_emulator_shares_no_code_with_the_client() -> None:
+    """A clock is all that it takes of it: `_wire` above all would share its misunderstandings."""
+    shared = {unit for path in (ROOT / "testing").rglob("*.py") for unit in units_imported(path)} - {"testing"}
+    assert "_wire" not in shared
+    emulator = {path for path in (ROOT / "testing").glob("_*.py") if path.name != "__init__.py"}
+    assert {unit for path in emulator for unit in units_imported(path)} - {"testing"} <= {"_clock"}
+
+
+def test_the_package_itself_has_no_logic() -> None:
+    """A docstring, imports, the version and a sorted `__all__`."""
+    body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
+    assert all(isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign) for node in body)
+    import nexudus_async
+
+    assert list(nexudus_async.__all__) == sorted(nexudus_async.__all__)
+    assert all(hasattr(nexudus_async, name) for name in nexudus_async.__all__)
