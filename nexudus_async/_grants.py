@@ -49,11 +49,12 @@ class _CredentialsMayChange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """A token, the grant that brought it, and the monotonic time in seconds when the source was asked."""
+    """A token, the grant that brought it, and when the source was asked, by both readings of the clock."""
 
     token: Token
     grant: Grant
     asked: float
+    asked_wall: float
 
 
 class Grants:
@@ -99,8 +100,8 @@ class Grants:
         return isinstance(source, _CredentialsMayChange) and await self._within_deadline(source.credentials_changed())
 
     async def _ask(self, grant: Grant, answer: Awaitable[Token]) -> Obtained:
-        asked = self._clock.monotonic()
-        return Obtained(await self._within_deadline(answer), grant, asked)
+        asked, asked_wall = self._clock.monotonic(), self._clock.wall()
+        return Obtained(await self._within_deadline(answer), grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
         try:

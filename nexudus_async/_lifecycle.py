@@ -139,14 +139,18 @@ class Held:
         return self.schedule.freshness(self.elapsed(monotonic, wall))
 
 
-def age_of(token: Token, wall: float, at_most: float) -> float:
-    """Return how long ago the request for `token` was sent, when that was `at_most` seconds ago.
+def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: float) -> float:
+    """Return how long ago the request for `token` was sent, at most.
 
-    The token says so by the wall clock. Where that cannot be, because the clock was stepped meanwhile, the longest
-    possible age is the safe one. To the millisecond: a datetime's rounding must not blur the boundaries.
+    monotonic_elapsed, wall_elapsed: seconds since the source was asked, by both readings of the clock; the request
+    may have been sent later. The token says when, by the wall clock: to that comes what the wall clock was set back
+    meanwhile. Where it cannot be true, the longest possible age is the safe one. To the millisecond: a datetime's
+    rounding must not blur the boundaries.
     """
-    age = round(token.lifetime - (token.expires_at.timestamp() - wall), 3)
-    return age if 0 <= age <= at_most else at_most
+    longest = max(monotonic_elapsed, wall_elapsed)
+    set_back = max(0.0, monotonic_elapsed - wall_elapsed)
+    age = round(token.lifetime - (token.expires_at.timestamp() - wall) + set_back, 3)
+    return min(age, longest) if age >= 0 else longest
 
 
 def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:

@@ -321,7 +321,7 @@ class TokenManager:
         now, wall, waiters = self._monotonic(), self._wall(), flight.waiting
         self._generation += 1
         token = dataclasses.replace(obtained.token, generation=self._generation)
-        age = age_of(token, wall, at_most=now - obtained.asked)
+        age = age_of(token, wall, now - obtained.asked, wall - obtained.asked_wall)
         plan = schedule(self._policy, token.lifetime, self._chance())
         self._held = held = Held(token, plan, sent_monotonic=now - age, sent_wall=wall - age)
         if held.freshness(now, wall) is Freshness.EXPIRED:
