@@ -323,10 +323,12 @@ class TokenManager:
         token = dataclasses.replace(obtained.token, generation=self._generation)
         age = age_of(token, wall, now - obtained.asked, wall - obtained.asked_wall)
         plan = schedule(self._policy, token.lifetime, self._chance())
-        self._held = held = Held(token, plan, sent_monotonic=now - age, sent_wall=wall - age)
+        held = Held(token, plan, sent_monotonic=now - age, sent_wall=wall - age)
         if held.freshness(now, wall) is Freshness.EXPIRED:
+            self._keep_chain(held)
             self._on_failure(flight, MalformedResponseError("the token had expired before it arrived"))
             return
+        self._held = held
         self._obtained[obtained.grant] += 1
         self._backoff = Backoff()
         self._start_serving(held)
@@ -342,6 +344,15 @@ class TokenManager:
                 waiters=waiters,
             )
         )
+
+    def _keep_chain(self, expired: Held) -> None:
+        """Keep the refresh token of a token that is of no other use; the access token held may still be good."""
+        chain = expired.token
+        if self.freshness not in _SERVABLE or self._held is None:
+            self._held = expired
+            return
+        token = dataclasses.replace(self._held.token, refresh_token=chain.refresh_token, client_id=chain.client_id)
+        self._held = dataclasses.replace(self._held, token=token)
 
     def _on_failure(self, flight: Flight[Token], cause: Exception) -> None:
         error = as_auth_error(cause, "the token source")
