@@ -42,6 +42,7 @@ class Backoff:
         self._in_a_row = dict.fromkeys(_Kind, 0)
         self._kind = _Kind.EMPTY
         self._error: NexudusAuthError | None = None
+        self._rejection: NexudusAuthError | None = None
         self._until = -math.inf
 
     @property
@@ -50,9 +51,9 @@ class Backoff:
         return self._in_a_row[_Kind.LATCH] >= LATCHED_AFTER
 
     @property
-    def error(self) -> NexudusAuthError | None:
-        """The last failure."""
-        return self._error
+    def rejection(self) -> NexudusAuthError | None:
+        """The last rejection of the credentials, whatever failed since."""
+        return self._rejection
 
     def in_force(self, now: float, *, served: bool) -> NexudusAuthError | None:
         """Return the error that forbids an attempt now, or None. `served`: whether a token can be served."""
@@ -65,6 +66,8 @@ class Backoff:
         self.failures += 1
         self._in_a_row[kind] += 1
         self._kind, self._error = kind, error
+        if kind is _Kind.LATCH:
+            self._rejection = error
         delay = self._delay(kind, error.retry_after if isinstance(error, TokenEndpointError) else None, chance)
         self._until = now + delay
         return delay

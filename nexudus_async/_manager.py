@@ -298,7 +298,7 @@ class TokenManager:
     async def _fly(self, flight: Flight[Token], *, forced: bool) -> None:
         logouts, started = self._logouts, self._monotonic()
         try:
-            held, refused = self._held, None if forced or not self._backoff.latched else self._backoff.error
+            held, refused = self._held, None if forced or not self._backoff.latched else self._backoff.rejection
             token = held.token if held is not None else None
             obtained = await self._grants.obtain(token, on_spent=self._drop_refresh_token, refused=refused)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed renewal
