@@ -201,8 +201,9 @@ class TokenEndpoint:
         try:
             token = await self._post(renewal(refresh_token, client_id))
         except _AttemptFailed as failed:
-            if failed.fate is not Fate.LOST:
-                self._unanswered = None if failed.fate is Fate.REFUSED else before
+            replayed = before is not None and failed.fate not in (Fate.NOT_SENT, Fate.THROTTLED)
+            if failed.fate is not Fate.LOST and not replayed:
+                self._unanswered = before
             elif not self._attended:
                 failed.error.refresh_token_spent = True
             raise
