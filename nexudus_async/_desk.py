@@ -24,7 +24,7 @@ from ._events import (
 )
 from ._flight import Flight
 from ._grants import Obtained
-from ._holder import TokenHolder
+from ._holder import SERVABLE, TokenHolder
 from ._lifecycle import Freshness
 from ._token import Token
 from .errors import MalformedResponseError, NexudusAuthError, as_auth_error
@@ -139,7 +139,11 @@ class FlightDesk:
         """Remember a failure, share it with the waiters, and tell: one warning, however many they are."""
         if self._abandoned:
             return
-        error, ledger, served = as_auth_error(cause, "the token source"), self._ledger, self._holder.servable
+        error, ledger, served = (
+            as_auth_error(cause, "the token source"),
+            self._ledger,
+            self._holder.freshness in SERVABLE,
+        )
         ledger.failures += 1
         delay = ledger.backoff.failed(error, self._clock.monotonic(), served=served, chance=self._chance())
         failures = ledger.backoff.failures

@@ -14,6 +14,12 @@ from tests.valkey import Valkey
 CUSTOMER = "/api/public/billing/customer"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption("--schedules", type=int, default=10_000, help="how many days the simulation plays")
+    group.addoption("--seed", type=int, default=0, help="the seed of the first of them")
+
+
 class Connect:
     """Makes sessions for the emulator's first user, on the test's clock."""
 

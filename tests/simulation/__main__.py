@@ -1,0 +1,11 @@
+"""`python -m tests.simulation SEED`: play one seed and print everything that happened, shrunk if it fails."""
+
+import sys
+
+from .actions import scenario
+from .shrink import shrink
+from .world import play
+
+run = play(scenario(int(sys.argv[1])))
+print(shrink(run) if run.violations else run)
+sys.exit(bool(run.violations))

@@ -1,0 +1,144 @@
+"""A scenario: the setting, and a list of things that happen. Plain data, so that it can be printed and cut down."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from nexudus_async import RefreshPolicy
+
+from .service import FAULTS
+
+__all__ = ["Action", "Scenario", "Setting", "scenario"]
+
+LIFETIMES = (2.0, 10.0, 60.0, 600.0, 1199.0, 3600.0, 7200.0, 86_400.0, 604_799.0)
+FEWEST, MOST = 4, 14
+"""Actions in a schedule: many short days find more than few long ones."""
+
+WEIGHTS = {
+    "token": 20, "get": 10, "send": 2, "foreign": 1, "denied": 3, "poll": 2, "refresh": 4, "reject": 6, "current": 2,
+    "cancel": 5, "fault": 26, "api fault": 2, "revoke access": 3, "revoke refresh": 4, "password": 3, "suspend": 3,
+    "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 1, "heal": 1, "pass": 2, "outage": 2,
+}  # fmt: skip
+OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "late to process", "invalid_grant")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that happens `after` so many seconds.
+
+    what: which variant. n: how often, or to how many. x: seconds, or a share.
+    """
+
+    after: float
+    kind: str
+    what: str = ""
+    n: int = 1
+    x: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What does not change.
+
+    two_factor: "", "typed" (a code given as text) or "callable". slow: the share of exchanges that take real time.
+    """
+
+    lifetime: float
+    policy: dict[str, Any]
+    two_factor: str = ""
+    callable_password: bool = False
+    boottime: bool = True
+    slow: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A seed (of what chance decides on the way), a setting, and the actions."""
+
+    seed: int
+    setting: Setting
+    actions: tuple[Action, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"seed {self.seed}", f"{self.setting}", *(f"  {action}" for action in self.actions)])
+
+
+def scenario(seed: int) -> Scenario:
+    """Return the scenario of a seed."""
+    random = Random(seed)
+    setting = _setting(random)
+    actions = tuple(_action(random, setting) for _ in range(random.randint(FEWEST, MOST)))
+    return Scenario(seed, setting, (Action(0.0, "token", n=random.choice((1, 1, 3)), what="again"), *actions))
+
+
+def _setting(random: Random) -> Setting:
+    lifetime = random.choice(LIFETIMES)
+    policy: dict[str, Any] = {}
+    if random.random() < 0.3:
+        window = policy["advisory_window"] = round(lifetime * random.uniform(0.25, 0.8), 3)
+        if random.random() < 0.5:
+            policy["hard_margin"] = round(window * random.choice((0.0, 0.5, 0.95)), 3)
+    if random.random() < 0.4:
+        policy["jitter"] = random.choice((0.0, 1.0))
+    if random.random() < 0.2:
+        policy["mandatory_wait"] = random.choice((0.0, 1.0, 12.0))
+    if random.random() < 0.2:
+        policy["flight_deadline"] = random.choice((5.0, 90.0))
+    if random.random() < 0.2:
+        policy["close_timeout"] = random.choice((0.0, 20.0))
+    RefreshPolicy(**policy)
+    two_factor = random.choice(("", "", "", "", "typed", "callable"))
+    return Setting(
+        lifetime, policy, two_factor, random.random() < 0.4, random.random() < 0.5, random.choice((0.0, 0.3, 0.9))
+    )
+
+
+def _action(random: Random, setting: Setting) -> Action:
+    kind = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    after = _gap(random, setting)
+    match kind:
+        case "token" | "get" | "refresh" | "denied" | "send":
+            what = random.choice(("", "", "again"))
+            deadline = random.choice((0.0, 0.0, 0.0, random.uniform(0.001, 0.1), random.uniform(0.1, 20)))
+            return Action(after, kind, what, random.choice((1, 1, 2, 5)), round(deadline, 3))
+        case "poll":
+            return Action(after, kind, n=8, x=random.choice((0.5, 4.0)))
+        case "reject":
+            return Action(after, kind, "", random.choice((1, 2, 4)), round(random.random(), 2))
+        case "cancel":
+            return Action(after if random.random() < 0.4 else 0.0, kind, "", 1, random.choice((0.3, 0.7, 1.0, 1.0)))
+        case "fault":
+            seconds = random.choice((0.0, 2.0, 5.0, 9.0, 12.0, 28.0, 45.0, 300.0, 4000.0))
+            return Action(after, kind, random.choice(list(FAULTS)), random.choice((1, 1, 1, 2, 2, 3, 5)), seconds)
+        case "outage":
+            return Action(after, kind, random.choice(OUTAGES), 40, random.choice((0.0, 5.0, 40.0)))
+        case "api fault":
+            return Action(after, kind, random.choice(("401", "500", "drop", "409")), random.choice((1, 2, 4)))
+        case "suspend":
+            return Action(after, kind, x=round(setting.lifetime * random.choice((0.01, 0.4, 0.93, 1.5)), 3))
+        case "step wall":
+            share = random.choice((-2.0, -0.5, -0.001, 0.001, 0.3, 0.95, 2.0))
+            return Action(after, kind, x=round(setting.lifetime * share, 3))
+        case "password":
+            return Action(after, kind, random.choice(("theirs", "theirs", "both", "ours", "suspended")))
+        case "listener":
+            return Action(after, kind, random.choice(("raise", "token", "refresh", "logout", "quiet")))
+        case "cancel flight":
+            return Action(after, kind, random.choice(("now", "now", "at the end")))
+        case _:
+            return Action(after, kind)
+
+
+def _gap(random: Random, setting: Setting) -> float:
+    chance = random.random()
+    if chance < 0.35:
+        gap = 0.0
+    elif chance < 0.5:
+        gap = random.uniform(0.0, 0.05)
+    elif chance < 0.65:
+        gap = random.uniform(0.05, 3.0)
+    elif chance < 0.75:
+        gap = random.choice((11.0, 31.0, 62.0, 130.0, 310.0)) * random.uniform(0.7, 1.3)
+    else:
+        gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.95, 1.05)) * random.uniform(0.95, 1.05)
+    return round(gap, 3)

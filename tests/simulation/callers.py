@@ -1,0 +1,135 @@
+"""Those who use the session: they arrive, ask for a token or send a request, and time out or are cancelled."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+from nexudus_async import Token, TokenSession
+
+from .book import Book
+from .checks import Call, Checks
+
+__all__ = ["Callers"]
+
+
+class Callers:
+    """All calls of one world. report: called with what must never happen. trace: with what happens."""
+
+    def __init__(
+        self,
+        session: TokenSession,
+        checks: Checks,
+        book: Book,
+        chance: Random,
+        report: Callable[[str], None],
+        trace: Callable[..., None],
+    ) -> None:
+        self._session = session
+        self._checks = checks
+        self._book = book
+        self._chance = chance
+        self._report = report
+        self._trace = trace
+        self._calls: dict[asyncio.Task[None], Call] = {}
+        self._tokens: list[Token] = []
+        self._count = 0
+        self.last_answer = ""
+
+    @property
+    def pending(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._calls if not task.done()]
+
+    def present(self) -> Call:
+        """Return the call that runs now; an empty one where none does."""
+        task = asyncio.current_task()
+        return (self._calls.get(task) if task is not None else None) or Call(0, "")
+
+    def arrive(self, kind: str, deadline: float = 0.0, *, again: bool = False) -> asyncio.Task[None]:
+        """Let a caller arrive; with `again` one that tries once more, at once, when it fails."""
+        return self._start(Call(self._next(), kind, deadline), again=again)
+
+    def reject(self, share: float) -> None:
+        """Let a caller report the token that lies so far back among those it was given: 1 is the newest."""
+        if self._tokens:
+            token = self._tokens[int(share * (len(self._tokens) - 1) + 0.5)]
+            self._start(Call(self._next(), "reject", rejects=token))
+
+    def poll(self, times: int, pause: float) -> None:
+        """Let a worker ask again and again for what is refused."""
+        task = asyncio.get_running_loop().create_task(self._poll(times, pause))
+        self._calls[task] = Call(self._next(), "poll")
+
+    def cancel(self, share: float = 1.0) -> None:
+        """Cancel a share of those who are waiting for something."""
+        pending = self.pending
+        for task in self._chance.sample(pending, int(share * len(pending))):
+            self._calls[task].cancelled = True
+            task.cancel()
+
+    async def refresh(self) -> Token:
+        """Call `refresh()` from the world's own task."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls[task] = Call(0, "refresh")
+        try:
+            return await self._session.refresh()
+        finally:
+            del self._calls[task]
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _start(self, call: Call, *, again: bool = False) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._run(call, again=again))
+        self._calls[task] = call
+        return task
+
+    async def _poll(self, times: int, pause: float) -> None:
+        for _ in range(times):
+            self.arrive("denied")
+            await asyncio.sleep(pause)
+
+    async def _run(self, call: Call, *, again: bool) -> None:
+        checks, ended = self._checks, "failed"
+        checks.begins(call)
+        try:
+            async with asyncio.timeout(call.deadline or None):
+                ended = await self._work(call)
+        except asyncio.CancelledError:
+            ended = "cancelled"
+            if not call.cancelled:
+                self._report(f"{call.kind} was cancelled, but nobody cancelled it")
+        except TimeoutError:
+            ended = "timed out"
+            if not call.deadline:
+                self._report(f"{call.kind} raised TimeoutError without a deadline")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
+            ended = type(error).__name__
+            checks.raises(call, error)
+        checks.ends(call)
+        self._trace(call.kind, call.number, ended)
+        if again and ended.endswith("Error"):
+            self.arrive(call.kind, call.deadline)
+
+    async def _work(self, call: Call) -> str:
+        session, kind = self._session, call.kind
+        if kind in ("token", "refresh", "reject"):
+            if call.rejects is not None:
+                self._book.reject(call.rejects.access_token)
+                token = await session.manager.reject(call.rejects)
+            else:
+                token = await (session.token() if kind == "token" else session.refresh())
+            self._checks.returns(call, token)
+            if token is not None and token not in self._tokens[-3:]:
+                self._tokens.append(token)
+            return f"got {token.generation}" if token is not None else "got nothing"
+        url = {"foreign": "https://elsewhere.example/", "denied": f"/denied/{call.number % 3}"}.get(kind, "/ok")
+        request = session.post(url, data=_stream()) if kind == "send" else session.get(url)
+        async with request as response:
+            self.last_answer = f"answered {response.status}"
+        return self.last_answer
+
+
+async def _stream() -> AsyncIterator[bytes]:
+    yield b"once"

@@ -1,0 +1,243 @@
+"""What must never happen on the way to the token endpoint. Every token request passes here, and how it ended."""
+
+import asyncio
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .book import EPSILON, Book
+from .service import Fault, Outcome
+
+__all__ = ["Chain", "TokenRequest"]
+
+MAX_TRIES = 3
+REPLAY_WITHIN = 10.0
+MAX_REJECTIONS = 3
+
+
+@dataclass(eq=False)
+class Flight:
+    """A task that asks for tokens.
+
+    forced: by `refresh()`. begun: when the first request of each grant was sent. changes: of the clocks, before it
+    began. disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
+    """
+
+    forced: bool
+    changes: int = 0
+    disturbed: bool = False
+    sent: Counter[str] = field(default_factory=Counter[str])
+    launched: float = 0.0
+    begun: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(eq=False)
+class TokenRequest:
+    """One token request and what became of it."""
+
+    form: Mapping[str, str] = field(repr=False)
+    client_id: str
+    number: int = 0
+    sent_monotonic: float = 0.0
+    sent_wall: float = 0.0
+    logouts: int = 0
+    flight: Flight = field(default_factory=lambda: Flight(forced=False), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    outcome: Outcome | None = None
+    ended: float = 0.0
+    retry_after: float | None = None
+
+    @property
+    def grant(self) -> str:
+        return self.form["grant_type"]
+
+    @property
+    def refresh_token(self) -> str | None:
+        return self.form.get("refresh_token")
+
+
+class Chain:
+    """Watches the tokens of one client_id.
+
+    attended: whether nobody can sign in again without a person; a doubtful refresh token is then tried again.
+    report: called with what must never happen. trace: called with what happens.
+    """
+
+    def __init__(
+        self, book: Book, report: Callable[[str], None], trace: Callable[..., None], *, attended: bool
+    ) -> None:
+        self._book = book
+        self._report = report
+        self._trace = trace
+        self._attended = attended
+        self._flights: dict[asyncio.Task[Any] | None, Flight] = {}
+        self._under_way: TokenRequest | None = None
+        self._presented: dict[str, list[TokenRequest]] = {}
+        self._must_use: str | None = None
+        self._rejected: Counter[str] = Counter()
+        self._codes: dict[str, Outcome | None] = {}
+        self.last: TokenRequest | None = None
+        self.count = 0
+
+    def flying(self) -> list[asyncio.Task[Any]]:
+        """Return the flights that have not ended."""
+        return [task for task in self._flights if task is not None and not task.done()]
+
+    def disturb(self) -> None:
+        """Note that those in the air may be cancelled now."""
+        for task in self.flying():
+            self._flights[task].disturbed = True
+
+    def launched(self, task: asyncio.Task[Any], *, forced: bool) -> None:
+        """A flight begins: is there a reason, and does no failure forbid it?"""
+        book = self._book
+        self._flights[task] = Flight(forced, book.clock.changes, launched=book.clock.ticking())
+        self._trace("launched", forced)
+        if forced:
+            return
+        unsure = book.newest is not None and book.newest.doubtful
+        if book.holds() and not unsure:
+            self._report("back-off: a renewal was launched while a failure holds it off")
+        if not (book.is_due() or book.rejected):
+            self._report("loop: a renewal was launched without a reason")
+        if book.closed:
+            self._report("closed: a renewal was launched after close()")
+
+    def sending(self, request: TokenRequest) -> None:
+        """A token request leaves the client."""
+        book, clock = self._book, self._book.clock
+        self.count += 1
+        request.number, request.logouts = self.count, book.logouts
+        request.sent_monotonic, request.sent_wall = clock.monotonic(), clock.wall()
+        request.flight = self._flights[asyncio.current_task()]
+        self._trace("sent", request.number, request.grant, request.refresh_token)
+        if self._under_way is not None:
+            self._report(f"never 1: request {request.number} while {self._under_way.number} is under way")
+        flight, last = request.flight, self.last
+        self._under_way = self.last = request
+        if last is not None and last.flight is flight:
+            self._check_retry(request, last)
+        flight.sent[request.grant] += 1
+        flight.begun.setdefault(request.grant, clock.ticking())
+        at_most = MAX_TRIES * (2 if request.grant == "password" and "totp" in request.form else 1)
+        if flight.sent[request.grant] > at_most:
+            self._report(f"never 6: {flight.sent[request.grant]} {request.grant} requests in one flight")
+        if self._must_use not in (None, request.refresh_token):
+            self._report("never 2: a delivered refresh token was not the next to be used")
+        if request.refresh_token is None:
+            self._check_sign_in(request)
+        else:
+            self._check_renewal(request, request.refresh_token)
+
+    def _check_retry(self, request: TokenRequest, last: TokenRequest) -> None:
+        if last.outcome is Outcome.REFUSED:
+            request.flight.begun.pop(request.grant, None)  # the next one-time code has a deadline of its own
+        waited = request.sent_monotonic - last.ended
+        if last.grant == request.grant and waited < self._asked_to_wait(last) - EPSILON:
+            self._report("throttled: tried again before Retry-After")
+
+    def _asked_to_wait(self, request: TokenRequest | None) -> float:
+        """Return the seconds of `Retry-After`; not a number for one that was a date."""
+        heeded = request is not None and request.outcome in (Outcome.THROTTLED, Outcome.BROKEN)
+        return (request.retry_after or 0.0) if request is not None and heeded else 0.0
+
+    def _check_renewal(self, request: TokenRequest, refresh_token: str) -> None:
+        before = self._presented.setdefault(refresh_token, [])
+        maybe_used = [each for each in before if each.outcome not in (Outcome.NOT_SENT, Outcome.THROTTLED)]
+        lost = [each for each in before if each.outcome is Outcome.LOST]
+        for each in before:
+            if each.outcome in (Outcome.REFUSED, Outcome.DELIVERED):
+                self._report(f"never 1: a refresh token was sent again after it was {each.outcome.value}")
+            if each.outcome is Outcome.BROKEN and each.flight is request.flight:
+                self._report("never 1: a refresh token was sent again in the flight that met a broken service")
+        if lost and not self._attended:
+            if maybe_used[-1] is not lost[0]:
+                self._report("never 1: a refresh token was sent again after its one replay")
+            if request.sent_monotonic - lost[0].ended > REPLAY_WITHIN + EPSILON:
+                self._report("never 1: a refresh token was replayed late")
+        if self._issued_before_logout(refresh_token):
+            self._report("logout: a refresh token from before was sent")
+        before.append(request)
+
+    def _issued_before_logout(self, refresh_token: str) -> bool:
+        issued = [each for each in self._book.issued.values() if each.refresh == refresh_token]
+        return bool(issued) and issued[-1].number <= self._book.logged_out_before
+
+    def _check_sign_in(self, request: TokenRequest) -> None:
+        if self._rejected[request.form["password"]] >= MAX_REJECTIONS and not request.flight.forced:
+            self._report("never 6: a password was sent again after three rejections")
+        code = request.form.get("totp", "")
+        if code.startswith("typed") and self._codes.get(code) in (Outcome.LOST, Outcome.REFUSED, Outcome.DELIVERED):
+            self._report("a typed one-time code was sent twice")
+
+    def answered(self, request: TokenRequest, status: int, fault: Fault) -> None:
+        """A complete answer was read to its end."""
+        request.retry_after = fault.retry_after
+        if fault.outcome is not None and (status != 400 or fault.status):
+            self.ended(request, fault.outcome)
+        elif status != 200:
+            self.ended(request, Outcome.REFUSED)
+        else:
+            self._delivered(request)
+
+    def _delivered(self, request: TokenRequest) -> None:
+        document = json.loads(request.body)
+        self.ended(request, Outcome.DELIVERED)
+        refresh = document.get("refresh_token") or request.refresh_token
+        book = self._book
+        if request.logouts != book.logouts:
+            return
+        if refresh is not None and refresh == request.refresh_token:
+            self._presented.pop(refresh)  # not rotated: it is as good as new
+        self._must_use = refresh
+        self._rejected.clear()
+        lifetime = float(document.get("expires_in", book.policy.default_lifetime))
+        sent = (request.sent_monotonic, request.sent_wall)
+        changed = request.flight.changes != book.clock.changes
+        book.deliver(request.number, document["access_token"], refresh, lifetime, sent, doubt=changed)
+
+    def cancelled(self, request: TokenRequest) -> None:
+        """The client gave up a request under way: only its deadline, a logout, a close or an outsider may do that."""
+        flight, now = request.flight, self._book.clock.ticking()
+        asked = flight.begun[request.grant] if "refresh_token" in flight.begun else flight.launched
+        longest_fetch = 0.0 if asked == flight.launched else 7.0  # of a password, before the sending
+        in_time = now < asked + self._book.policy.flight_deadline - longest_fetch
+        if in_time and not request.flight.disturbed:
+            self._report("never 2: a token request was cancelled because a caller was")
+        if request.outcome is None:
+            self.ended(request, Outcome.LOST)
+
+    def ended(self, request: TokenRequest, outcome: Outcome) -> None:
+        """The request is over, as far as the client can tell."""
+        clock = self._book.clock
+        self._trace("ended", request.number, outcome.value)
+        request.outcome, request.ended = outcome, clock.monotonic()
+        self._under_way = None
+        if clock.ticking() - request.flight.begun[request.grant] > self._book.policy.flight_deadline + EPSILON:
+            self._report("deadline: a token request outlived its flight's deadline")
+        if outcome in (Outcome.LOST, Outcome.REFUSED, Outcome.DELIVERED):
+            self._must_use = None
+        if request.refresh_token is None:
+            self._codes[request.form.get("totp", "")] = outcome
+            refused = outcome is Outcome.REFUSED and b"two_factor" not in request.body
+            if refused and b"must_reset" not in request.body and not request.flight.forced:
+                self._rejected[request.form["password"]] += 1
+
+    def failed(self, kind: str, delay: float) -> None:
+        """A flight failed, and the client announced a pause."""
+        self._trace("failed", kind, round(delay, 3))
+        asked = self._asked_to_wait(self.last)
+        least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
+        most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
+        if not least - EPSILON <= delay <= most:
+            self._report(f"back-off: a pause of {delay:.1f} s after a {kind} failure, instead of {least:.1f} s")
+        self._book.fail(kind, delay)
+
+    def log_out(self) -> None:
+        """Everything so far is to be forgotten."""
+        self._must_use = None
+        self._rejected.clear()
+        self._book.log_out(self.count)

@@ -1,0 +1,24 @@
+"""A check that cannot fail proves nothing: the library is broken in every way that was thought of, and found out."""
+
+import pytest
+
+from .actions import scenario
+from .mutants import MUTANTS, Mutant, applied
+from .world import play
+
+SCHEDULES = 6_000
+"""More than the hardest to find has needed."""
+
+
+def schedules_until_found(mutant: Mutant) -> int | None:
+    """Return how many schedules it takes to notice the defect."""
+    with applied(mutant):
+        for seed in range(SCHEDULES):
+            if play(scenario(seed)).violations:
+                return seed + 1
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_a_broken_library_is_found_out(mutant: Mutant) -> None:
+    assert schedules_until_found(mutant) is not None

@@ -1,0 +1,214 @@
+"""What stands in for `aiohttp.ClientSession`: the only file that knows where library and scripted service meet."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self, cast
+from urllib.parse import parse_qsl
+
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from nexudus_async import TokenSession
+
+from .chain import Chain, TokenRequest
+from .service import Answer, Fault, Outcome, Service
+
+__all__ = ["ApiHttp", "Latency", "TokenHttp", "connect"]
+
+_KEY = ConnectionKey("spaces.nexudus.com", 443, True, True, None, None, None)
+
+
+class Latency:
+    """How long things take: mostly some turns of the loop, sometimes a while. `slow` is the share of real waits."""
+
+    def __init__(self, random: Random, slow: float) -> None:
+        self._random = random
+        self._slow = slow
+
+    async def pass_by(self) -> None:
+        chance = self._random.random()
+        if chance < self._slow:
+            await asyncio.sleep(self._random.choice((0.01, 0.3, 0.3, 1.5, 7.0)) * self._random.random())
+        else:
+            for _ in range(int(chance * 40) % 4):
+                await asyncio.sleep(0)
+
+
+class TokenHttp:
+    """Carries token requests to the service, or loses them. `on_eof` is called when an answer was read to its end."""
+
+    def __init__(self, service: Service, chain: Chain, latency: Latency) -> None:
+        self.closed = False
+        self.service = service
+        self.chain = chain
+        self.latency = latency
+        self.on_eof: Callable[[], None] | None = None
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def post(
+        self,
+        url: URL,
+        *,
+        data: bytes,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        allow_redirects: bool,
+        raise_for_status: bool,
+        middlewares: tuple[()],
+    ) -> "_Exchange":
+        assert url.path == "/api/token"
+        assert not allow_redirects
+        assert headers["Content-Type"] == "application/x-www-form-urlencoded"
+        request = TokenRequest(dict(parse_qsl(bytes(data).decode())), headers["client_id"])
+        return _Exchange(self, request, timeout.sock_connect or 0.0)
+
+
+class _Exchange:
+    """One token request, as the context manager that `ClientSession.post` returns."""
+
+    def __init__(self, http: TokenHttp, request: TokenRequest, connect_timeout: float) -> None:
+        self._http = http
+        self._request = request
+        self._connect_timeout = connect_timeout
+        self._fault = Fault()
+        self._parts: list[bytes] = []
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.content = self
+
+    async def __aenter__(self) -> Self:
+        http, request = self._http, self._request
+        http.chain.sending(request)
+        try:
+            await self._send()
+        except aiohttp.ClientError:
+            http.chain.ended(request, self._fault.outcome or Outcome.LOST)
+            raise
+        except asyncio.CancelledError:
+            http.chain.cancelled(request)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is asyncio.CancelledError:
+            self._http.chain.cancelled(self._request)
+
+    async def _send(self) -> None:
+        http = self._http
+        await http.latency.pass_by()
+        fault = self._fault = http.service.faults.popleft() if http.service.faults else self._fault
+        if fault.breaks == "connect":
+            raise aiohttp.ClientConnectorError(_KEY, OSError(111, "refused"))
+        if fault.breaks == "timeout":
+            await asyncio.sleep(self._connect_timeout)
+            raise aiohttp.ConnectionTimeoutError("connection timeout")
+        await asyncio.sleep(fault.delay_before)
+        answers = [self._processed() for _ in range(fault.processed)]
+        await asyncio.sleep(fault.delay_after)
+        await http.latency.pass_by()
+        if fault.breaks == "drop":
+            raise aiohttp.ServerDisconnectedError
+        if fault.breaks == "reset":
+            raise aiohttp.ClientOSError(104, "reset")
+        self._answer(answers[fault.answer_of] if answers else Answer(0, "{}"))
+
+    def _processed(self) -> Answer:
+        rotate = "refresh_token" not in self._fault.without
+        return self._http.service.process(self._request.form, self._request.client_id, rotate=rotate)
+
+    def _answer(self, own: Answer) -> None:
+        fault, body = self._fault, own.body
+        if fault.status:
+            own, body = Answer(fault.status, fault.body, fault.content_type, fault.headers), fault.body
+        elif (fault.members or fault.without) and own.status == 200:
+            document = json.loads(body) | dict(fault.members)
+            body = json.dumps({name: value for name, value in document.items() if name not in fault.without})
+        self.status, self.headers = own.status, {"Content-Type": own.content_type, **own.headers}
+        middle = len(body) // 2
+        self._parts = [part.encode() for part in (body[:middle], body[middle:]) if part]
+
+    async def read(self, n: int) -> bytes:
+        if self._parts:
+            await self._http.latency.pass_by()
+            if self._fault.breaks == "truncate" and len(self._parts) == 1:
+                self._http.chain.ended(self._request, Outcome.LOST)
+                raise aiohttp.ClientPayloadError("cut off")
+            self._request.body += self._parts[0]
+            return self._parts.pop(0)
+        if self._request.outcome is None:
+            self._http.chain.answered(self._request, self.status, self._fault)
+            if self._http.on_eof is not None:
+                self._http.on_eof()
+        return b""
+
+
+@dataclass(eq=False)
+class _Response:
+    """An API answer, as far as the session and its callers look at it."""
+
+    status: int
+    request_info: Any
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    history: tuple[()] = ()
+    content_length: int | None = None
+    released: bool = False
+
+    def release(self) -> None:
+        self.released = True
+
+    close = release
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.release()
+
+
+class ApiHttp:
+    """Carries API requests. Whatever starts with /denied is refused with 401 whoever asks."""
+
+    trust_env = False
+    raise_for_status = False
+
+    def __init__(self, service: Service, latency: Latency, on_request: Callable[[URL, str | None, int], None]) -> None:
+        self.closed = False
+        self._service = service
+        self._latency = latency
+        self._on_request = on_request
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def request(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> _Response:
+        authorization = (headers or {}).get("Authorization")
+        await self._latency.pass_by()
+        fault = self._service.api_faults.popleft() if self._service.api_faults else ""
+        if fault == "drop":
+            self._on_request(url, authorization, 0)
+            raise aiohttp.ServerDisconnectedError
+        accepted = self._service.accepts(authorization or "") and not url.path.startswith("/denied")
+        status = int(fault) if fault else 200 if accepted else 401
+        self._on_request(url, authorization, status)
+        await self._latency.pass_by()
+        told = {"Retry-After": "2"} if status == 409 else {}
+        return _Response(status, SimpleNamespace(headers=headers or {}), told)
+
+
+def connect(session: TokenSession, tokens: TokenHttp, api: ApiHttp, chance: Callable[[], float]) -> None:
+    """Put the stand-ins below a session, and chance under the seed. Nothing public leads here without sockets."""
+    own = cast(Any, session)
+    own._loop = asyncio.get_running_loop()
+    own._session, own._token_session = api, tokens
+    own._manager._chance = own._manager._holder._chance = chance
