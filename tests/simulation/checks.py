@@ -33,6 +33,7 @@ class Call:
     closed: bool = False
     newest: Issued | None = None
     logouts: int = 0
+    path: str = ""
     requests: int = 0
     cancelled: bool = False
 

@@ -2,13 +2,23 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, cast
 
-from nexudus_async import TokenEndpoint, TokenManager, _backoff, _bearer, _endpoint, _futile, _grants, _lifecycle, _wire
+from nexudus_async import (
+    TokenEndpoint,
+    TokenManager,
+    _backoff,
+    _bearer,  # pyright: ignore[reportPrivateUsage]
+    _endpoint,  # pyright: ignore[reportPrivateUsage]
+    _futile,
+    _grants,
+    _lifecycle,  # pyright: ignore[reportPrivateUsage]
+    _wire,
+)
 from nexudus_async._flight import Flight
 
 __all__ = ["MUTANTS", "Mutant", "applied"]
@@ -27,7 +37,7 @@ class Mutant:
 
 
 @contextmanager
-def applied(mutant: Mutant) -> Iterator[None]:
+def applied(mutant: Mutant) -> Generator[None]:
     """Break the function inside the block: its code is exchanged, so that whoever imported it has the defect too."""
     target = mutant.function
     function = cast(FunctionType, target.fget if isinstance(target, property) else target)
@@ -136,6 +146,7 @@ MUTANTS = (
     _mutant("Retry-After is ignored by back-off", _LIFECYCLE._at_least, "return ", "return delay if True else "),
     _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._wait, "asked or 0.0", "0.0"),
     _mutant("futile renewals are forgotten", _futile.FutileRenewals.allow, "if now < known.until:", "if False:"),
+    _mutant("many paths force many renewals", _futile.FutileRenewals.allow, "if self._doubt:", "if False:"),
     # The refresh token
     _mutant(
         "a lost answer is forgotten", _ENDPOINT._renew,

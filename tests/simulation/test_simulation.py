@@ -28,7 +28,7 @@ def failing_seeds(seeds: range) -> Iterable[int]:
 
 def test_nothing_that_must_never_happen_happens(pytestconfig: pytest.Config) -> None:
     """`--schedules` says how many days, `--seed` from which on; a failing one is printed as short as it can be."""
-    start, count = int(pytestconfig.getoption("--seed", 0)), int(pytestconfig.getoption("--schedules", 10_000))
+    start, count = pytestconfig.option.seed, pytestconfig.option.schedules
     for seed in failing_seeds(range(start, start + count)):
         pytest.fail(f"seed {seed}, shrunk:\n{shrink(play(scenario(seed)))}", pytrace=False)
 
