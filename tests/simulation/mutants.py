@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     _mutant(
         "an answer that is not Nexudus' clears a lost one", _ENDPOINT._renew,
-        "if failed.fate is not Fate.LOST and not replayed:", "if failed.fate is not Fate.LOST:",
-        "self._unanswered = before", "self._unanswered = None if failed.fate is Fate.REFUSED else before",
+        "elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):", "else:",
+        "self._unanswered = before  #", "self._unanswered = None if failed.fate is Fate.REFUSED else before  #",
     ),
 )  # fmt: skip

@@ -17,14 +17,16 @@ class Replays:
     def __init__(self, now: Callable[[], float], report: Callable[[str], None]) -> None:
         self._now = now
         self._report = report
-        self._futile: dict[tuple[bool, str], float] = {}
+        self._futile: dict[tuple[bool, str], tuple[str, float]] = {}
+        """For each path the successor that was refused there, and since when; many who shared it count once."""
         self._doubt = False
         self._forced_in_doubt = -PAUSE
 
     def forces(self, call: Call) -> None:
         """A renewal begins because this call was answered 401."""
         now = self._now()
-        if now - self._futile.get(_key(call), -PAUSE) < PAUSE:
+        _, since = self._futile.get(_key(call), ("", -PAUSE))
+        if now - since < PAUSE:
             self._report(f"never 6: {call.path} forces another renewal, although none helps there")
         if self._doubt:
             if now - self._forced_in_doubt < PAUSE:
@@ -38,10 +40,10 @@ class Replays:
         if call.requests < 2:
             return
         self._doubt = status == UNAUTHORIZED
-        if self._doubt:
-            self._futile[_key(call)] = self._now()
-        else:
+        if not self._doubt:
             self._futile.pop(_key(call), None)
+        elif self._futile.get(_key(call), ("", 0.0))[0] != call.sent:
+            self._futile[_key(call)] = (call.sent, self._now())
 
 
 def _key(call: Call) -> tuple[bool, str]:

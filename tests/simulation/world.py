@@ -273,6 +273,7 @@ class World:
     def _on_api_request(self, url: URL, authorization: str | None, status: int) -> None:
         call = self.callers.present()
         call.requests += 1
+        call.sent = authorization or ""
         self.trace("api", call.number, url.path, status)
         if authorization is None:
             if url.host != "elsewhere.example":
