@@ -104,7 +104,7 @@ class FlightDesk:
         )
         return token
 
-    def adopt(self, record: Record, instead_of: Token | None) -> bool:
+    def adopt(self, record: Record) -> bool:
         if self._abandoned:
             return True
         holder, token = self._holder, record.token
@@ -114,8 +114,6 @@ class FlightDesk:
         holder.generation = max(holder.generation, record.generation)
         if token is None or (known is not None and not _is_news(token, known)):
             return False
-        if instead_of is not None and token.access_token == instead_of.access_token:
-            return False  # it is the one that was refused, or that is to be renewed
         left = life_left(record, self._clock.wall())
         holder.put_shared(token, left)
         if not holder.servable:
@@ -158,7 +156,10 @@ class FlightDesk:
 
 
 def _is_news(token: Token, known: Token) -> bool:
-    """Whether a record's token is to replace the one held: it is newer, or as new and the one that others use."""
+    """Whether a record's token is to replace the one held: it is newer, or as new and the one that others use.
+
+    The token held itself, refused with 401 or due, is none: it would be renewed by nobody.
+    """
     if token.generation == known.generation:
         return token.access_token != known.access_token
     return token.generation > known.generation

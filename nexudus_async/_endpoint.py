@@ -224,11 +224,10 @@ class TokenEndpoint:
         try:
             token = await self._post(renewal(refresh_token, client_id))
         except _AttemptFailed as failed:
-            replayed = before is not None and failed.fate not in (Fate.NOT_SENT, Fate.THROTTLED)
-            if failed.fate is not Fate.LOST and not replayed:
-                self._unanswered = before
-            elif not self._attended:
-                failed.error.refresh_token_spent = True
+            if failed.fate is Fate.LOST:
+                failed.error.refresh_token_spent = not self._attended
+            elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):
+                self._unanswered = before  # else the replay was made, and whatever came of it, there is no other
             raise
         self._unanswered = None
         return token

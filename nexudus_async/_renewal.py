@@ -61,7 +61,7 @@ class Desk(Protocol):
         """Hold a new token and wake the waiters; return it with its generation, None after a logout."""
         ...
 
-    def adopt(self, record: Record, instead_of: Token | None) -> bool:
+    def adopt(self, record: Record) -> bool:
         """Take over what a record says, if it is news; tell whether it ends the flight."""
         ...
 
@@ -107,31 +107,31 @@ class SharedRenewal:
 
     async def run(self, desk: Desk, *, forced: bool) -> None:
         """Adopt, renew or sign in. Raises a `NexudusAuthError`."""
-        before, ours = desk.token, False
+        ours = False
         try:
-            async with self._chain.turn(self._look(desk, before)) as ours:
+            async with self._chain.turn(self._look(desk)) as ours:
                 if ours:
-                    await self._renew(desk, before, forced=forced)
+                    await self._renew(desk, forced=forced)
         except StoreError as exc:
             if ours:
                 raise
             await self._without_store(desk, exc, forced=forced)
 
-    def _look(self, desk: Desk, before: Token | None) -> Callable[[Record | None], bool]:
+    def _look(self, desk: Desk) -> Callable[[Record | None], bool]:
         def look(record: Record | None) -> bool:
             self._record = record
             if record is None:
                 return False
             self._grants.join(record.client_id)
-            return desk.adopt(record, before)
+            return desk.adopt(record)
 
         return look
 
-    async def _renew(self, desk: Desk, before: Token | None, *, forced: bool) -> None:
+    async def _renew(self, desk: Desk, *, forced: bool) -> None:
         async def on_spent() -> bool:
             # Another process may have renewed in spite of the lock, when ours outlived its lease.
             try:
-                if self._look(desk, before)(await self._chain.load()):
+                if self._look(desk)(await self._chain.load()):
                     return True
             except StoreError:
                 pass

@@ -196,6 +196,22 @@ async def test_a_logout_reaches_the_others(
         assert (await worker.token()).generation == (await two.token()).generation
 
 
+async def test_a_logout_that_the_store_did_not_take_is_left_there_later(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """The others hear of it when the store is back."""
+    one, two = await connect(store=store), await connect(store=store)
+    for session in (one, two):
+        await session.token()
+    store.saves_down = True
+    await one.logout()
+    store.saves_down = False
+    await until(lambda: one.statistics().unsaved == 0)
+    clock.advance(3600)
+    assert await two.token()
+    assert (emulator.sign_ins, emulator.renewals) == (2, 0)
+
+
 async def test_an_absent_record_is_no_logout(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:

@@ -183,6 +183,22 @@ async def test_a_cancelled_probe_hands_its_place_on(
             assert set(await asyncio.gather(*others)) == {200}
 
 
+async def test_a_place_granted_to_a_request_that_is_cancelled_goes_to_the_next(clock: ManualClock) -> None:
+    """It was let through, and cancelled before it ran."""
+    gate = Gate(clock)
+    gate.pause(5)
+    first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
+    await clock.wait_for_sleepers()
+    clock.advance(5)
+    await asyncio.sleep(0)  # the pause has ended and the first is granted its place, and has not run yet
+    first.cancel()
+    async with asyncio.timeout(5):
+        await second
+    gate.leave(well=True)
+    assert not gate.engaged
+    gate.close()
+
+
 async def test_a_request_cancelled_in_the_queue_harms_nobody(connect: Connect, clock: ManualClock) -> None:
     """Half of them go; the others are served."""
     session = await connect()

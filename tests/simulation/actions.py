@@ -17,7 +17,8 @@ FEWEST, MOST = 4, 14
 WEIGHTS = {
     "token": 20, "get": 10, "send": 2, "foreign": 1, "denied": 3, "poll": 2, "refresh": 4, "reject": 6, "current": 2,
     "cancel": 5, "fault": 26, "api fault": 2, "revoke access": 3, "revoke refresh": 4, "password": 3, "suspend": 3,
-    "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 1, "heal": 1, "pass": 2, "outage": 2,
+    "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 1, "heal": 1,
+    "vault": 2, "pass": 2, "outage": 2,
 }  # fmt: skip
 OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "late to process", "invalid_grant")
 
@@ -103,6 +104,8 @@ def _action(random: Random, setting: Setting) -> Action:
             return Action(after, kind, what, random.choice((1, 1, 2, 5)), round(deadline, 3))
         case "poll":
             return Action(after, kind, n=8, x=random.choice((0.5, 4.0)))
+        case "vault":
+            return Action(after, kind, random.choice(("raises", "hangs")), random.choice((1, 3)))
         case "reject":
             return Action(after, kind, "", random.choice((1, 2, 4)), round(random.random(), 2))
         case "cancel":

@@ -8,6 +8,7 @@ from nexudus_async import Token, TokenSession
 
 from .book import Book
 from .checks import Call, Checks
+from .replays import Replays
 
 __all__ = ["Callers"]
 
@@ -20,6 +21,7 @@ class Callers:
         session: TokenSession,
         checks: Checks,
         book: Book,
+        replays: Replays,
         chance: Random,
         report: Callable[[str], None],
         trace: Callable[..., None],
@@ -27,6 +29,7 @@ class Callers:
         self._session = session
         self._checks = checks
         self._book = book
+        self._replays = replays
         self._chance = chance
         self._report = report
         self._trace = trace
@@ -125,8 +128,10 @@ class Callers:
                 self._tokens.append(token)
             return f"got {token.generation}" if token is not None else "got nothing"
         url = {"foreign": "https://elsewhere.example/", "denied": f"/denied/{call.number % 3}"}.get(kind, "/ok")
+        call.path = url
         request = session.post(url, data=_stream()) if kind == "send" else session.get(url)
         async with request as response:
+            self._replays.answered(call, response.status)
             self.last_answer = f"answered {response.status}"
         return self.last_answer
 

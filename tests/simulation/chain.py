@@ -229,7 +229,9 @@ class Chain:
     def failed(self, kind: str, delay: float) -> None:
         """A flight failed, and the client announced a pause."""
         self._trace("failed", kind, round(delay, 3))
-        asked = self._asked_to_wait(self.last)
+        last = self.last
+        own = last is not None and last.flight is self._flights.get(asyncio.current_task())
+        asked = self._asked_to_wait(last) - (self._book.clock.monotonic() - last.ended) if last and own else 0.0
         least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
         most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
         if not least - EPSILON <= delay <= most:

@@ -15,7 +15,7 @@ __all__ = ["Call", "Checks"]
 
 @dataclass(eq=False)
 class Call:
-    """One call, what the book said when it began, and how often it sent an API request.
+    """One call, what the book said when it began, and which API requests it sent.
 
     may_end: by "cancel" or "timeout", when the world did that to it.
     """
@@ -33,6 +33,8 @@ class Call:
     closed: bool = False
     newest: Issued | None = None
     logouts: int = 0
+    path: str = ""
+    sent: str = ""
     requests: int = 0
     cancelled: bool = False
 

@@ -104,7 +104,10 @@ MUTANTS = (
         "    desk.publish(obtained)", "    await __import__('asyncio').sleep(0); desk.publish(obtained)",
     ),
     _mutant("generations are not compared", _holder.TokenHolder.replaced, "return ", "return False and "),
-    _mutant("a spent refresh token is kept", _holder.TokenHolder.drop_refresh_token, "if self.held is not None", "if False"),
+    _mutant(
+        "a spent refresh token is kept", _holder.TokenHolder.drop_refresh_token,
+        "if self.held is not None", "if False",
+    ),
     # Time
     _mutant(
         "an expired token is served", _MANAGER._token_when_not_fresh,
@@ -151,6 +154,7 @@ MUTANTS = (
     _mutant("Retry-After is ignored by back-off", _LIFECYCLE._at_least, "return ", "return delay if True else "),
     _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._wait, "asked or 0.0", "0.0"),
     _mutant("futile renewals are forgotten", _futile.FutileRenewals.allow, "if now < known.until:", "if False:"),
+    _mutant("many paths force many renewals", _futile.FutileRenewals.allow, "if self._doubt:", "if False:"),
     # The refresh token
     _mutant(
         "a lost answer is forgotten", _ENDPOINT._renew,
@@ -171,7 +175,10 @@ MUTANTS = (
     ),
     # Origins and secrets
     _mutant("every origin gets the token", _bearer.BearerRule.covers, "return ", "return True or "),
-    _mutant("the service's words are not masked", _WIRE._words, "masked = _masked(description, secrets)", "masked = description"),
+    _mutant(
+        "the service's words are not masked", _WIRE._words,
+        "masked = _masked(description, secrets)", "masked = description",
+    ),
     # Defects that the simulation found, put back
     _mutant(
         "a wall clock set during the request is not noticed", _LIFECYCLE.age_of,
@@ -182,12 +189,8 @@ MUTANTS = (
         "if good or self.held is None or not self.servable:", "if True:",
     ),
     _mutant(
-        "the latch forgets the rejection", _backoff.Backoff.failed,
-        "if kind is _Kind.LATCH:", "if True:",
-    ),
-    _mutant(
         "an answer that is not Nexudus' clears a lost one", _ENDPOINT._renew,
-        "if failed.fate is not Fate.LOST and not replayed:", "if failed.fate is not Fate.LOST:",
-        "self._unanswered = before", "self._unanswered = None if failed.fate is Fate.REFUSED else before",
+        "elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):", "else:",
+        "self._unanswered = before  #", "self._unanswered = None if failed.fate is Fate.REFUSED else before  #",
     ),
 )  # fmt: skip

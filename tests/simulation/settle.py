@@ -29,6 +29,7 @@ async def settle(world: "World") -> None:
     await asyncio.sleep(0)  # the last action may have been a close
     world.service.heal(world.password if world.setting.callable_password else world.first_password)
     world.clock.set_right()
+    world.vault_troubles.clear()
     if not world.run.violations:
         await _everyone_is_done(world, _patience(world))
     if not (world.run.violations or world.book.closed):

@@ -28,8 +28,7 @@ def failing_seeds(seeds: range) -> Iterable[int]:
 
 def test_nothing_that_must_never_happen_happens(pytestconfig: pytest.Config) -> None:
     """`--schedules` says how many days, `--seed` from which on; a failing one is printed as short as it can be."""
-    start: int = pytestconfig.getoption("--seed")
-    count: int = pytestconfig.getoption("--schedules")
+    start, count = pytestconfig.option.seed, pytestconfig.option.schedules
     for seed in failing_seeds(range(start, start + count)):
         pytest.fail(f"seed {seed}, shrunk:\n{shrink(play(scenario(seed)))}", pytrace=False)
 

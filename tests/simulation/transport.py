@@ -38,6 +38,11 @@ class Latency:
             for _ in range(int(chance * 40) % 4):
                 await asyncio.sleep(0)
 
+    async def clean_up(self) -> None:
+        """Close a connection, which may need a few turns."""
+        for _ in range(self._random.choice((0, 0, 1, 4))):
+            await asyncio.sleep(0)
+
 
 class TokenHttp:
     """Carries token requests to the service, or loses them. `on_eof` is called when an answer was read to its end."""
@@ -92,7 +97,10 @@ class _Exchange:
             http.chain.ended(request, self._fault.outcome or Outcome.LOST)
             raise
         except asyncio.CancelledError:
-            http.chain.cancelled(request)
+            try:
+                await http.latency.clean_up()
+            finally:
+                http.chain.cancelled(request)
             raise
         return self
 

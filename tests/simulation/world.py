@@ -27,6 +27,7 @@ from .callers import Callers
 from .chain import Chain
 from .checks import Checks
 from .loop import SimulatedClock, Stuck, VirtualLoop
+from .replays import Replays
 from .service import SECRET, TOTP_STEP, TYPED_CODE, Service
 from .settle import settle
 from .transport import ApiHttp, Latency, TokenHttp, connect
@@ -35,8 +36,6 @@ __all__ = ["Run", "World", "play"]
 
 RENEWAL = "nexudus_async renewal"
 LATCHING = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
-FORCED_PER_MINUTE = 5
-"""Renewals that refused API requests may force before their memory has seen that they do not help."""
 _log = logging.getLogger("nexudus_async")
 
 
@@ -101,12 +100,13 @@ class World:
         self.checks = Checks(self.book, self.report, lambda: loop.turn, loop.time, lambda: bool(self.chain.flying()))
         self.latency = Latency(chance, setting.slow)
         self.events: list[Event] = []
-        self.forced: list[float] = []
+        self.replays = Replays(self.clock.monotonic, self.report)
+        self.vault_troubles: list[str] = []
         self.listener = "quiet"
         self.listener_calls = 0
         self.cancel_at_eof = False
         self.session = self._session()
-        self.callers = Callers(self.session, self.checks, self.book, chance, self.report, self.trace)
+        self.callers = Callers(self.session, self.checks, self.book, self.replays, chance, self.report, self.trace)
         loop.on_task = self._on_task
 
     def _session(self) -> TokenSession:
@@ -120,7 +120,11 @@ class World:
         return f"code-{SECRET}-{int(self.clock.wall() // TOTP_STEP)}"
 
     async def _password(self) -> str:
+        trouble = self.vault_troubles.pop() if self.vault_troubles else ""
         await self.latency.pass_by()
+        if trouble == "raises":
+            raise LookupError("the vault is sealed")
+        await asyncio.sleep(1000.0 if trouble == "hangs" else 0.0)
         return self.password
 
     async def live(self) -> None:
@@ -172,6 +176,8 @@ class World:
                 service.revoke_refresh_tokens()
             case "password":
                 self._change_password(what)
+            case "vault":
+                self.vault_troubles.extend([what] * action.n)
             case "suspend":
                 self.clock.suspend(x)
             case "step wall":
@@ -253,10 +259,7 @@ class World:
             return
         call = self.callers.present()
         if call.requests and not self.book.is_due():
-            now = self.clock.monotonic()
-            self.forced = [when for when in self.forced if now - when < 60] + [now]
-            if len(self.forced) > FORCED_PER_MINUTE:
-                self.report("never 6: refused requests force one renewal after the other")
+            self.replays.forces(call)
         self.chain.launched(task, forced=call.kind == "refresh")
 
     def _on_eof(self) -> None:
@@ -270,6 +273,7 @@ class World:
     def _on_api_request(self, url: URL, authorization: str | None, status: int) -> None:
         call = self.callers.present()
         call.requests += 1
+        call.sent = authorization or ""
         self.trace("api", call.number, url.path, status)
         if authorization is None:
             if url.host != "elsewhere.example":
@@ -279,8 +283,6 @@ class World:
             self.report("never 4: the token was sent to another origin")
         if status == 401:
             self.book.reject(authorization.removeprefix("Bearer "))
-        elif call.requests > 1:
-            self.forced.clear()
 
     def _on_event(self, event: Event) -> None:
         self.events.append(event)

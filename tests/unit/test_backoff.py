@@ -110,3 +110,13 @@ def test_the_next_code_shortens_no_latch() -> None:
 def test_any_error_of_a_source_is_held_off() -> None:
     """Not only those of the token endpoint."""
     assert pauses(NexudusAuthError("a source of their own"), 2, served=False) == [1, 2]
+
+
+def test_the_rejection_is_remembered_whatever_fails_after_it() -> None:
+    """The latch raises it again; an outage in between is not the reason why nothing is sent."""
+    backoff, rejected = Backoff(), CredentialsRejectedError("wrong")
+    for _ in range(3):
+        backoff.failed(rejected, START, served=False, chance=0.0)
+    backoff.failed(OUTAGE, START, served=False, chance=0.0)
+    assert backoff.latched
+    assert backoff.rejection is rejected

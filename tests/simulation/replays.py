@@ -1,0 +1,50 @@
+"""What must never happen after a 401: one renewal after the other, for something that no token helps against."""
+
+from collections.abc import Callable
+
+from .checks import Call
+
+__all__ = ["Replays"]
+
+PAUSE = 60.0
+"""Seconds for which a method and path force no renewal after one that did not help, and all others together one."""
+UNAUTHORIZED = 401
+
+
+class Replays:
+    """Watches what API requests force. `now` is the monotonic clock; report is called with what must never happen."""
+
+    def __init__(self, now: Callable[[], float], report: Callable[[str], None]) -> None:
+        self._now = now
+        self._report = report
+        self._futile: dict[tuple[bool, str], tuple[str, float]] = {}
+        """For each path the successor that was refused there, and since when; many who shared it count once."""
+        self._doubt = False
+        self._forced_in_doubt = -PAUSE
+
+    def forces(self, call: Call) -> None:
+        """A renewal begins because this call was answered 401."""
+        now = self._now()
+        _, since = self._futile.get(_key(call), ("", -PAUSE))
+        if now - since < PAUSE:
+            self._report(f"never 6: {call.path} forces another renewal, although none helps there")
+        if self._doubt:
+            if now - self._forced_in_doubt < PAUSE:
+                self._report("never 6: refused requests force one renewal after the other")
+            self._forced_in_doubt = now
+        if call.kind == "send":
+            self._doubt = True  # it is not sent again, so nobody sees whether the renewal helped
+
+    def answered(self, call: Call, status: int) -> None:
+        """A call got its final answer."""
+        if call.requests < 2:
+            return
+        self._doubt = status == UNAUTHORIZED
+        if not self._doubt:
+            self._futile.pop(_key(call), None)
+        elif self._futile.get(_key(call), ("", 0.0))[0] != call.sent:
+            self._futile[_key(call)] = (call.sent, self._now())
+
+
+def _key(call: Call) -> tuple[bool, str]:
+    return call.kind == "send", call.path
