@@ -15,6 +15,7 @@ from ._events import (
     Event,
     Grant,
     Listener,
+    Reason,
     RefreshFailed,
     TokenAdopted,
     TokenObtained,
@@ -64,12 +65,13 @@ class FlightDesk:
         clock: Clock,
         chance: Callable[[], float],
         *,
-        forced: bool,
+        reason: Reason,
     ) -> None:
         self._flight, self._holder, self._ledger, self._clock, self._chance = flight, holder, ledger, clock, chance
+        self._reason: Reason = reason
         self._logouts, self._started = ledger.logouts, clock.monotonic()
         self.refused: NexudusAuthError | None = (
-            ledger.backoff.rejection if ledger.backoff.latched and not forced else None
+            ledger.backoff.rejection if ledger.backoff.latched and reason != "requested" else None
         )
 
     @property
@@ -95,6 +97,7 @@ class FlightDesk:
         self._ledger.emit(
             lambda: TokenObtained(
                 grant=obtained.grant,
+                reason=self._reason,
                 generation=token.generation,
                 lifetime=token.lifetime,
                 client_id=token.client_id,
@@ -147,7 +150,17 @@ class FlightDesk:
         failures = ledger.backoff.failures
         self._flight.fail(error)
         logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, delay)
-        ledger.emit(lambda: RefreshFailed(error=error, failures=failures, retry_in=delay, served=served))
+        duration = self._clock.monotonic() - self._started
+        ledger.emit(
+            lambda: RefreshFailed(
+                error=error,
+                reason=self._reason,
+                duration=duration,
+                failures=failures,
+                retry_in=delay,
+                served=served,
+            )
+        )
 
     @property
     def _abandoned(self) -> bool:

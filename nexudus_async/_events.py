@@ -30,6 +30,10 @@ Grant = Literal["password", "refresh_token"]
 """How a token was asked for: RFC 6749, sections 4.3 and 6."""
 
 
+Reason = Literal["empty", "advisory", "mandatory", "expired", "requested", "rejected"]
+"""Why: the state of the token that a caller met, `refresh()`, or a 401."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Root of all events."""
@@ -39,13 +43,14 @@ class Event:
 class TokenObtained(Event):
     """A sign-in or a renewal succeeded.
 
-    grant: how it was asked for.
+    grant: how it was asked for. reason: why.
     generation, lifetime, client_id: the token's own.
     duration: seconds from the start of the flight to the token.
     waiters: how many calls were waiting for it.
     """
 
     grant: Grant
+    reason: Reason
     generation: int
     lifetime: float
     client_id: str | None
@@ -57,13 +62,16 @@ class TokenObtained(Event):
 class RefreshFailed(Event):
     """A sign-in or a renewal failed.
 
-    error: the cause; its text is safe to show.
+    error: the cause; its text is safe to show. reason: why a token was asked for.
+    duration: seconds from the start of the flight to the failure.
     failures: how many have failed since the last success, this one included.
     retry_in: seconds until the next attempt may be made.
     served: whether a token is still good, so that nobody notices.
     """
 
     error: NexudusAuthError
+    reason: Reason
+    duration: float
     failures: int
     retry_in: float
     served: bool

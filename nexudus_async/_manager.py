@@ -30,6 +30,7 @@ from ._desk import FlightDesk, Ledger
 from ._events import (
     Event,
     Listener,
+    Reason,
     Statistics,
     TokenRejected,
     check_listener,
@@ -133,7 +134,7 @@ class TokenManager:
         Raises and behaves on cancelling as `token()`.
         """
         self._check_usable()
-        return await self._launch(forced=True).wait()
+        return await self._launch("requested").wait()
 
     async def reject(self, token: Token) -> Token | None:
         """Report that the API refused `token` with 401, and return one to try instead, or None.
@@ -276,14 +277,14 @@ class TokenManager:
             error = self._holds_off()
             if token is not None and state in SERVABLE and (error is not None or state is Freshness.ADVISORY):
                 if error is None and self._monotonic() >= self._ledger.quiet_until:
-                    self._launch()
+                    self._launch("advisory")
                 return token
             if error is not None:
                 raise copy_of(error) from error
             if state is Freshness.MANDATORY:
-                await self._wait_a_little(self._launch())
+                await self._wait_a_little(self._launch("mandatory"))
             else:
-                await self._launch().wait()
+                await self._launch("empty" if state is Freshness.EMPTY else "expired").wait()
             if (token := self._holder.token) is not None and self._holder.servable:
                 return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
@@ -299,7 +300,7 @@ class TokenManager:
     def _renewal_of(self, rejected: Token) -> Flight[Token] | None:
         if self._flight is not None and not self._flight.landed and not self._holder.replaced(rejected):
             return self._flight
-        return self._launch() if self.would_force(rejected) else None
+        return self._launch("rejected") if self.would_force(rejected) else None
 
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
@@ -319,16 +320,17 @@ class TokenManager:
 
     # The flight
 
-    def _launch(self, *, forced: bool = False) -> Flight[Token]:
+    def _launch(self, reason: Reason) -> Flight[Token]:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
         flight = self._flight
         if flight is None or flight.landed:
-            flight = self._flight = Flight(partial(self._fly, forced=forced), after=flight)
+            work = partial(self._fly, reason=reason, forced=reason == "requested")
+            flight = self._flight = Flight(work, after=flight)
             flight.start()
         return flight
 
-    async def _fly(self, flight: Flight[Token], *, forced: bool) -> None:
-        desk = FlightDesk(flight, self._holder, self._ledger, self._clock, self._chance, forced=forced)
+    async def _fly(self, flight: Flight[Token], *, reason: Reason, forced: bool) -> None:
+        desk = FlightDesk(flight, self._holder, self._ledger, self._clock, self._chance, reason=reason)
         try:
             await self._renewal.run(desk, forced=forced)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed renewal

@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     _mutant(
         "callers wait although the token is good", _MANAGER._token_when_not_fresh,
-        "                self._launch()\n", "                await self._launch().wait()\n",
+        '                self._launch("advisory")\n', '                await self._launch("advisory").wait()\n',
     ),
     _mutant(
         "a flight cancelled from outside leaves its waiters waiting", _FLIGHT._on_end,

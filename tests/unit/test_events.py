@@ -50,9 +50,13 @@ def test_no_event_has_a_field_for_a_secret(kind: type[Event]) -> None:
 def test_events_are_equal_by_value() -> None:
     """So that a test can compare them."""
     assert TokenRejected(generation=3, renewal=True) == REJECTED
-    obtained = TokenObtained(grant="password", generation=1, lifetime=9.0, client_id=None, duration=0.1, waiters=2)
+    obtained = TokenObtained(
+        grant="password", reason="empty", generation=1, lifetime=9.0, client_id=None, duration=0.1, waiters=2
+    )
     assert obtained.waiters == 2
-    failed = RefreshFailed(error=ConfigurationError("x"), failures=1, retry_in=30.0, served=True)
+    failed = RefreshFailed(
+        error=ConfigurationError("x"), reason="empty", duration=0.1, failures=1, retry_in=30.0, served=True
+    )
     assert "ConfigurationError('x')" in repr(failed)
 
 
