@@ -43,6 +43,7 @@ from .errors import (
     EndpointUnavailableError,
     LoginRequiredError,
     MalformedResponseError,
+    NexudusAuthError,
     PasswordResetRequiredError,
     TokenEndpointError,
     TotpRequiredError,
@@ -281,6 +282,8 @@ class TokenEndpoint:
         """Send one request. Raises `_AttemptFailed`, or `ConfigurationError` for an unusable session."""
         try:
             answer = await self._exchange(request)
+        except NexudusAuthError:  # a closed session: these are aiohttp errors too, but say nothing about an answer
+            raise
         except _NOT_SENT as exc:
             raise _AttemptFailed(self._unavailable("could not be reached", exc), Fate.NOT_SENT) from exc
         except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError) as exc:
