@@ -43,6 +43,8 @@ from .errors import (
     EndpointUnavailableError,
     LoginRequiredError,
     MalformedResponseError,
+    NexudusAuthError,
+    PasswordResetRequiredError,
     TokenEndpointError,
     TotpRequiredError,
 )
@@ -149,7 +151,7 @@ class TokenEndpoint:
         salt = secrets.token_hex(16) if like is None else like.partition("$")[0]
         password = await self._credentials.fetch_password()
         digest = await asyncio.to_thread(
-            hashlib.scrypt, password.encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
+            hashlib.scrypt, _bytes_of(password), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
         )
         return f"{salt}${digest.hex()}"
 
@@ -202,7 +204,7 @@ class TokenEndpoint:
         except _AttemptFailed as failed:
             if failed.fate not in (Fate.LOST, Fate.REFUSED):
                 self._typed_code_used = False
-            if isinstance(failed.error, CredentialsRejectedError):
+            if isinstance(failed.error, CredentialsRejectedError | PasswordResetRequiredError | TotpRequiredError):
                 self._rejected = self._digest(password)
             if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
                 failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
@@ -250,7 +252,7 @@ class TokenEndpoint:
         return self._credentials is None or isinstance(self._credentials.totp, str)
 
     def _digest(self, password: Secret) -> bytes:
-        return hashlib.blake2b(password.encode(), key=self._salt).digest()
+        return hashlib.blake2b(_bytes_of(password), key=self._salt).digest()
 
     async def _retrying(
         self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[["_AttemptFailed"], bool]
@@ -279,6 +281,8 @@ class TokenEndpoint:
         """Send one request. Raises `_AttemptFailed`, or `ConfigurationError` for an unusable session."""
         try:
             answer = await self._exchange(request)
+        except NexudusAuthError:  # a closed session: these are aiohttp errors too, but say nothing about an answer
+            raise
         except _NOT_SENT as exc:
             raise _AttemptFailed(self._unavailable("could not be reached", exc), Fate.NOT_SENT) from exc
         except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError) as exc:
@@ -338,6 +342,11 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretB
 
 def _new_client_id() -> str:
     return f"nexudus-async-{secrets.token_hex(8)}"
+
+
+def _bytes_of(password: Secret) -> SecretBytes:
+    """Return bytes to hash, of text too that UTF-8 cannot encode: a sign-in refuses it later, by name."""
+    return SecretBytes(password.encode(errors="surrogatepass"))
 
 
 def account_key(origin: URL, username: str | None, client_id: str | None) -> str:

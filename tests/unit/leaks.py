@@ -1,7 +1,9 @@
 """Everything that anyone could print of an error, so that a test can search it for secrets."""
 
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote_plus
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -20,3 +22,9 @@ def printed(error: BaseException) -> str:
         parts += [f"{frame.name}: {frame.locals}" for frame in foreign]
         traced = traced.__cause__ or (None if traced.__suppress_context__ else traced.__context__)
     return "\n".join(parts)
+
+
+def leaked(error: BaseException, secrets: Iterable[str]) -> list[str]:
+    """Return the lines of `printed` that show one of `secrets`, as it is or as in a form."""
+    wanted = {form for secret in secrets for form in (secret, quote_plus(secret), repr(secret)[1:-1])}
+    return [line for line in printed(error).splitlines() if any(form in line for form in wanted)]

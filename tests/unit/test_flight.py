@@ -186,7 +186,8 @@ async def test_the_outcome_may_come_before_the_end() -> None:
     flight = launch(work)
     waiters = await join(flight, 2)
     work.go.set()
-    assert await asyncio.gather(*waiters) == ["token"] * 2
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*waiters) == ["token"] * 2
     assert (flight.landed, flight.ended) == (True, False)
     assert work.log == ["began", "landed"]
     work.save.set()

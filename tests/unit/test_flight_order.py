@@ -53,8 +53,9 @@ async def test_cancelling_reaches_the_flight_before() -> None:
     two = launch(second, one)
     waiters = [*await join(one, 2), *await join(two, 2)]
     two.cancel()
-    for error in await asyncio.gather(*waiters, return_exceptions=True):
-        assert type(error) is SessionClosedError
+    async with asyncio.timeout(5):
+        errors = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(error) for error in errors] == [SessionClosedError] * 4
     assert (one.ended, two.ended) == (True, True)
     assert (first.log, second.log) == (["began", "cancelled"], [])
 

@@ -54,6 +54,8 @@ def test_same_origin(url: str) -> None:
     [
         "http://spaces.nexudus.com/",
         "ws://spaces.nexudus.com/",
+        "http://spaces.nexudus.com:443/",
+        "ws://spaces.nexudus.com:443/",
         "https://spaces.nexudus.com:444/",
         "https://nexudus.com/",
         "https://a.spaces.nexudus.com/",

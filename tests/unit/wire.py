@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from multidict import CIMultiDict
 
-from nexudus_async import Token
+from nexudus_async import Token, TokenEndpointError
 from nexudus_async._secret import Secret, SecretBytes
 from nexudus_async._wire import Answer, GrantRequest, parse_answer, renewal, sign_in
 
@@ -48,3 +49,10 @@ def parse(
     raw: bytes | None = None,
 ) -> Token:
     return parse_answer(request, answer(status, body, headers, raw=raw), 3600.0)
+
+
+def fail(request: GrantRequest = SIGN_IN, status: int = 400, body: object = None, **rest: Any) -> TokenEndpointError:
+    """Return the error that an answer amounts to."""
+    with pytest.raises(TokenEndpointError) as caught:
+        parse(request, status, body, **rest)
+    return caught.value

@@ -1,0 +1,158 @@
+"""What can go wrong on the way to the token endpoint: other hosts, huge bodies, answers that are none."""
+
+import asyncio
+import json
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from nexudus_async import EndpointUnavailableError, MalformedResponseError, WrongHostError
+from nexudus_async.testing import Fault, NexudusEmulator
+
+from .conftest import MakeEndpoint
+from .leaks import leaked
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_server(handle: Handler) -> AsyncGenerator[str]:
+    """Serve bytes by hand; yield the origin."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("grant", ["sign-in", "renewal"])
+async def test_a_redirect_is_refused_and_nothing_reaches_the_other_host(
+    make: MakeEndpoint, emulator: NexudusEmulator, status: int, grant: str
+) -> None:
+    """A 307 would take the password along: to another port, another name of this host, or a path of its own."""
+    endpoint = make()
+    token = await endpoint.login()
+    emulator.reset_record()
+    async with NexudusEmulator() as other:
+        for host in ("127.0.0.1", "localhost"):
+            emulator.fail("token", Fault.redirect(f"{other.url.replace('127.0.0.1', host)}/api/token", status))
+            with pytest.raises(WrongHostError) as caught:
+                await (endpoint.login() if grant == "sign-in" else endpoint.refresh(token))
+            assert caught.value.status == status
+            assert not leaked(caught.value, emulator.secrets)
+        assert other.requests == []
+    emulator.fail("token", Fault.redirect("/elsewhere", status))
+    with pytest.raises(WrongHostError):
+        await endpoint.login()
+    assert [request.path for request in emulator.requests] == ["/api/token"] * 3
+
+
+async def test_a_wrong_host_does_not_burn_the_refresh_token(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """Nobody there has looked at it."""
+    endpoint = make()
+    token = await endpoint.login()
+    emulator.fail("token", Fault.html(200))
+    with pytest.raises(WrongHostError) as caught:
+        await endpoint.refresh(token)
+    assert not caught.value.refresh_token_spent
+    assert (await endpoint.refresh(token)).refresh_token != token.refresh_token
+
+
+async def test_a_body_of_50_mb_is_not_read_to_its_end(make: MakeEndpoint) -> None:
+    """One MiB, and what was on its way, at most."""
+    size, sent = 50_000_000, list[int]()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % size)
+        sent.append(0)
+        while sent[-1] < size:
+            writer.write(b'"' + b"x" * 65_535)
+            await writer.drain()
+            sent[-1] += 65_536
+
+    async with raw_server(flood) as url:
+        with pytest.raises(MalformedResponseError):
+            await make(base_url=url).login()
+    assert len(sent) == 3
+    assert max(sent) < size / 2
+
+
+async def test_a_small_body_that_unpacks_to_a_huge_one_is_not_read_either(make: MakeEndpoint) -> None:
+    """The limit counts what comes out."""
+    packer = zlib.compressobj(wbits=31)
+    bomb = packer.compress(b" " * 200_000_000) + packer.flush()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb))
+        writer.write(bomb)
+        await writer.drain()
+
+    async with raw_server(answer) as url:
+        with pytest.raises(MalformedResponseError):
+            await make(base_url=url).login()
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+async def test_the_limit_is_one_mib(make: MakeEndpoint, emulator: NexudusEmulator, extra: int) -> None:
+    """An answer padded to the limit is read, one byte more is not."""
+    document = {"access_token": "a", "expires_in": 60, "padding": ""}
+    document["padding"] = "x" * (1024 * 1024 - len(json.dumps(document)) + extra)
+    emulator.fail("token", Fault.json(document), times=3)
+    if extra:
+        with pytest.raises(MalformedResponseError):
+            await make().login()
+    else:
+        assert (await make().login()).access_token == "a"
+
+
+NONSENSE = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "nothing": b"",
+    "a status only": b"HTTP/1.1 200 OK\r\n",
+    "a bad header": b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+    "a huge header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    "a bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "bad gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    "half a body": b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"access_token": "tok',
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
+@pytest.mark.parametrize("read", [True, False], ids=["after the request", "at once"])
+async def test_what_is_not_http_is_a_lost_answer(
+    make: MakeEndpoint, emulator: NexudusEmulator, answer: bytes, read: bool
+) -> None:
+    """For a renewal: one replay, then spent. An error of this package, and no secret in aiohttp's frames."""
+    connections = 0
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        if read:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    token = await make().login()
+    async with raw_server(babble) as url:
+        endpoint = make(base_url=url)
+        with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as renewing:
+            await endpoint.refresh(token)
+        assert connections == 2
+        assert renewing.value.refresh_token_spent
+        with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as signing_in:
+            await endpoint.login()
+    assert connections == 5
+    for error in (renewing.value, signing_in.value):
+        assert not leaked(error, emulator.secrets)

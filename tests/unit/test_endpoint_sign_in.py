@@ -1,0 +1,177 @@
+"""Signing in over a real socket: what is sent, and what is tried again."""
+
+import pytest
+
+from nexudus_async import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    LoginRequiredError,
+    MalformedResponseError,
+    NexudusAuthError,
+    PasswordCredentials,
+    PasswordResetRequiredError,
+    TotpRequiredError,
+    WrongHostError,
+)
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+
+from .conftest import MakeEndpoint
+from .leaks import leaked
+
+
+async def test_a_sign_in_brings_a_token(make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock) -> None:
+    """One request, with a client_id header; its life counts by our clock."""
+    token = await make().login()
+    (request,) = emulator.token_requests
+    assert (request.method, request.status) == ("POST", 200)
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert request.form["password"] == emulator.password
+    assert request.headers["client_id"] == token.client_id
+    assert token.expires_at.timestamp() == clock.wall() + 604_799
+
+
+async def test_the_client_id_is_made_once_or_given(make: MakeEndpoint) -> None:
+    """Two endpoints never share one of their own making; a given one is used."""
+    one, other = make(), make()
+    assert (await one.login()).client_id == (await one.login()).client_id
+    assert (await one.login()).client_id != (await other.login()).client_id
+    assert (await make(client_id="worker-1").login()).client_id == "worker-1"
+
+
+@pytest.mark.parametrize("client_id", ["", "a\r\nX: y", "é", "a\x00"])
+def test_a_client_id_is_a_header(client_id: str, make: MakeEndpoint) -> None:
+    """What no header can be is refused at once."""
+    with pytest.raises(ConfigurationError, match="client_id"):
+        make(client_id=client_id)
+
+
+HICCUPS = {
+    "500": Fault.answer(500),
+    "502 with a page": Fault.html(502),
+    "503": Fault.answer(503, headers={"Retry-After": "2"}),
+    "409": Fault.throttled(2),
+    "429": Fault.throttled(2, status=429),
+    "dropped before": Fault.dropped(),
+    "dropped after": Fault.dropped(applied=True),
+    "truncated": Fault.truncated(),
+    "half of an invented answer": Fault.truncated(applied=False),
+    "malformed": Fault.answer(200, "{", applied=True),
+    "no token": Fault.altered(without=("access_token",)),
+    "CR LF": Fault.altered({"access_token": "a\r\nX-Evil: 1"}),
+    "no bearer": Fault.altered({"token_type": "mac"}),
+    "too large": Fault.big(5_000_000),
+}
+
+
+@pytest.mark.parametrize("fault", HICCUPS.values(), ids=HICCUPS)
+async def test_a_sign_in_that_met_a_hiccup_is_tried_again(
+    make: MakeEndpoint, emulator: NexudusEmulator, fault: Fault
+) -> None:
+    """Twice: a password can be sent again. The third answer counts."""
+    emulator.fail("token", fault, times=2)
+    assert (await make().login()).access_token in emulator.secrets
+    assert len(emulator.token_requests) == 3
+
+
+@pytest.mark.parametrize("fault", HICCUPS.values(), ids=HICCUPS)
+async def test_a_fault_that_outlives_three_tries_is_raised(
+    make: MakeEndpoint, emulator: NexudusEmulator, fault: Fault
+) -> None:
+    """No endless loop, and no secret in the error nor in any frame on its way."""
+    emulator.fail("token", fault, times=None)
+    with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as caught:
+        await make().login()
+    assert len(emulator.token_requests) == 3
+    assert not leaked(caught.value, emulator.secrets)
+
+
+REFUSALS: dict[str, tuple[Fault, type[NexudusAuthError]]] = {
+    "invalid_grant": (Fault.json({"error": "invalid_grant"}, 400), CredentialsRejectedError),
+    "invalid_grant with 401": (Fault.json({"error": "invalid_grant"}, 401), CredentialsRejectedError),
+    "invalid_grant with 200": (Fault.json({"error": "invalid_grant"}), CredentialsRejectedError),
+    "two-factor": (Fault.json({"error": "two_factor_auth_check"}, 400), TotpRequiredError),
+    "reset": (Fault.json({"error": "must_reset_password"}, 400), PasswordResetRequiredError),
+    "unsupported": (Fault.json({"error": "unsupported_grant_type"}, 400), NexudusAuthError),
+    "a page": (Fault.html(200), WrongHostError),
+    "405": (Fault.html(405), WrongHostError),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind"), REFUSALS.values(), ids=REFUSALS)
+async def test_a_refusal_is_never_tried_again(
+    make: MakeEndpoint, emulator: NexudusEmulator, fault: Fault, kind: type[NexudusAuthError]
+) -> None:
+    """Services lock accounts that insist."""
+    emulator.fail("token", fault, times=None)
+    with pytest.raises(kind) as caught:
+        await make().login()
+    assert len(emulator.token_requests) == 1
+    assert not leaked(caught.value, emulator.secrets)
+
+
+async def test_the_reset_token_arrives_and_is_shown_by_its_name_only(
+    make: MakeEndpoint, emulator: NexudusEmulator
+) -> None:
+    """Through all layers."""
+    emulator.user.must_reset = True
+    with pytest.raises(PasswordResetRequiredError) as caught:
+        await make().login()
+    assert caught.value.reset_token in emulator.secrets
+    assert not leaked(caught.value, emulator.secrets)
+
+
+async def test_without_credentials_a_person_must_sign_in(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """LoginRequiredError, and nothing is sent."""
+    with pytest.raises(LoginRequiredError):
+        await make(credentials=None).login()
+    assert emulator.requests == []
+
+
+async def test_password_and_code_are_fetched_anew_for_every_try(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """A vault may have changed, and a code is never an old one."""
+    passwords, codes = iter(["one", "two", emulator.password]), iter(["1", "2", "3"])
+    credentials = PasswordCredentials(emulator.username, lambda: next(passwords), lambda: next(codes))
+    emulator.fail("token", Fault.answer(500), times=2)
+    await make(credentials=credentials).login()
+    assert [request.form["totp"] for request in emulator.token_requests] == ["1", "2", "3"]
+    assert emulator.token_requests[-1].form["password"] == emulator.password
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "must_reset_password", "two_factor_auth_check"])
+async def test_every_rejection_remembers_the_password(make: MakeEndpoint, emulator: NexudusEmulator, code: str) -> None:
+    """Until the vault has another one, there is no reason to send it again: not for a reset, nor for a wrong code."""
+    passwords = [emulator.password]
+    endpoint = make(credentials=PasswordCredentials(emulator.username, lambda: passwords[-1], lambda: "000000"))
+    emulator.fail("token", Fault.json({"error": code}, 400))
+    with pytest.raises(NexudusAuthError):
+        await endpoint.login()
+    assert not await endpoint.credentials_changed()
+    passwords.append("another")
+    assert await endpoint.credentials_changed()
+
+
+async def test_half_a_character_in_a_vault_is_no_crash(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """What UTF-8 cannot encode is refused by name, and is another password than the one refused."""
+    passwords = ["wrong"]
+    endpoint = make(credentials=PasswordCredentials(emulator.username, lambda: passwords[-1]))
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    passwords.append("half-\ud800")
+    assert await endpoint.credentials_changed()
+    assert await endpoint.fingerprint() is not None
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        await endpoint.login()
+
+
+async def test_only_another_password_is_a_change(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """Of a callable; a text never changes."""
+    password = "wrong"
+    endpoint = make(credentials=PasswordCredentials(emulator.username, lambda: password))
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    assert not await endpoint.credentials_changed()
+    password = emulator.password
+    assert await endpoint.credentials_changed()
+    assert not await make().credentials_changed()
+    assert not await make(credentials=None).credentials_changed()
