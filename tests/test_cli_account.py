@@ -21,7 +21,7 @@ from nexudus_async.testing import Fault, NexudusEmulator
 from tests.test_cli import MODULE, PLAIN
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-TEAMS = "/api/public/teams/my"
+TEAMS, CUSTOMER = "/api/public/teams/my", "/api/public/billing/customer"
 CLEAN = {name: value for name, value in PLAIN.items() if not name.startswith("NEXUDUS_")}
 
 Result = subprocess.CompletedProcess[str]
@@ -228,7 +228,7 @@ async def test_get_prints_what_came(shell: Shell) -> None:
     assert outcome(result) == (5, '{"Message": "You cannot do this."}', complaint)
 
 
-@pytest.mark.parametrize("command", [f"get {TEAMS} | head -c 1", "status | true"])
+@pytest.mark.parametrize("command", [f"get {TEAMS} | head -c 1", f"get {CUSTOMER} | true"])
 async def test_pipe_without_a_reader_is_no_error_message(shell: Shell, command: str) -> None:
     """Whether it goes away in the middle of a long answer or before a short one."""
     shell.emulator.fail(TEAMS, Fault.big(3_000_000), times=1)
