@@ -13,7 +13,10 @@ def main() -> None:
         if exc.name not in ("typer", "rich"):
             raise
         sys.exit("the command line needs typer and rich: pip install 'nexudus-async[cli]'")
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # after the command, while what it left behind is cleaned up
+        sys.exit(130)
 
 
 if __name__ == "__main__":
