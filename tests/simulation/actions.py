@@ -20,6 +20,8 @@ WEIGHTS = {
     "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 1, "heal": 1,
     "vault": 2, "pass": 2, "outage": 2,
 }  # fmt: skip
+LOCKOUT = {"token": 10, "get": 2, "refresh": 1, "vault": 3, "password": 1, "current": 1, "logout": 1}
+"""A day on which the password is wrong from the start, and time goes by."""
 OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "late to process", "invalid_grant")
 
 
@@ -68,8 +70,11 @@ def scenario(seed: int) -> Scenario:
     """Return the scenario of a seed."""
     random = Random(seed)
     setting = _setting(random)
-    actions = tuple(_action(random, setting) for _ in range(random.randint(FEWEST, MOST)))
-    return Scenario(seed, setting, (Action(0.0, "token", n=random.choice((1, 1, 3)), what="again"), *actions))
+    weights, first = WEIGHTS, [Action(0.0, "token", n=random.choice((1, 1, 3)), what="again")]
+    if random.random() < 0.05:
+        weights, first = LOCKOUT, [Action(0.0, "password", "theirs"), *first]
+    actions = [_action(random, setting, weights) for _ in range(random.randint(FEWEST, MOST))]
+    return Scenario(seed, setting, (*first, *actions))
 
 
 def _setting(random: Random) -> Setting:
@@ -94,9 +99,9 @@ def _setting(random: Random) -> Setting:
     )
 
 
-def _action(random: Random, setting: Setting) -> Action:
-    kind = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    after = _gap(random, setting)
+def _action(random: Random, setting: Setting, weights: dict[str, int]) -> Action:
+    kind = random.choices(list(weights), list(weights.values()))[0]
+    after = _gap(random, setting) if weights is WEIGHTS else random.choice((0.0, 62.0, 310.0, 310.0))
     match kind:
         case "token" | "get" | "refresh" | "denied" | "send":
             what = random.choice(("", "", "again"))
