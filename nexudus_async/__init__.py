@@ -17,6 +17,7 @@ from ._events import (
 )
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager, TokenSource
+from ._pacing import Pacing
 from ._session import TokenSession
 from ._throttle import Throttle
 from ._token import Token
@@ -53,6 +54,7 @@ __all__ = [
     "MalformedResponseError",
     "MemoryStore",
     "NexudusAuthError",
+    "Pacing",
     "PasswordCredentials",
     "PasswordResetRequiredError",
     "RedisStore",

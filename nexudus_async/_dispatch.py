@@ -1,5 +1,6 @@
-"""One request on its way out and back: throttle, token, send; and again, once after a 401, and as often as `Throttle`
-grants after a 409 or 429.
+"""One request on its way out and back: pacing, throttle, token, send.
+
+And again, once after a 401, and as often as `Throttle` grants after a 409 or 429.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from yarl import URL
 
 from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerRule
 from ._events import Throttled
+from ._pacing import Pacer, Pacing
 from ._replay import can_be_sent_again
 from ._throttle import CONFLICT, TOO_MANY_REQUESTS, Gate, Patience, Throttle
 from ._token import Token
@@ -52,9 +54,10 @@ class Sending:
 class Dispatcher:
     """Sends the requests of one session that carry its token."""
 
-    def __init__(self, rule: BearerRule, throttle: Throttle | None) -> None:
+    def __init__(self, rule: BearerRule, throttle: Throttle | None, pacing: Pacing | None) -> None:
         self._rule, self._manager = rule, rule.manager
         self._throttle = throttle
+        self.pacer = None if pacing is None else Pacer(pacing, rule.manager.key, rule.manager.clock)
         self.gate = Gate(rule.manager.clock)
 
     async def send(
@@ -66,6 +69,10 @@ class Dispatcher:
         options: dict[str, Any],
     ) -> aiohttp.ClientResponse:
         """Return the final answer, whatever its status."""
+        if self.pacer is not None:
+            if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
+                await self._manager.token()
+            await self.pacer.wait(method)
         if self.gate.engaged:
             sending = Sending(session, method, target, headers, options)
             return await self._persist(sending, *await self._send_in_turn(sending, first=False))
@@ -122,6 +129,8 @@ class Dispatcher:
     ) -> tuple[aiohttp.ClientResponse, Token, bool]:
         """Send, with `token` or after a wait the newest one; tell whether a place at the gate has to be given back."""
         gate = self.gate
+        if self.pacer is not None and first:  # a replay is a request like any other
+            await self.pacer.wait(sending.method)
         if not gate.engaged:
             token = token or self._manager.current() or await self._manager.token()
             return await sending.send(token), token, False
@@ -132,6 +141,17 @@ class Dispatcher:
         except BaseException:
             gate.leave(well=False)
             raise
+
+    def close(self) -> None:
+        """End every wait for the gate and for the pace."""
+        self.gate.close()
+        if self.pacer is not None:
+            self.pacer.close()
+
+    async def disconnect(self) -> None:
+        """Close what is left open, after `close()`."""
+        if self.pacer is not None:
+            await self.pacer.disconnect()
 
     def _successor(
         self, sending: Sending, token: Token, response: aiohttp.ClientResponse

@@ -38,7 +38,7 @@ class Flight(Generic[T]):
     ) -> None:
         self._work = work
         self._after = None if after is None or after.ended else after
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in order: first come, first served
         self._task: asyncio.Task[None] | None = None
         self._value: T | None = None
         self._error: NexudusAuthError | None = None
@@ -69,11 +69,11 @@ class Flight(Generic[T]):
         """Return the outcome, or raise a copy of its error. Cancelling ends this wait and nothing else."""
         if not self.landed:
             future = asyncio.get_running_loop().create_future()
-            self._waiters.add(future)
+            self._waiters[future] = None
             try:
                 await future
             finally:
-                self._waiters.discard(future)
+                self._waiters.pop(future, None)
         if self._error is not None:
             raise copy_of(self._error) from self._error
         return cast(T, self._value)  # landed without an error

@@ -27,6 +27,7 @@ from ._keep_alive import KeepAlive
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
+from ._pacing import Pacing
 from ._throttle import Throttle
 from ._token import Token
 from ._transport import check_borrowed, own_session, token_session, token_session_like
@@ -71,6 +72,7 @@ class TokenSession:
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
     keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
+    pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
     on_event: called with each event.
     clock: the time; the system's by default.
 
@@ -92,6 +94,7 @@ class TokenSession:
         allow_insecure_http: bool = False,
         keep_alive: bool = False,
         throttle: Throttle | None = DEFAULT_THROTTLE,
+        pacing: Pacing | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -114,7 +117,7 @@ class TokenSession:
         self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
         self._rule = self._middleware.rule
-        self._dispatcher = Dispatcher(self._rule, throttle)
+        self._dispatcher = Dispatcher(self._rule, throttle, pacing)
         self._keep_alive = KeepAlive(self._manager) if keep_alive else None
         self._username = username
         self._borrowed = client_session
@@ -187,11 +190,12 @@ class TokenSession:
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         """
         self._closed = True
-        self._dispatcher.gate.close()
+        self._dispatcher.close()
         try:
             await self._manager.close()
             if self._keep_alive is not None:
                 await self._keep_alive.stop()
+            await self._dispatcher.disconnect()
         finally:
             owned = [self._token_session, self._session if self._borrowed is None else None]
             for session in owned:

@@ -17,7 +17,7 @@ LAYERS = [
     {"_backoff", "_flight", "_grants", "_holder", "_wire", "stores"},
     {"_chain"},
     {"_desk", "_renewal"},
-    {"_endpoint", "_manager", "_throttle"},
+    {"_endpoint", "_manager", "_pacing", "_throttle"},
     {"_bearer", "_context", "_keep_alive"},
     {"_dispatch"},
     {"_session", "otel"},

@@ -78,7 +78,7 @@ MUTANTS = (
     _mutant("callers wait for the flight's task itself", _FLIGHT.wait, "await future", "await self._task"),
     _mutant(
         "the last caller to be cancelled cancels the flight", _FLIGHT.wait,
-        "self._waiters.discard(future)", "self._waiters.discard(future); self._waiters or self._task.cancel()",
+        "self._waiters.pop(future, None)", "self._waiters.pop(future, None); self._waiters or self._task.cancel()",
     ),
     _mutant(
         "one error object for all", _FLIGHT.wait,

@@ -1,0 +1,137 @@
+"""Pacing: no 409 from a service that enforces its limits, and nobody overtakes."""
+
+import asyncio
+from typing import Any, Self
+
+import aiohttp
+import pytest
+
+from nexudus_async import ConfigurationError, Pacing, SessionClosedError, TokenSession
+from nexudus_async.testing import ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect
+from tests.valkey import Valkey
+
+ECHO = "/api/emulator/echo"
+
+
+async def status(session: TokenSession, method: str = "GET", path: str = CUSTOMER) -> int:
+    async with session.request(method, path) as response:
+        return response.status
+
+
+def answers(emulator: NexudusEmulator) -> list[int | None]:
+    return [record.status for record in emulator.requests if record.path != "/api/token"]
+
+
+class PassingTime:
+    """Lets time pass while requests are paced: a tenth of a second whenever none is on its way."""
+
+    def __init__(self, emulator: NexudusEmulator, clock: ManualClock) -> None:
+        self._emulator, self._clock = emulator, clock
+        self._sent = 0
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._on_request)
+        self.http = aiohttp.ClientSession(trace_configs=[trace])
+
+    async def _on_request(self, *_: object) -> None:
+        self._sent += 1
+
+    async def _pass(self) -> None:
+        while True:
+            await self._clock.wait_for_sleepers()
+            for _ in range(25):  # whoever was let through is given the time to send
+                await asyncio.sleep(0)
+            if self._sent == sum(record.finished is not None for record in self._emulator.requests):
+                self._clock.advance(0.1)
+
+    async def __aenter__(self) -> Self:
+        self._driver = asyncio.create_task(self._pass())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._driver.cancel()
+        await asyncio.gather(self._driver, return_exceptions=True)
+        await self.http.close()
+
+
+async def test_a_job_of_three_hundred_reads_sees_no_409(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """At the documented limits, from any number of coroutines; it takes the two minutes that the limits ask for."""
+    emulator.enforce_limits = True
+    started = clock.monotonic()
+    async with PassingTime(emulator, clock) as time:
+        session = await connect(client_session=time.http, pacing=Pacing.documented(), throttle=None)
+        assert set(await asyncio.gather(*(status(session) for _ in range(300)))) == {200}
+    assert set(answers(emulator)) == {200}
+    assert 120 <= clock.monotonic() - started <= 180
+
+
+async def test_writes_have_limits_of_their_own(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
+    """60 a minute."""
+    emulator.enforce_limits = True
+    async with PassingTime(emulator, clock) as time:
+        session = await connect(client_session=time.http, pacing=Pacing.documented(), throttle=None)
+        assert set(await asyncio.gather(*(status(session, "POST", ECHO) for _ in range(100)))) == {200}
+
+
+async def test_first_come_first_served(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
+    """In the order in which they were asked for."""
+    async with PassingTime(emulator, clock) as time:
+        session = await connect(client_session=time.http, pacing=Pacing(requests=["1/second"]))
+        await asyncio.gather(*(status(session, "GET", f"{ECHO}?n={n}") for n in range(5)))
+    sent = [record.query["n"] for record in emulator.requests if record.path == ECHO]
+    assert sent == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_cancelled_wait_lets_the_next_go(connect: Connect, clock: ManualClock) -> None:
+    """And takes nothing of the budget with it that others need."""
+    session = await connect(pacing=Pacing(requests=["1/minute"]))
+    assert await status(session) == 200
+    first, second = (asyncio.create_task(status(session)) for _ in range(2))
+    await clock.wait_for_sleepers()
+    first.cancel()
+    await asyncio.sleep(0)
+    await clock.wait_for_sleepers()
+    clock.advance(61)
+    async with asyncio.timeout(5):
+        assert await second == 200
+
+
+async def test_closing_ends_the_wait(connect: Connect, clock: ManualClock) -> None:
+    """Of all who are paced."""
+    session = await connect(pacing=Pacing(requests=["1/hour"]))
+    assert await status(session) == 200
+    tasks = [asyncio.create_task(status(session)) for _ in range(5)]
+    await clock.wait_for_sleepers()
+    await session.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, SessionClosedError) for result in results)
+
+
+async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valkey) -> None:
+    """What one process has sent, the other may not; the server's clock counts."""
+    pacing = Pacing(requests=["5/hour"], redis_url=valkey.url)
+    one, two = await connect(pacing=pacing), await connect(pacing=pacing)
+    for session in (one, two, one, two, one):
+        assert await status(session) == 200
+    waiting = asyncio.create_task(status(two))
+    await connect.clock.wait_for_sleepers()
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
+    """They go out unpaced."""
+    session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))
+    for _ in range(3):
+        assert await status(session) == 200
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"requests": ["often"]}, {"requests": "1/second"}, {"writes": [7]}, {"spacing": -1}]
+)
+def test_nonsense_is_refused(nonsense: dict[str, Any]) -> None:
+    """With what to write instead."""
+    with pytest.raises(ConfigurationError):
+        Pacing(**nonsense)
