@@ -18,7 +18,8 @@ LAYERS = [
     {"_chain"},
     {"_desk", "_renewal"},
     {"_endpoint", "_manager", "_throttle"},
-    {"_bearer", "_context", "_keep_alive"},
+    {"_bearer", "_context", "_keep_alive", "otel"},
+    {"_dispatch"},
     {"_session"},
     {"__init__"},
     {"testing"},
@@ -96,6 +97,15 @@ def test_the_protocol_has_no_io() -> None:
 def test_the_flight_knows_nothing_of_tokens() -> None:
     """Of this package it needs the errors only."""
     assert units_imported(ROOT / "_flight.py") == {"errors"}
+
+
+@pytest.mark.parametrize(
+    ("package", "units"),
+    [("opentelemetry", {"otel"}), ("typer", {"_cli"}), ("pyotp", {"_credentials"}), ("redis", {"stores"})],
+)
+def test_an_extra_is_needed_in_one_place(package: str, units: set[str]) -> None:
+    """Whoever does not use it need not install it."""
+    assert importers(package) <= units
 
 
 def test_only_the_endpoint_knows_tenacity() -> None:
