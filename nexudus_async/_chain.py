@@ -1,7 +1,7 @@
 """The chain of tokens that a fleet shares: what its record says, and careful access to the store that holds it.
 
 Everything here waits for a bounded time. A store that fails is a `StoreError` to the caller and a `StoreFailed` event
-to the listener; whether that matters is decided in `_shared.py`.
+to the listener; whether that matters is decided in `_renewal.py`.
 """
 
 import dataclasses

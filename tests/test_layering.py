@@ -100,6 +100,15 @@ def test_the_flight_knows_nothing_of_tokens() -> None:
     assert units_imported(ROOT / "_flight.py") == {"errors"}
 
 
+@pytest.mark.parametrize(
+    ("package", "units"),
+    [("opentelemetry", {"otel"}), ("typer", {"_cli"}), ("pyotp", {"_credentials"}), ("redis", {"stores"})],
+)
+def test_an_extra_is_needed_in_one_place(package: str, units: set[str]) -> None:
+    """Whoever does not use it need not install it."""
+    assert importers(package) <= units
+
+
 def test_only_the_endpoint_knows_tenacity() -> None:
     """How often a request is tried is decided in one place."""
     assert importers("tenacity") == {"_endpoint"}

@@ -115,6 +115,7 @@ def judge(request: GrantRequest, status: int, headers: dict[str, str], body: byt
 @given(st.sampled_from(REQUESTS), STATUSES, HEADERS, BODIES)
 @example(SIGN_IN, 200, {}, b'{"access_token": "a", "expires_in": 1' + b"0" * 400 + b"}")
 @example(LOOSE_SIGN_IN, 400, {}, json.dumps({"error": WORDLIKE}).encode())
+@example(SIGN_IN, 400, {}, json.dumps({"error": "invalid_grant", "error_description": f"not {CODE}"}).encode())
 @example(SIGN_IN, 200, {}, b"[" * 100_000)
 @example(SIGN_IN, 200, {}, b"9" * 5_000)
 def test_any_answer_is_a_token_or_an_error_without_a_secret(
