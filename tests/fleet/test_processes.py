@@ -1,0 +1,162 @@
+"""Real processes that share an account through a real file or a real Valkey, in real time.
+
+Tokens live for two seconds and are renewed in the second half: the fleet's hours, in seconds. How long the longest
+test runs is in `NEXUDUS_TEST_SECONDS`.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from nexudus_async.testing import Fault, Hold, NexudusEmulator
+from tests.conftest import until
+from tests.valkey import Valkey
+
+from .processes import Fleet, check, gaps, running, sender_of
+
+pytestmark = pytest.mark.fleet
+
+SECONDS = float(os.environ.get("NEXUDUS_TEST_SECONDS", "6"))
+LIFETIME = 2.0
+INTERVAL = 1.0
+"""Seconds from a token to its renewal at the earliest: the lifetime less the window of the workers' policy."""
+EARLY = 0.05
+"""Seconds by which a request that took longer on its way than the next one makes an interval look shorter."""
+LEASE = 2.0
+LOOK = 3.0
+"""Seconds between two looks of a waiting process at the most."""
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[NexudusEmulator]:
+    """Not on the manual clock of the other tests: these processes have clocks of their own."""
+    async with NexudusEmulator(lifetime=LIFETIME) as emulator:
+        yield emulator
+
+
+@pytest.fixture(params=["file", "valkey"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return str(tmp_path / "tokens.json")
+    valkey: Valkey = request.getfixturevalue("valkey")
+    return valkey.url
+
+
+async def test_a_fleet_makes_one_token_request_in_each_interval(emulator: NexudusEmulator, store: str) -> None:
+    """Eight processes: one sign-in, then one renewal a second at the most; none overlaps, none uses a token twice."""
+    async with running(emulator, store, 8) as fleet:
+        await asyncio.sleep(SECONDS)
+        reports = await fleet.stop()
+    check(reports, 8)
+    assert emulator.sign_ins == 1
+    assert len(emulator.token_requests) == 1 + emulator.renewals
+    assert min(gaps(emulator.token_requests)) >= INTERVAL - EARLY
+    assert emulator.renewals >= SECONDS / LIFETIME  # else the test has seen nothing
+    assert emulator.max_concurrent_token_requests == 1
+    assert emulator.refresh_tokens_reused == 0
+    assert all(report.statistics["adoptions"] > 0 for report in reports)
+    print(f"\n{_summary(emulator)}; slowest request {max(report.slowest for report in reports):.3f} s")
+
+
+async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(
+    emulator: NexudusEmulator, store: str
+) -> None:
+    """Once before the service has seen the request, which costs nothing, and once after it, which costs one sign-in."""
+    async with running(emulator, store, 8, lease=LEASE) as fleet:
+        for fault, sign_ins in ((Fault.dropped(), 1), (Fault(), 2)):
+            recovery = await _kill_the_renewing_process(emulator, fleet, fault)
+            print(f"\nanother token {recovery:.2f} s after the kill")
+            assert recovery < LEASE + LOOK
+            await asyncio.sleep(LIFETIME)
+            assert emulator.sign_ins == sign_ins
+        reports = await fleet.stop()
+    check(reports, 6)
+    assert emulator.refresh_tokens_reused == 1  # by whoever could not know that the dead had used it
+    granted = [record for record in emulator.token_requests if record.status == 200]
+    assert min(gaps([record for record in granted if sender_of(record) not in fleet.killed])) >= INTERVAL - EARLY
+
+
+async def test_a_restarted_fleet_does_not_sign_in_even_after_a_change_of_password(
+    emulator: NexudusEmulator, store: str
+) -> None:
+    """It goes on with the chain it left, though the access token has expired and the password is another."""
+    async with running(emulator, store, 2) as fleet:
+        check(await fleet.stop(), 2)
+        emulator.user.password = "changed meanwhile"
+        await asyncio.sleep(LIFETIME)
+        await fleet.start(2)
+        await asyncio.sleep(LIFETIME)
+        check(await fleet.stop(), 2)
+    assert emulator.sign_ins == 1
+    assert emulator.renewals >= 2
+    assert len(emulator.token_requests) == 1 + emulator.renewals
+
+
+async def test_valkey_stopped_for_five_seconds_costs_no_request(emulator: NexudusEmulator, valkey: Valkey) -> None:
+    """Meanwhile each process has a chain of its own; afterwards they share one again."""
+    async with running(emulator, valkey.url, 8) as fleet:
+        await asyncio.sleep(INTERVAL)
+        valkey.stop()
+        try:
+            await asyncio.sleep(5)
+        finally:
+            await asyncio.to_thread(valkey.start)
+        assert emulator.sign_ins > 1
+        await asyncio.sleep(2 * LIFETIME)
+        emulator.reset_record()
+        await asyncio.sleep(2 * LIFETIME)
+        reports = await fleet.stop()
+    check(reports, 8)
+    assert all(report.store_failures for report in reports)
+    assert (emulator.sign_ins, emulator.refresh_tokens_reused) == (0, 0)
+    assert len({record.headers["client_id"] for record in emulator.token_requests}) == 1
+    assert min(gaps(emulator.token_requests)) >= INTERVAL - EARLY
+    print(f"\nslowest request {max(report.slowest for report in reports):.3f} s")
+
+
+async def test_nothing_is_readable_at_rest_under_encryption(
+    emulator: NexudusEmulator, store: str, tmp_path: Path
+) -> None:
+    """No token, password or e-mail: not in a file, its name, a key or a value."""
+    async with running(emulator, store, 2, key=Fernet.generate_key().decode()) as fleet:
+        await asyncio.sleep(LIFETIME)
+        check(await fleet.stop(), 2)
+    found = await asyncio.to_thread(_at_rest, store, tmp_path)
+    assert '"generation"' in found
+    assert [secret for secret in {*emulator.secrets, emulator.username} if secret in found] == []
+
+
+async def _kill_the_renewing_process(emulator: NexudusEmulator, fleet: Fleet, fault: Fault) -> float:
+    """Return the seconds from the kill to the next token."""
+    hold: Hold
+    with emulator.hold("token", times=1, fault=fault) as hold:
+        await hold.wait()
+        caught = next(record for record in emulator.token_requests if record.finished is None)
+        killed = time.monotonic()
+        await fleet.kill(sender_of(caught))
+    before = len(emulator.token_requests)
+    await until(lambda: any(record.status == 200 for record in emulator.token_requests[before:]))
+    return time.monotonic() - killed
+
+
+def _at_rest(store: str, folder: Path) -> str:
+    if store.startswith("redis://"):
+        with Redis(port=int(store.rpartition(":")[2]), decode_responses=True) as client:
+            keys = [str(key) for key in client.keys("*")]  # pyright: ignore[reportUnknownMemberType]
+            return "\n".join([*keys, *[str(client.get(key)) for key in keys]])
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return "\n".join([*map(str, files), *[path.read_text() for path in files]])
+
+
+def _summary(emulator: NexudusEmulator) -> str:
+    spans = gaps(emulator.token_requests)
+    return (
+        f"{len(emulator.token_requests)} token requests in {sum(spans):.1f} s, "
+        f"{min(spans):.2f} to {max(spans):.2f} s apart"
+    )
