@@ -14,7 +14,7 @@ import pytest
 from nexudus_async import PasswordCredentials, TokenSession
 from nexudus_async.testing import NexudusEmulator
 
-PLAIN = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
+PLAIN = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100", "PYTHONUNBUFFERED": ""}
 MODULE = (sys.executable, "-m", "nexudus_async")
 
 

@@ -102,7 +102,7 @@ def test_the_flight_knows_nothing_of_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("package", "units"),
-    [("opentelemetry", {"otel"}), ("typer", {"_cli"}), ("pyotp", {"_credentials"}), ("redis", {"stores"})],
+    [("opentelemetry", {"otel"}), ("typer", {"_cli"}), ("pyotp", {"_credentials"}), ("redis", {"_pacing", "stores"})],
 )
 def test_an_extra_is_needed_in_one_place(package: str, units: set[str]) -> None:
     """Whoever does not use it need not install it."""

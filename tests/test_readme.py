@@ -2,8 +2,9 @@
 
 A block whose first line names a file (`# conftest.py`) is part of a test suite, which pytest runs in a process of its
 own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
-outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, and a Nexudus, which is an
-emulator instead of the default `base_url`.
+outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a Redis, a home folder, and
+a Nexudus, which is an emulator instead of the default `base_url`. A web service that it defines is started and called.
+What needs FastAPI, which is not a requirement of the tests, is compiled only.
 """
 
 import ast
@@ -18,10 +19,15 @@ from types import CodeType, FunctionType
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.fernet import Fernet
 
 from nexudus_async import TokenSession
 from nexudus_async._session import DEFAULT_BASE_URL
 from nexudus_async.testing import NexudusEmulator
+from nexudus_async.testing._api import Handler
+from tests.valkey import Valkey
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -29,6 +35,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 FILES = [block for block in BLOCKS if FILE_NAME.match(block)]
 EXAMPLES = [block for block in BLOCKS if not FILE_NAME.match(block)]
+REDIS = "redis://localhost:6379"
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
 
@@ -45,14 +52,25 @@ async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGener
     async with NexudusEmulator() as emulator:
         emulator.add_user("ops@example.com", "…")
         emulator.add_user("robot@example.com", "…", totp_secret=TOTP_SECRET)
+        for coworker in emulator.coworkers:
+            emulator.route("GET", f"/api/spaces/coworkers/{coworker['Id']}", detail(coworker))
+        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("NEXUDUS_USERNAME", "ops@example.com")
         monkeypatch.setenv("NEXUDUS_PASSWORD", "…")
         monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
+        monkeypatch.setenv("STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
         defaults = cast(FunctionType, TokenSession.__init__).__kwdefaults__
         assert defaults is not None
         assert defaults["base_url"] == DEFAULT_BASE_URL
         monkeypatch.setitem(defaults, "base_url", emulator.url)
         yield emulator
+
+
+def detail(coworker: dict[str, Any]) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(coworker)
+
+    return answer
 
 
 def lines_before(block: str) -> int:
@@ -67,10 +85,19 @@ def test_all_examples_are_found() -> None:
 
 
 @pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
-async def test_example_runs(source: str, nexudus: NexudusEmulator) -> None:
+async def test_example_runs(source: str, nexudus: NexudusEmulator, request: pytest.FixtureRequest) -> None:
     text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, nexudus.url)
+    if REDIS in text:
+        valkey: Valkey = request.getfixturevalue("valkey")
+        valkey.start()
+        text = text.replace(REDIS, valkey.url)
     code = compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    await asyncio.to_thread(execute, code, {"__name__": "__main__", "vault": Vault()})
+    if "import FastAPI" in source:
+        pytest.skip("compiled only: FastAPI is not a requirement of the tests")
+    names: dict[str, Any] = {"__name__": "readme", "vault": Vault()}
+    await asyncio.to_thread(execute, code, names)
+    if isinstance(names.get("app"), web.Application):
+        await call_every_route(names["app"])
     if "await" in source:
         assert nexudus.token_requests, "the example reached the service"
 
@@ -82,9 +109,37 @@ def execute(code: CodeType, names: dict[str, Any]) -> None:
         exec(code, names)
 
 
-async def test_first_example_prints_who_signed_in(nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]) -> None:
-    await test_example_runs(EXAMPLES[0], nexudus)
+async def call_every_route(app: web.Application) -> None:
+    async with TestClient(TestServer(app)) as client:
+        for resource in app.router.resources():
+            async with client.get(resource.canonical) as response:
+                assert response.status == 200, await response.text()
+
+
+async def test_first_example_prints_who_signed_in(
+    nexudus: NexudusEmulator, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await test_example_runs(EXAMPLES[0], nexudus, request)
     assert capsys.readouterr().out == "ops@example.com\n"
+
+
+async def test_sync_job_reads_every_page(
+    nexudus: NexudusEmulator, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = [each for each in EXAMPLES if "HasNextPage" in each]
+    await test_example_runs(example, nexudus, request)
+    *coworkers, total = capsys.readouterr().out.splitlines()
+    assert sorted(coworkers) == sorted(each["FullName"] for each in nexudus.coworkers)
+    assert total == "60 coworkers"
+    assert nexudus.sign_ins == 1
+
+
+async def test_counters_count(
+    nexudus: NexudusEmulator, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = [each for each in EXAMPLES if "Counter()" in each]
+    await test_example_runs(example, nexudus, request)
+    assert capsys.readouterr().out == "Counter({('nexudus_tokens_obtained_total', 'password'): 1})\n"
 
 
 def test_suite_passes(tmp_path: Path) -> None:
@@ -102,7 +157,7 @@ def test_suite_passes(tmp_path: Path) -> None:
         timeout=60,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 passed" in run.stdout
+    assert "5 passed" in run.stdout
 
 
 def test_setup_is_two_lines_of_one_command_each() -> None:
