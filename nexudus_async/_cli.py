@@ -22,6 +22,7 @@ from ._cli_login import credentials_for_login, log_in
 from ._cli_output import (
     FAILED,
     HTTP_ERROR,
+    INTERRUPTED,
     NAME,
     OK,
     SIGN_IN,
@@ -68,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: object = app(list(arguments) or ["--help"], prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
+    except typer.Abort:  # what Ctrl-C is in older versions of typer
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read from here has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains on its way out
         return FAILED

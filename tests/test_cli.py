@@ -1,6 +1,7 @@
 """The command line, as a user starts it: real processes, their output and their exit codes."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -138,6 +139,32 @@ def test_help_names_the_commands_and_the_exit_codes(arguments: list[str]) -> Non
     assert "emulator " in result.stdout
     assert "Exit codes: 0 all went well" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("command", ["login", "logout", "status", "token", "get", "demo", "emulator"])
+def test_help_of_each_command_has_an_example_and_no_option_for_a_secret(command: str) -> None:
+    """What stands in an argument can be read by every user of the machine, and stays in the shell's history."""
+    result = run(command, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    _, _, examples = result.stdout.partition("Example")
+    assert f"nexudus-async {command}" in examples
+    options = set(re.findall(r"--[a-z-]+", result.stdout.partition("Example")[0]))
+    assert options <= {"--help", "--json", "--base-url", "--include", "--port", "--lifetime"}
+
+
+async def test_emulator_tells_programs_in_json() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *MODULE, "emulator", "--json", env=PLAIN, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        known = json.loads(await asyncio.wait_for(process.stdout.readuntil(b"}\n"), 20))
+        credentials = PasswordCredentials(known["username"], known["password"])
+        async with TokenSession(credentials, base_url=known["base_url"]) as session:
+            assert (await session.token()).lifetime == 604_799
+    finally:
+        process.kill()
+        await process.communicate()
 
 
 def test_without_the_extra_one_line_says_what_to_install() -> None:

@@ -17,8 +17,9 @@ class EncryptedStore:
     """Keeps the records in `inner`, their payloads encrypted and authenticated by Fernet. Needs the extra `crypto`.
 
     inner: the store that keeps them. It sees the keys and the generations, nothing else.
-    keys: from `Fernet.generate_key()`, as str or bytes. The first encrypts, all decrypt: to rotate, put the new key
-        first everywhere, then, once every record has been saved again, take the old one away.
+    keys: from `Fernet.generate_key()`, as str or bytes. The first encrypts, all decrypt: to rotate, give every
+        process (old, new), then every one (new, old), and when each record has been saved again, (new). A process
+        that lacks the newest key takes the record for unreadable and replaces it.
 
     The store's key and the generation are encrypted along with the payload and compared by `load`: a record moved to
     another key, or given another generation, is refused. An older copy of the same record cannot be told from a
