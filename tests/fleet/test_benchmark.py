@@ -19,7 +19,7 @@ async def test_the_benchmark_counts_what_a_store_saves() -> None:
     output, _ = await process.communicate()
     rows = {(row["store"], row["in_step"]): row for row in json.loads(output)}
     assert process.returncode == 0
-    assert rows["none", False]["token_requests_per_interval"] > 1
+    assert rows["none", False]["token_requests_per_interval"] > 0.9
     shared = [row for (store, _), row in rows.items() if store != "none"]
     assert len(shared) == 4
     assert all(row["most_at_once"] == 1 and row["start_p99"] is not None for row in shared)
