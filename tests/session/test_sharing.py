@@ -131,17 +131,17 @@ async def test_a_cancelled_flight_is_an_error_and_not_a_cancellation_for_its_wai
 async def test_twenty_thousand_waiters_cancelled_at_once_hold_the_loop_shortly(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:
-    """Cancelling is linear: half a second is generous for 20,000."""
+    """Cancelling is linear: half a second of this thread's own time is generous for 20,000, whoever else computes."""
     session = await connect()
     with emulator.hold("token") as hold:
         waiters = [asyncio.create_task(session.token()) for _ in range(20_000)]
         await hold.wait()
-        started = time.perf_counter()
+        started = time.thread_time()
         for waiter in waiters:
             waiter.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert time.perf_counter() - started < 0.5
+        assert time.thread_time() - started < 0.5
         await asyncio.gather(*waiters, return_exceptions=True)
     assert await session.token()
     assert len(emulator.token_requests) == 1

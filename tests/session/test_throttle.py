@@ -338,13 +338,13 @@ async def test_ten_thousand_behind_one_pause_cost_linear_time(
     emulator.fail(CUSTOMER, Fault.throttled(50))
     tasks = [asyncio.create_task(status(session))]
     await clock.wait_for_sleepers()
-    started = time.perf_counter()
+    started = time.thread_time()
     tasks += [asyncio.create_task(status(session)) for _ in range(10_000)]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,11 @@ async def test_twenty_thousand_cancelled_at_once_do_not_hold_the_loop() -> None:
         flight = launch(work)
         waiters = await join(flight, 20_000)
         assert flight.waiting == 20_000
-        began = time.perf_counter()
+        began = time.thread_time()
         for waiter in waiters:
             waiter.cancel()
         await asyncio.wait(waiters)
-        held.append(time.perf_counter() - began)
+        held.append(time.thread_time() - began)
         work.go.set()
         assert await flight.wait() == "token"
         await flight.until_ended()
