@@ -148,5 +148,5 @@ def _gap(random: Random, setting: Setting) -> float:
     elif chance < 0.75:
         gap = random.choice((11.0, 31.0, 62.0, 130.0, 310.0)) * random.uniform(0.7, 1.3)
     else:
-        gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.95, 1.05)) * random.uniform(0.95, 1.05)
+        gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.94, 0.97, 1.05)) * random.uniform(0.97, 1.03)
     return round(gap, 3)

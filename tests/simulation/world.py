@@ -178,9 +178,9 @@ class World:
                 self._change_password(what)
             case "vault":
                 self.vault_troubles.extend([what] * action.n)
-            case "suspend":
+            case "suspend" if self.chain.clock_may_change():
                 self.clock.suspend(x)
-            case "step wall":
+            case "step wall" if self.chain.clock_may_change():
                 self.clock.step_wall(x)
             case "cancel flight":
                 self._cancel_flight(what)
