@@ -7,9 +7,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from .actions import scenario
+from .actions import Run, Scenario, scenario
+from .play import play
 from .shrink import shrink
-from .world import Run, play
 
 PARTS = 40
 """Pieces of work for the processes: enough that none is idle for long."""
@@ -57,11 +57,11 @@ def test_the_days_are_bad_enough() -> None:
 
 
 def test_shrinking_leaves_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session closes one second late whenever someone cancels: two actions are enough to see it."""
+    """A defect that takes one cancellation and one fault to show is shown by two actions."""
     from . import shrink as module
 
-    def fake(scenario_: object) -> Run:
-        run = play(scenario_)  # type: ignore[arg-type]
+    def fake(each: Scenario) -> Run:
+        run = play(each)
         kinds = [action.kind for action in run.scenario.actions]
         run.violations = ["late"] if "cancel" in kinds and "fault" in kinds else []
         return run
