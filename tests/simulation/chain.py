@@ -180,10 +180,9 @@ class Chain:
     def answered(self, request: TokenRequest, status: int, fault: Fault) -> None:
         """A complete answer was read to its end."""
         request.retry_after = fault.retry_after
-        if fault.outcome is not None and (status != 400 or fault.status):
-            self.ended(request, fault.outcome)
-        elif status != 200:
-            self.ended(request, Outcome.REFUSED)
+        if status != 200 or fault.outcome is not None:
+            own = status == 400 and not fault.status
+            self.ended(request, Outcome.REFUSED if own or fault.outcome is None else fault.outcome)
         else:
             self._delivered(request)
 
@@ -233,9 +232,12 @@ class Chain:
     def failed(self, kind: str, delay: float) -> None:
         """A flight failed, and the client announced a pause."""
         self._trace("failed", kind, round(delay, 3))
-        last = self.last
+        last, newest = self.last, self._book.newest
+        now = self._book.clock.monotonic()
+        if last and newest and newest.doubtful and (newest.number, newest.delivered) == (last.number, now):
+            self._book.distrust()
         own = last is not None and last.flight is self._flights.get(asyncio.current_task())
-        asked = self._asked_to_wait(last) - (self._book.clock.monotonic() - last.ended) if last and own else 0.0
+        asked = self._asked_to_wait(last) - (now - last.ended) if last and own else 0.0
         least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
         most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
         if not least - EPSILON <= delay <= most:
