@@ -353,6 +353,7 @@ class TokenManager:
         chain = expired.token
         if self.freshness not in _SERVABLE or self._held is None:
             self._held = expired
+            self._start_serving(expired)  # not the one before: a clock that is set right may make it look fresh
             return
         token = dataclasses.replace(self._held.token, refresh_token=chain.refresh_token, client_id=chain.client_id)
         self._held = dataclasses.replace(self._held, token=token)

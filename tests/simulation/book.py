@@ -75,6 +75,7 @@ class Book:
             doubt or not sure,
         )  # fmt: skip
         arrived_in_time = self.elapsed(issued) < lifetime
+        issued.doubtful |= abs(self.elapsed(issued) - lifetime) <= EPSILON
         if arrived_in_time or not self.is_servable():
             self.newest = issued
         self._before = (self.hold, self.counts)

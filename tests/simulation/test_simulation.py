@@ -7,12 +7,28 @@ from multiprocessing import get_context
 
 import pytest
 
-from .actions import Run, Scenario, scenario
+from .actions import Action, Run, Scenario, Setting, scenario
 from .play import play
 from .shrink import shrink
 
 PARTS = 40
 """Pieces of work for the processes: enough that none is idle for long."""
+
+
+RARE = (
+    Scenario(
+        143735,
+        Setting(3600.0, {}, boottime=False, slow=0.9),
+        (
+            Action(0.0, "token"),
+            Action(1954.001, "revoke access"),
+            Action(0.032, "listener", "token"),
+            Action(0.01, "get", x=0.008),
+            Action(0.042, "step wall", x=7200.0),
+        ),
+    ),
+)
+"""Days that came only once in a hundred thousand, and were not well."""
 
 
 def first_failing(seeds: range) -> int | None:
@@ -31,6 +47,11 @@ def test_nothing_that_must_never_happen_happens(pytestconfig: pytest.Config) -> 
     start, count = pytestconfig.option.seed, pytestconfig.option.schedules
     for seed in failing_seeds(range(start, start + count)):
         pytest.fail(f"seed {seed}, shrunk:\n{shrink(play(scenario(seed)))}", pytrace=False)
+
+
+@pytest.mark.parametrize("day", RARE, ids=lambda day: str(day.seed))
+def test_a_rare_day_is_well_now(day: Scenario) -> None:
+    assert play(day).violations == []
 
 
 @pytest.mark.parametrize("seed", range(30))
