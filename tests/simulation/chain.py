@@ -102,8 +102,7 @@ class Chain:
         self._trace("launched", forced)
         if forced:
             return
-        unsure = book.newest is not None and book.newest.doubtful
-        if book.holds() and not unsure:
+        if book.holds() and not (book.newest is not None and book.newest.doubtful):
             self._report("back-off: a renewal was launched while a failure holds it off")
         if not (book.is_due() or book.rejected):
             self._report("loop: a renewal was launched without a reason")
@@ -208,7 +207,7 @@ class Chain:
         asked = flight.begun[request.grant] if "refresh_token" in flight.begun else flight.launched
         longest_fetch = 0.0 if asked == flight.launched else 7.0  # of a password, before the sending
         in_time = now < asked + self._book.policy.flight_deadline - longest_fetch
-        if in_time and not request.flight.disturbed:
+        if in_time and not flight.disturbed:
             self._report("never 2: a token request was cancelled because a caller was")
         if request.outcome is None:
             self.ended(request, Outcome.LOST)
@@ -236,8 +235,8 @@ class Chain:
         now = self._book.clock.monotonic()
         if last and newest and newest.doubtful and (newest.number, newest.delivered) == (last.number, now):
             self._book.distrust()
-        own = last is not None and last.flight is self._flights.get(asyncio.current_task())
-        asked = self._asked_to_wait(last) - (now - last.ended) if last and own else 0.0
+        own = last if last and last.flight is self._flights.get(asyncio.current_task()) else None
+        asked = self._asked_to_wait(own) - (now - own.ended) if own else 0.0
         least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
         most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
         if not least - EPSILON <= delay <= most:

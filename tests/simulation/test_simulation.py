@@ -49,7 +49,7 @@ def test_nothing_that_must_never_happen_happens(pytestconfig: pytest.Config) -> 
         pytest.fail(f"seed {seed}, shrunk:\n{shrink(play(scenario(seed)))}", pytrace=False)
 
 
-@pytest.mark.parametrize("day", RARE, ids=lambda day: str(day.seed))
+@pytest.mark.parametrize("day", RARE, ids=[str(day.seed) for day in RARE])
 def test_a_rare_day_is_well_now(day: Scenario) -> None:
     assert play(day).violations == []
 

@@ -144,8 +144,6 @@ class World:
                 self.loop.create_task(self.close())
             case "heal":
                 service.heal(self.password)
-            case _:
-                pass
 
     def _check_current(self) -> None:
         token, book = self.session.manager.current(), self.book
@@ -200,11 +198,9 @@ class World:
             self.chain.failed(kind, self.session.statistics().retry_in)
 
     def _is_served(self) -> bool:
-        if self.book.closed:
-            return False
-        if self.book.newest is not None and self.book.newest.doubtful:
+        if self.book.newest is not None and self.book.newest.doubtful and not self.book.closed:
             return self.session.freshness in (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
-        return self.book.is_servable()
+        return self.book.is_servable() and not self.book.closed
 
     def _on_task(self, task: asyncio.Task[Any]) -> None:
         if task.get_name() != RENEWAL:
