@@ -144,6 +144,8 @@ class World:
                 self.loop.create_task(self.close())
             case "heal":
                 service.heal(self.password)
+            case _:  # time passes, or nobody may set the clock now
+                pass
 
     def _check_current(self) -> None:
         token, book = self.session.manager.current(), self.book
