@@ -62,6 +62,8 @@ TOKEN_FAULTS: dict[str, Callable[[], Fault]] = {
     "delayed": lambda: Fault.delayed(random.uniform(0.05, 1.2)),
     "refused": lambda: Fault.json({"error": "invalid_grant"}, 400),
 }
+UNPROCESSED = ("kept, 409", "kept, 429")
+"""Throttled: as if never sent."""
 API_FAULTS: tuple[Callable[[], Fault], ...] = (
     lambda: Fault.dropped(applied=True),
     Fault.truncated,
@@ -78,8 +80,9 @@ API_FAULTS: tuple[Callable[[], Fault], ...] = (
 
 @dataclass
 class Sent:
-    """One sending of a refresh token. what: the fault it met, or "" for the service's own answer."""
+    """One token request. what: the fault it met, or "" for the service's own answer."""
 
+    renews: bool
     what: str = ""
     ended: float = 0.0
 
@@ -99,7 +102,7 @@ class Audit:
         self.token_requests += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        sent = Sent()
+        sent = Sent(renews=bool(refresh_token))
         if refresh_token:
             before = self.sendings.setdefault(refresh_token, [])
             if before:
@@ -111,9 +114,11 @@ class Audit:
         return sent
 
     def _judge(self, before: list[Sent]) -> tuple[str, bool]:
+        last = before[-1]
+        before = [each for each in before if each.what not in UNPROCESSED]
         in_doubt = [each for each in before if not each.what.startswith("kept")]
         if not in_doubt:
-            return f"after {before[-1].what.removeprefix('kept, ')}", True
+            return f"after {last.what.removeprefix('kept, ')}", True
         if not all(each.what.startswith("lost") for each in in_doubt):
             return "after it was answered", False
         if len(in_doubt) > 1 or before[-1] is not in_doubt[0]:
@@ -137,10 +142,11 @@ class RandomFaults(FaultPlan):
             return None
         if "token" not in places:
             return random.choice(API_FAULTS)()
-        name = random.choice(list(TOKEN_FAULTS))
-        sent = _sent.get()
-        if sent is not None:
-            sent.what = name
+        sent, name = _sent.get(), random.choice(list(TOKEN_FAULTS))
+        assert sent is not None
+        if name == "refused" and not sent.renews:
+            name = "delayed"  # else a few hours' worth of wrong passwords would latch the credentials
+        sent.what = name
         return TOKEN_FAULTS[name]()
 
 

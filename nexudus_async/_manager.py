@@ -291,11 +291,14 @@ class TokenManager:
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
         """Wait for the flight, but not for long and not for its error: the token held is still good."""
+        logouts = self._ledger.logouts
         with anyio.move_on_after(self._policy.mandatory_wait):
             try:
                 await flight.wait()
             except NexudusAuthError:
                 self._check_usable()  # closed meanwhile: that is for the caller to know
+        if logouts != self._ledger.logouts:  # else this call would sign in again, which nobody asked for
+            raise LoginRequiredError("the session was logged out while this call waited for a token")
 
     def _renewal_of(self, rejected: Token) -> Flight[Token] | None:
         if self._flight is not None and not self._flight.landed and not self._holder.replaced(rejected):

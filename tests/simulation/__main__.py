@@ -3,8 +3,8 @@
 import sys
 
 from .actions import scenario
+from .play import play
 from .shrink import shrink
-from .world import play
 
 run = play(scenario(int(sys.argv[1])))
 print(shrink(run) if run.violations else run)

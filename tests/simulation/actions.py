@@ -1,6 +1,6 @@
-"""A scenario: the setting, and a list of things that happen. Plain data, so that it can be printed and cut down."""
+"""A scenario (the setting, and a list of things that happen) and what came of it: plain data, to print and cut down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -8,7 +8,7 @@ from nexudus_async import RefreshPolicy
 
 from .service import FAULTS
 
-__all__ = ["Action", "Scenario", "Setting", "scenario"]
+__all__ = ["Action", "Run", "Scenario", "Setting", "scenario"]
 
 LIFETIMES = (2.0, 10.0, 60.0, 600.0, 1199.0, 3600.0, 7200.0, 86_400.0, 604_799.0)
 FEWEST, MOST = 4, 14
@@ -64,6 +64,19 @@ class Scenario:
 
     def __str__(self) -> str:
         return "\n".join([f"seed {self.seed}", f"{self.setting}", *(f"  {action}" for action in self.actions)])
+
+
+@dataclass
+class Run:
+    """What came of a scenario: violations (none, if all is well), and everything that happened."""
+
+    scenario: Scenario
+    violations: list[str] = field(default_factory=list[str])
+    trace: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]], repr=False)
+
+    def __str__(self) -> str:
+        lines = [" ".join(str(part) for part in entry) for entry in self.trace]
+        return "\n".join([str(self.scenario), "", *lines, "", *self.violations])
 
 
 def scenario(seed: int) -> Scenario:
@@ -148,5 +161,5 @@ def _gap(random: Random, setting: Setting) -> float:
     elif chance < 0.75:
         gap = random.choice((11.0, 31.0, 62.0, 130.0, 310.0)) * random.uniform(0.7, 1.3)
     else:
-        gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.95, 1.05)) * random.uniform(0.95, 1.05)
+        gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.94, 0.97, 1.05)) * random.uniform(0.97, 1.03)
     return round(gap, 3)

@@ -57,6 +57,7 @@ class Book:
         self.newest: Issued | None = None
         self.hold: Hold | None = None
         self.counts = {"served": 0, "empty": 0, "latch": 0}
+        self._before: tuple[Hold | None, dict[str, int]] = (None, self.counts)
         self.closed = False
         self.logouts = 0
         self.logged_out_before = 0
@@ -74,8 +75,10 @@ class Book:
             doubt or not sure,
         )  # fmt: skip
         arrived_in_time = self.elapsed(issued) < lifetime
+        issued.doubtful |= abs(self.elapsed(issued) - lifetime) <= EPSILON
         if arrived_in_time or not self.is_servable():
             self.newest = issued
+        self._before = (self.hold, self.counts)
         if arrived_in_time:
             self.hold = None
             self.counts = dict.fromkeys(self.counts, 0)
@@ -85,6 +88,10 @@ class Book:
         """Note that this token was refused, or said to be."""
         if self.newest is not None and self.newest.access == access:
             self.rejected = True
+
+    def distrust(self) -> None:
+        """Note that the client took the newest token for expired: it may, when a clock was set on the way."""
+        self.hold, self.counts = self._before
 
     def log_out(self, number: int) -> None:
         """Note that everything up to the token request `number` is to be forgotten."""

@@ -86,6 +86,10 @@ class Chain:
         """Return the flights that have not ended."""
         return [task for task in self._flights if task is not None and not task.done()]
 
+    def clock_may_change(self) -> bool:
+        """Tell whether no flight has seen a clock change yet: after two, back and forth, nobody can tell ages."""
+        return all(self._flights[task].changes == self._book.clock.changes for task in self.flying())
+
     def disturb(self) -> None:
         """Note that those in the air may be cancelled now."""
         for task in self.flying():
@@ -98,8 +102,7 @@ class Chain:
         self._trace("launched", forced)
         if forced:
             return
-        unsure = book.newest is not None and book.newest.doubtful
-        if book.holds() and not unsure:
+        if book.holds() and not (book.newest is not None and book.newest.doubtful):
             self._report("back-off: a renewal was launched while a failure holds it off")
         if not (book.is_due() or book.rejected):
             self._report("loop: a renewal was launched without a reason")
@@ -176,10 +179,9 @@ class Chain:
     def answered(self, request: TokenRequest, status: int, fault: Fault) -> None:
         """A complete answer was read to its end."""
         request.retry_after = fault.retry_after
-        if fault.outcome is not None and (status != 400 or fault.status):
-            self.ended(request, fault.outcome)
-        elif status != 200:
-            self.ended(request, Outcome.REFUSED)
+        if status != 200 or fault.outcome is not None:
+            own = status == 400 and not fault.status
+            self.ended(request, Outcome.REFUSED if own or fault.outcome is None else fault.outcome)
         else:
             self._delivered(request)
 
@@ -205,7 +207,7 @@ class Chain:
         asked = flight.begun[request.grant] if "refresh_token" in flight.begun else flight.launched
         longest_fetch = 0.0 if asked == flight.launched else 7.0  # of a password, before the sending
         in_time = now < asked + self._book.policy.flight_deadline - longest_fetch
-        if in_time and not request.flight.disturbed:
+        if in_time and not flight.disturbed:
             self._report("never 2: a token request was cancelled because a caller was")
         if request.outcome is None:
             self.ended(request, Outcome.LOST)
@@ -229,9 +231,12 @@ class Chain:
     def failed(self, kind: str, delay: float) -> None:
         """A flight failed, and the client announced a pause."""
         self._trace("failed", kind, round(delay, 3))
-        last = self.last
-        own = last is not None and last.flight is self._flights.get(asyncio.current_task())
-        asked = self._asked_to_wait(last) - (self._book.clock.monotonic() - last.ended) if last and own else 0.0
+        last, newest = self.last, self._book.newest
+        now = self._book.clock.monotonic()
+        if last and newest and newest.doubtful and (newest.number, newest.delivered) == (last.number, now):
+            self._book.distrust()
+        own = last if last and last.flight is self._flights.get(asyncio.current_task()) else None
+        asked = self._asked_to_wait(own) - (now - own.ended) if own else 0.0
         least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
         most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
         if not least - EPSILON <= delay <= most:

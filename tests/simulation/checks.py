@@ -84,6 +84,8 @@ class Checks:
             self._report(f"never 3: {call.kind} served an expired token")
         if issued.number <= book.logged_out_before and call.logouts == book.logouts:
             self._report("logout: a token from before was served")
+        if call.logouts != book.logouts and call.phase and call.kind == "token":
+            self._report("logout: a call that waited meanwhile signed in again")
         if call.newest is not None and issued.number < call.newest.number:
             self._report(f"{call.kind} returned an older token than the one that was there")
         if call.kind == "refresh" and issued.delivered < call.began_at - EPSILON:

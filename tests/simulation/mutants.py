@@ -167,6 +167,10 @@ MUTANTS = (
         "a logout lets the flight's result stand", _MANAGER.logout,
         "self._ledger.logouts += 1", "pass", "flight.cancel()", "pass",
     ),
+    _mutant(
+        "a call that waits in the hard margin undoes a logout", _MANAGER._wait_a_little,
+        "if logouts != self._ledger.logouts:", "if False:",
+    ),
     _mutant("close() does not wake waiters", _MANAGER.close, "flight.fail(", "str("),
     _mutant("close() does not end the flight", _MANAGER.close, "flight.cancel()", "pass"),
     _mutant(

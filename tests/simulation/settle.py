@@ -28,6 +28,8 @@ async def settle(world: "World") -> None:
     world.trace("settling")
     await asyncio.sleep(0)  # the last action may have been a close
     world.service.heal(world.password if world.setting.callable_password else world.first_password)
+    while not world.chain.clock_may_change():  # noqa: ASYNC110 - it is the end of a task of the code under test
+        await asyncio.sleep(0.5)
     world.clock.set_right()
     world.vault_troubles.clear()
     if not world.run.violations:

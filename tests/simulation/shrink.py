@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .actions import Action, Scenario
-from .world import Run, play
+from .actions import Action, Run, Scenario
+from .play import play
 
 __all__ = ["shrink"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from .actions import scenario
 from .mutants import MUTANTS, Mutant, applied
-from .world import play
+from .play import play
 
 SCHEDULES = 6_000
 """More than the hardest to find has needed."""
