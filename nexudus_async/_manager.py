@@ -17,6 +17,7 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 import asyncio
 import contextvars
 import os
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -265,6 +266,10 @@ class TokenManager:
         if (pause := self._ledger.backoff.retry_in(self._monotonic())) > 0:
             parts.append(f"holding off for {pause:.0f} s after {self._ledger.backoff.failures} failures")
         return f"<{type(self).__name__} {', '.join(parts)}>"
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_loop") is not None and not self._closed:
+            warnings.warn(f"unclosed {self!r}: await close()", ResourceWarning, stacklevel=2, source=self)
 
     # What a caller gets
 
