@@ -6,6 +6,7 @@ to the listener; whether that matters is decided in `_renewal.py`.
 
 import dataclasses
 import json
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import anyio
 
 from ._clock import Clock, sleep
 from ._events import Event, StoreFailed, logger
-from ._token import Token
+from ._token import Token, can_be_sent
 from .errors import StoreError
 from .stores import StoredToken, TokenStore
 
@@ -237,10 +238,13 @@ def _decode(stored: StoredToken, key: str) -> Record:
     document: Any = json.loads(stored.payload)
     if document["version"] != 1 or document["key"] != key:
         raise ValueError("another version, or another account's")
-    token, attempt, latch, client_id = (document[name] for name in ("token", "attempt", "latch", "client_id"))
+    attempt, latch, client_id = document["attempt"], document["latch"], document["client_id"]
+    token = None if document["token"] is None else Token.from_dict(document["token"])
+    if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
+        raise ValueError("not a token that the service has given")
     return Record(
         generation=stored.generation,
-        token=None if token is None else dataclasses.replace(Token.from_dict(token), generation=stored.generation),
+        token=None if token is None else dataclasses.replace(token, generation=stored.generation),
         attempt=None if attempt is None else Attempt(float(attempt["since"]), int(attempt["times"])),
         client_id=None if client_id is None else str(client_id),
         latch=None if latch is None else _latch(latch),

@@ -199,7 +199,7 @@ class TokenManager:
         return Statistics(
             generation=token.generation if token is not None else 0,
             expires_in=self._holder.remaining,
-            retry_in=ledger.backoff.retry_in(self._monotonic()),
+            retry_in=self._retry_in,
             waiting=self._flight.waiting if self._flight else 0,
             sign_ins=ledger.obtained["password"],
             renewals=ledger.obtained["refresh_token"],
@@ -263,7 +263,7 @@ class TokenManager:
             parts.append(f"generation {token.generation}, {self._holder.remaining:.0f} s left")
         if self._flight is not None:
             parts.append(f"renewing, {self._flight.waiting} waiting")
-        if (pause := self._ledger.backoff.retry_in(self._monotonic())) > 0:
+        if (pause := self._retry_in) > 0:
             parts.append(f"holding off for {pause:.0f} s after {self._ledger.backoff.failures} failures")
         return f"<{type(self).__name__} {', '.join(parts)}>"
 
@@ -313,6 +313,11 @@ class TokenManager:
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
         return self._ledger.backoff.in_force(self._monotonic(), served=self._holder.servable)
+
+    @property
+    def _retry_in(self) -> float:
+        """Seconds that back-off still holds, 0 for none."""
+        return self._ledger.backoff.retry_in(self._monotonic(), served=self._holder.servable)
 
     def _check_usable(self) -> None:
         if self._closed:
