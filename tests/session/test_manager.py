@@ -10,10 +10,12 @@ import pytest
 
 from nexudus_async import (
     BearerMiddleware,
+    EndpointUnavailableError,
     Freshness,
     LoginRequiredError,
     NexudusAuthError,
     PasswordCredentials,
+    RefreshPolicy,
     Token,
     TokenEndpoint,
     TokenManager,
@@ -116,6 +118,19 @@ async def test_a_foreign_exception_of_a_source_is_translated_and_remembered(cloc
             await manager.token()
         assert "secret words" not in str(caught.value)
     assert source.calls == ["login"]
+    await manager.close()
+
+
+async def test_a_source_that_never_answers_is_given_up_at_the_flights_deadline(clock: ManualClock) -> None:
+    """Nobody waits for ever; the next call, after the pause, asks again."""
+    source = Source(clock)
+    source.gates[1] = asyncio.Event()
+    manager = TokenManager(source, clock=clock, policy=RefreshPolicy(flight_deadline=0.02, connect_timeout=0.01))
+    async with asyncio.timeout(5):
+        with pytest.raises(EndpointUnavailableError, match="within 0.02 s"):
+            await manager.token()
+    clock.advance(1)
+    assert await manager.token()
     await manager.close()
 
 
