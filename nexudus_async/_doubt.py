@@ -12,6 +12,7 @@ __all__ = ["Doubt", "Sent", "Unanswered"]
 
 REPLAY_WITHIN = 10.0
 """Seconds after a lost answer in which a refresh token may be sent once more: the service may not have got it."""
+MAX_SENDINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Doubt:
     def late(self, refresh_token: str) -> bool:
         """Tell whether its one replay was made already, or the time for it is over."""
         known = self.about(refresh_token)
-        return known is not None and (known.times > 1 or not 0 <= known.seconds_ago <= REPLAY_WITHIN)
+        return known is not None and (known.times >= MAX_SENDINGS or not 0 <= known.seconds_ago <= REPLAY_WITHIN)
 
     def sending(self, refresh_token: Secret) -> Sent | None:
         """Learn that it is about to be sent, and return what to `restore` where it turns out not to have been used.
@@ -57,6 +58,11 @@ class Doubt:
         first = Sent(refresh_token, self._clock.monotonic(), 1)
         self._sent = first if known is None else replace(known, times=known.times + 1)
         return known
+
+    def no_replay(self) -> None:
+        """Learn that the service, or something before it, has answered that it does not want this refresh token."""
+        if self._sent is not None:
+            self._sent = replace(self._sent, times=MAX_SENDINGS)
 
     def restore(self, known: Sent | None) -> None:
         """Go back to what was known before it was sent; None: the doubt is over."""

@@ -8,6 +8,7 @@ Trying again is decided by what became of the attempt (`_wire.Fate`):
     broken       again                      not in this flight
     lost         again, unless the code     once more, promptly; after that the refresh token counts as spent, unless
                  was typed by a person      nobody is there to sign in again
+    unclear      not in this flight         the same, without the once more
     refused      never                      never
 
 This is the only place where tenacity and the token requests' aiohttp errors are known.
@@ -204,7 +205,7 @@ class TokenEndpoint:
         try:
             return await self._post(sign_in(credentials.username, password, totp, client_id))
         except _AttemptFailed as failed:
-            if failed.fate not in (Fate.LOST, Fate.REFUSED):
+            if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
                 self._typed_code_used = False
             if isinstance(failed.error, CredentialsRejectedError | PasswordResetRequiredError | TotpRequiredError):
                 self._rejected = self._digest(password)
@@ -222,7 +223,9 @@ class TokenEndpoint:
         try:
             token = await self._post(renewal(refresh_token, client_id))
         except _AttemptFailed as failed:
-            if failed.fate is Fate.LOST:
+            if failed.fate in (Fate.LOST, Fate.UNCLEAR):
+                if failed.fate is Fate.UNCLEAR:
+                    self._doubt.no_replay()
                 failed.error.refresh_token_spent = not self._attended
             elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):
                 self._doubt.restore(before)
@@ -232,7 +235,7 @@ class TokenEndpoint:
         return token
 
     def _may_sign_in_again(self, failed: "_AttemptFailed") -> bool:
-        return failed.fate is not Fate.REFUSED and not self._typed_code_used
+        return failed.fate not in (Fate.UNCLEAR, Fate.REFUSED) and not self._typed_code_used
 
     @property
     def _attended(self) -> bool:

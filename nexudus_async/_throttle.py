@@ -9,7 +9,6 @@ probe is throttled the pause begins anew; if it fails or is cancelled, the next 
 import asyncio
 import contextvars
 import math
-import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -17,17 +16,14 @@ import aiohttp
 import anyio
 
 from ._clock import Clock, sleep
-from ._wire import parse_retry_after
+from ._retry_after import MAX_WORDS, retry_after, wait_in_words
 from .errors import ConfigurationError, SessionClosedError
 
 __all__ = ["Gate", "Patience", "Throttle"]
 
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
-MAX_WORDS = 4096
-"""Bytes of a 429's body that are read for its "Wait N seconds": a longer one has other things to say."""
 WORDS_TIMEOUT = 1.0
-"""Seconds to wait for them."""
-_WORDS = re.compile(rb"[Ww]ait (\d{1,6}) ?s")
+"""Seconds to wait for the body of a 429 without a header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +73,7 @@ class Patience:
         return asked
 
     async def _asked(self, response: aiohttp.ClientResponse) -> float | None:
-        header = response.headers.get("Retry-After")
-        seconds = parse_retry_after(header, self._clock.wall()) if header is not None else None
+        seconds = retry_after(response.headers, self._clock.wall())
         if seconds is not None or response.status != TOO_MANY_REQUESTS:
             return seconds
         in_words = await _in_words(response)
@@ -94,8 +89,7 @@ async def _in_words(response: aiohttp.ClientResponse) -> float | None:
             body = await response.read()  # kept by aiohttp, so that the caller can read it again
     except aiohttp.ClientError:
         return None
-    found = _WORDS.search(body)
-    return float(found.group(1)) if found else None
+    return wait_in_words(body)
 
 
 class Gate:

@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
 from urllib.parse import quote, quote_plus, urlencode
 
+from ._retry_after import retry_after, wait_in_words
 from ._secret import Secret, SecretBytes
 from ._token import VISIBLE_ASCII, Token
 from .errors import (
@@ -39,7 +39,8 @@ MAX_DESCRIPTION: Final = 200
 """Characters of the service's own words that a message shows."""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
 _OK = 200
-_THROTTLED: Final = (409, 429)
+_TOO_MANY_REQUESTS = 429
+_THROTTLED: Final = (409, _TOO_MANY_REQUESTS)
 
 
 class Fate(enum.Enum):
@@ -49,6 +50,7 @@ class Fate(enum.Enum):
     THROTTLED = "throttled"
     BROKEN = "a complete answer, but not from a working service"
     LOST = "the answer was lost: the token may have been used"
+    UNCLEAR = "refused, without a reason that the service gives: perhaps by a firewall"
     REFUSED = "the service refused"
 
 
@@ -117,7 +119,7 @@ def fate_of(error: TokenEndpointError) -> Fate:
     if isinstance(error, EndpointUnavailableError):
         return Fate.THROTTLED if error.status in _THROTTLED else Fate.BROKEN
     if isinstance(error, MalformedResponseError):
-        return Fate.LOST if error.status is None or _successful(error.status) else Fate.BROKEN
+        return Fate.LOST if error.status is None or _successful(error.status) else Fate.UNCLEAR
     return Fate.REFUSED
 
 
@@ -252,21 +254,9 @@ def _lifetime(value: object, default: float) -> float:
 
 
 def _retry_after(answer: Answer) -> float | None:
-    """Return the seconds of a `Retry-After` (RFC 9110, section 10.2.3), or None without one or for garbage."""
-    return parse_retry_after(answer.headers.get("Retry-After"), answer.received_at)
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return a `Retry-After` value as seconds from `now` (wall clock), 0 for one in the past, None for garbage."""
-    text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,10}", text):
-        return float(text)
-    try:
-        when = parsedate_to_datetime(text)
-        moment = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return max(0.0, moment - now)
+    """Return the seconds that an answer asks to wait: by its header, or a 429 in the words of its body."""
+    seconds = retry_after(answer.headers, answer.received_at)
+    return wait_in_words(answer.body) if seconds is None and answer.status == _TOO_MANY_REQUESTS else seconds
 
 
 def _words(description: object, secrets: tuple[Secret, ...]) -> str | None:

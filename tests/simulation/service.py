@@ -79,6 +79,8 @@ FAULTS: dict[str, Fault] = {
     "html 502": Fault(Outcome.BROKEN, processed=0, status=502, body=_HTML, content_type="text/html"),
     "500 before": Fault(Outcome.BROKEN, processed=0, status=500),
     "500 after": Fault(Outcome.BROKEN, status=500),
+    "401 without a word": Fault(Outcome.LOST, status=401),
+    "html 403": Fault(Outcome.LOST, processed=0, status=403, body=_HTML, content_type="text/html"),
     "503": Fault(Outcome.BROKEN, processed=0, status=503),
     "409": _THROTTLED,
     "429": replace(_THROTTLED, status=429),

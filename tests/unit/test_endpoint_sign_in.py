@@ -95,6 +95,8 @@ REFUSALS: dict[str, tuple[Fault, type[NexudusAuthError]]] = {
     "unsupported": (Fault.json({"error": "unsupported_grant_type"}, 400), NexudusAuthError),
     "a page": (Fault.html(200), WrongHostError),
     "405": (Fault.html(405), WrongHostError),
+    "401 without a word": (Fault.answer(401), MalformedResponseError),
+    "403 of a firewall": (Fault.html(403), MalformedResponseError),
 }
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from nexudus_async import NexudusAuthError, Token, TokenEndpointError
+from nexudus_async._retry_after import retry_after
 from nexudus_async._secret import Secret, SecretBytes
-from nexudus_async._wire import Answer, Fate, GrantRequest, fate_of, parse_answer, parse_retry_after, sign_in
+from nexudus_async._wire import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
 
 from .leaks import printed
 from .wire import ACCESS, CLIENT, GOOD, GRANTS, PASSWORD, REFRESH, RESET, SENT_AT, SENT_REFRESH, USER
@@ -98,7 +99,7 @@ def to_bytes(value: object) -> bytes:
 BODIES = st.binary() | DOCUMENTS.map(to_bytes) | mutated() | JSON.map(to_bytes)
 STATUSES = st.sampled_from([200, 400, 401, 409, 429, 500, 502, 302, 405]) | st.integers(100, 599)
 HEADERS = st.dictionaries(
-    st.sampled_from(["Content-Type", "Retry-After", "Location"]),
+    st.sampled_from(["Content-Type", "Date", "Location", "Retry-After"]),
     st.sampled_from(["text/html", "application/json", "5", "Wed, 21 Oct 2026 07:28:00 GMT"]) | st.text(),
 )
 
@@ -148,10 +149,13 @@ def test_a_good_document_is_a_token_with_a_success_and_an_error_with_anything_el
     assert isinstance(result, Token) is (200 <= status < 300)
 
 
-@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{1,6} [0-9:]{8} .*"), st.floats(0, 4e9))
-def test_any_retry_after_is_seconds_or_nothing(value: str, now: float) -> None:
+TIMES = st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{1,6} [0-9:]{8} .*")
+
+
+@given(TIMES, TIMES, st.floats(0, 4e9))
+def test_any_retry_after_is_seconds_or_nothing(value: str, date: str, now: float) -> None:
     """Never negative, never a crash."""
-    seconds = parse_retry_after(value, now)
+    seconds = retry_after({"Retry-After": value, "Date": date}, now)
     assert seconds is None or seconds >= 0
 
 
