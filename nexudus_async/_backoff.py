@@ -22,7 +22,7 @@ from .errors import (
     TotpRequiredError,
 )
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "CredentialsRestError"]
 
 _REJECTIONS = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
 
@@ -31,6 +31,17 @@ class _Kind(enum.Enum):
     SERVED = enum.auto()
     EMPTY = enum.auto()
     LATCH = enum.auto()
+
+
+class CredentialsRestError(Exception):
+    """Raised by a flight that sent nothing, because the credentials were refused before and have not changed.
+
+    error: what those who wait are told. seconds: how long to leave it at that.
+    """
+
+    def __init__(self, error: NexudusAuthError, seconds: float) -> None:
+        super().__init__(str(error))
+        self.error, self.seconds = error, seconds
 
 
 class Backoff:
@@ -71,6 +82,10 @@ class Backoff:
         delay = self._delay(kind, error.retry_after if isinstance(error, TokenEndpointError) else None, chance)
         self._until = now + delay
         return delay
+
+    def rest(self, error: NexudusAuthError, until: float) -> None:
+        """Forbid attempts with refused credentials until then; unlike `failed`, none was made."""
+        self._kind, self._error, self._until = _Kind.LATCH, error, until
 
     def retry_in(self, now: float, *, served: bool) -> float:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""

@@ -4,11 +4,10 @@ Each of these is one step without an await, so that nobody can see a part of it:
 waiters are woken, and listeners come after both.
 """
 
-import asyncio
 import math
 from collections.abc import Callable
 
-from ._backoff import Backoff
+from ._backoff import Backoff, CredentialsRestError
 from ._chain import Record, life_left
 from ._clock import Clock
 from ._events import (
@@ -49,9 +48,9 @@ class Ledger:
         self.adoptions = self.failures = self.rejections = self.logouts = 0
 
     def emit(self, event: Callable[[], Event]) -> None:
-        """Tell the listener, if there is one, after everything that is ready to run now."""
+        """Tell the listener, if there is one. To be called when all is done, and those who waited are woken."""
         if self._listener is not None:
-            asyncio.get_running_loop().call_soon(deliver, self._listener, event())
+            deliver(self._listener, event())
 
 
 class FlightDesk:
@@ -135,6 +134,12 @@ class FlightDesk:
     def drop_refresh_token(self) -> None:
         if not self._abandoned:
             self._holder.drop_refresh_token()
+
+    def rest(self, resting: CredentialsRestError) -> None:
+        """Share an error that is known already. Nothing was tried: there is nothing to count or to tell."""
+        if not self._abandoned:
+            self._ledger.backoff.rest(resting.error, self._clock.monotonic() + resting.seconds)
+            self._flight.fail(resting.error)
 
     def fail(self, cause: Exception) -> None:
         """Remember a failure, share it with the waiters, and tell: one warning, however many they are."""

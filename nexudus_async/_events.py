@@ -4,6 +4,7 @@ An event is named in the past tense, holds no secret, and is made only when some
 the event loop after everyone who waited has been woken; what they raise is logged and goes no further.
 """
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
@@ -165,5 +166,5 @@ def deliver(listener: Listener, event: Event) -> None:
     """Call the listener; what it raises is logged and dropped."""
     try:
         listener(event)
-    except Exception as exc:  # noqa: BLE001 - a listener is foreign code and must not break a request
+    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code, which must not break a renewal
         logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)

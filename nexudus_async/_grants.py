@@ -33,7 +33,7 @@ class TokenSource(Protocol):
         """Return a token for the credentials. Raises a `NexudusAuthError`."""
         ...
 
-    async def refresh(self, token: Token) -> Token:
+    async def refresh(self, token: Token, /) -> Token:
         """Return the successor of `token`.
 
         Raises a `NexudusAuthError`; a `TokenEndpointError` with `refresh_token_spent` leads to a sign-in at once.
@@ -170,11 +170,9 @@ class Grants:
         return Obtained(await self._within_deadline(answer), grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
-        try:
-            with anyio.fail_after(self._deadline):
-                return await answer
-        except TimeoutError as exc:
-            raise EndpointUnavailableError(f"no answer to a sign-in or renewal within {self._deadline:g} s") from exc
+        with anyio.move_on_after(self._deadline):
+            return await answer
+        raise EndpointUnavailableError(f"no answer to a sign-in or renewal within {self._deadline:g} s")
 
 
 def is_spent(error: TokenEndpointError) -> bool:

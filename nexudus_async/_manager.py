@@ -24,7 +24,7 @@ from random import Random
 
 import anyio
 
-from ._backoff import Backoff
+from ._backoff import Backoff, CredentialsRestError
 from ._chain import Chain
 from ._clock import Clock, SystemClock, sleep
 from ._desk import FlightDesk, Ledger
@@ -68,7 +68,7 @@ class TokenManager:
     policy: when to renew and how long to wait.
     clock: the time; the system's by default.
     random: a `random.Random`, or a function that returns numbers from 0 to 1, for jitter.
-    on_event: called with each event, on the event loop, after those who waited.
+    on_event: called with each event, on the event loop, when those who waited have been woken; it must not block.
 
     Making one does no I/O and needs no event loop; it belongs to the first loop that uses it. Raises
     `ConfigurationError` on use from another loop or after a fork.
@@ -346,6 +346,8 @@ class TokenManager:
         desk = FlightDesk(flight, self._holder, self._ledger, self._clock, self._chance, reason=reason)
         try:
             await self._renewal.run(desk, forced=forced)
+        except CredentialsRestError as resting:
+            desk.rest(resting)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed renewal
             desk.fail(exc)
         finally:

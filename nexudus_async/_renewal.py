@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from ._backoff import CredentialsRestError
 from ._chain import Attempt, Chain, Latch, Record
 from ._clock import Clock
 from ._doubt import Unanswered
@@ -219,19 +220,25 @@ class SharedRenewal:
             ) from exc
 
     async def _respect_latch(self) -> None:
-        """Raise the fleet's rejection while it rests, and after several of the same credentials."""
+        """Raise what the fleet was told of these credentials: for a while, and after several times for good."""
         latch = self._record.latch if self._record is not None else None
         if latch is None:
             return
-        resting = 0 < latch.until - self._clock.wall() <= LONGEST_LATCH  # more: a host's clock is wrong
-        if resting or (latch.rejections >= LATCHED_AFTER and await self._is_the_same(latch)):
+        left = latch.until - self._clock.wall()
+        resting = 0 < left <= LONGEST_LATCH  # more: a host's clock is wrong
+        for_good = latch.rejections >= LATCHED_AFTER and latch.fingerprint is not None
+        if (resting or for_good) and await self._may_be_the_same(latch):
             kind = next((kind for kind in REJECTIONS if kind.__name__ == latch.error), CredentialsRejectedError)
-            raise kind(
-                "the credentials were refused, here or in another process, and rest so as not to lock the account"
+            rest = "until they change" if for_good else f"for another {left:.0f} s"
+            error = kind(
+                f"these credentials were refused, here or in another process, and rest {rest} so as not to lock the "
+                "account; refresh() tries at once"
             )
+            raise CredentialsRestError(error, LONGEST_LATCH if for_good else left)
 
-    async def _is_the_same(self, latch: Latch) -> bool:
-        return latch.fingerprint is not None and latch.fingerprint == await self._grants.fingerprint(latch.fingerprint)
+    async def _may_be_the_same(self, latch: Latch) -> bool:
+        """Whether these are the credentials that were refused, as far as can be told."""
+        return latch.fingerprint in (None, await self._grants.fingerprint(latch.fingerprint))
 
     async def _latch(self, desk: Desk, error: NexudusAuthError) -> None:
         known = self._record.latch if self._record is not None else None
@@ -248,4 +255,4 @@ class SharedRenewal:
 async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:
     """Raise `refused` again, without a request, unless the source has other credentials now."""
     if refused is not None and not await grants.have_changed():
-        raise copy_of(refused) from refused
+        raise CredentialsRestError(refused, LONGEST_LATCH)

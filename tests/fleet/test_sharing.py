@@ -243,6 +243,23 @@ async def test_wrong_credentials_are_latched_for_the_fleet(
     assert len(emulator.token_requests) == 4
 
 
+async def test_a_corrected_password_does_not_rest(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Only what was refused rests: whoever starts again with the right one does not wait."""
+    for password in ("wrong", "wrong", "as wrong"):
+        session = await connect(PasswordCredentials(emulator.username, password), store=store)
+        with pytest.raises(CredentialsRejectedError) as caught:
+            await session.token()
+    assert len(emulator.token_requests) == 2
+    again = await connect(PasswordCredentials(emulator.username, "as wrong"), store=store)
+    with pytest.raises(CredentialsRejectedError, match="for another 300 s") as caught:
+        await again.token()
+    assert "as wrong" not in str(caught.value)
+    right = await connect(store=store)
+    assert await right.token()
+
+
 async def test_a_dead_store_costs_nobody_a_request(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:

@@ -11,14 +11,17 @@ import pytest
 from nexudus_async import (
     BearerMiddleware,
     EndpointUnavailableError,
+    Event,
     Freshness,
     LoginRequiredError,
     NexudusAuthError,
     PasswordCredentials,
+    RefreshFailed,
     RefreshPolicy,
     Token,
     TokenEndpoint,
     TokenManager,
+    TokenObtained,
 )
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER
@@ -160,14 +163,30 @@ async def test_a_manager_and_its_middleware_can_share_one_session(emulator: Nexu
         await manager.close()
 
 
-async def test_a_listener_that_raises_or_calls_back_harms_nothing(clock: ManualClock) -> None:
-    """It runs after those who waited, and may use the manager."""
+async def test_an_event_is_there_when_the_call_returns(clock: ManualClock) -> None:
+    """Whoever was woken by a renewal finds it told, and whoever got its error, too."""
+    source, events = Source(clock), list[Event]()
+    manager = TokenManager(source, clock=clock, on_event=events.append)
+    await manager.token()
+    assert [type(event) for event in events] == [TokenObtained]
+    source.raises = ValueError("down")
+    with pytest.raises(NexudusAuthError):
+        await manager.refresh()
+    assert [type(event) for event in events] == [TokenObtained, RefreshFailed]
+    await manager.close()
+
+
+@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
+async def test_a_listener_that_raises_or_calls_back_harms_nothing(
+    clock: ManualClock, kind: type[BaseException]
+) -> None:
+    """Those who waited are woken by then; it may use the manager."""
     tasks: list[asyncio.Task[Token]] = []
 
     def listen(event: object) -> None:
         if not tasks:
             tasks.append(asyncio.create_task(manager.refresh()))
-        raise ValueError("a bug of the listener's")
+        raise kind("a bug of the listener's")
 
     manager = TokenManager(Source(clock), clock=clock, on_event=listen)
     assert (await manager.token()).generation == 1

@@ -293,9 +293,11 @@ async def test_wrong_credentials_are_latched(emulator: NexudusEmulator, connect:
         with pytest.raises(CredentialsRejectedError):
             await session.token()
     assert len(emulator.token_requests) == 3
+    assert session.statistics().failures == 3
+    assert len(connect.events) == 3, "what was not tried is not told again and again"
     with pytest.raises(CredentialsRejectedError):
         await session.refresh()
-    assert len(emulator.token_requests) == 4
+    assert len(emulator.token_requests) == len(connect.events) == 4
 
 
 async def test_a_new_password_ends_the_latch_and_is_asked_for_once_per_period(
