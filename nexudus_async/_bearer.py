@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
+from ._arguments import check_methods
 from ._futile import FutileRenewals
 from ._manager import TokenManager
 from ._origin import origin_key, parse_origin
@@ -81,6 +82,7 @@ class BearerMiddleware:
         *,
         allow_insecure_http: bool = False,
     ) -> None:
+        check_methods("manager", manager, ("token", "current", "reject"), "a TokenManager, such as session.manager")
         several = [origins] if isinstance(origins, str | URL) else list(origins)
         if not several:
             raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")

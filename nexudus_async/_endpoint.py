@@ -30,6 +30,7 @@ from tenacity import (
 )
 from yarl import URL
 
+from ._arguments import check_kind, check_methods
 from ._clock import Clock, SystemClock, sleep
 from ._credentials import PasswordCredentials
 from ._doubt import Doubt, Unanswered
@@ -98,6 +99,13 @@ class TokenEndpoint:
         account: str | None = None,
         allow_insecure_http: bool = False,
     ) -> None:
+        check_kind("credentials", credentials, PasswordCredentials, "PasswordCredentials(username, password)")
+        check_kind("client_id", client_id, str, "text")
+        check_kind("policy", policy, RefreshPolicy, "a RefreshPolicy")
+        if clock is not None:
+            check_methods("clock", clock, ("monotonic", "wall"), "a Clock")
+        if not callable(client_session):
+            check_methods("client_session", client_session, ("post",), "an aiohttp.ClientSession")
         if client_id is not None and not (client_id and client_id.isascii() and client_id.isprintable()):
             raise ConfigurationError("client_id is sent as a header: it must be printable ASCII, and not empty")
         self._session = client_session

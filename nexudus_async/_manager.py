@@ -24,6 +24,7 @@ from random import Random
 
 import anyio
 
+from ._arguments import check_kind, check_methods
 from ._backoff import Backoff, CredentialsRestError
 from ._chain import Chain
 from ._clock import Clock, SystemClock, sleep
@@ -84,6 +85,12 @@ class TokenManager:
         random: Random | Callable[[], float] | None = None,
         on_event: Listener | None = None,
     ) -> None:
+        check_methods("source", source, ("login", "refresh"), "a TokenSource")
+        if store is not None:
+            check_methods("store", store, ("load", "save", "clear", "refresh_lock"), "a TokenStore")
+        if clock is not None:
+            check_methods("clock", clock, ("monotonic", "wall"), "a Clock")
+        check_kind("policy", policy, RefreshPolicy, "a RefreshPolicy")
         check_listener(on_event)
         self._ledger = Ledger(on_event)
         self._key = source.key

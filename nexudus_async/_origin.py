@@ -21,10 +21,13 @@ def parse_origin(name: str, value: str | URL, *, allow_insecure_http: bool) -> U
     try:
         url = URL(value)
         scheme, host, port = url.scheme, url.host, url.port
+        odd = any(not character.isprintable() or character in " *" for character in str(value))
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name} is not a URL; {example}") from None
     if scheme not in ("http", "https") or not host or not port:
         raise ConfigurationError(f"{name} needs http or https and a host; {example}")
+    if odd:
+        raise ConfigurationError(f"{name} must be one origin, without blanks or wildcards; {example}")
     if url.raw_user is not None or url.raw_password is not None:
         raise ConfigurationError(f"{name} must not contain a user name or password; {example}, and pass credentials")
     if url.raw_path not in ("", "/") or url.raw_query_string or url.raw_fragment:

@@ -16,6 +16,7 @@ from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
 from multidict import CIMultiDict
 from yarl import URL
 
+from ._arguments import check_kind
 from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerMiddleware
 from ._clock import Clock
 from ._context import RequestContext
@@ -99,7 +100,10 @@ class TokenSession:
         clock: Clock | None = None,
     ) -> None:
         username = _username(credentials, store, account)
-        if isinstance(allowed_origins, str | URL):
+        check_kind("keep_alive", keep_alive, bool, "True or False")
+        check_kind("throttle", throttle, Throttle, "a Throttle, or None to get every throttled answer at once")
+        check_kind("pacing", pacing, Pacing, "a Pacing, such as Pacing.documented(), or None")
+        if isinstance(allowed_origins, str | URL) or not isinstance(allowed_origins, Iterable):
             raise ConfigurationError(
                 "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
             )
@@ -227,6 +231,8 @@ class TokenSession:
         return self._middleware
 
     async def __aenter__(self) -> Self:
+        if self._closed:
+            raise SessionClosedError("the session is closed: make a new one")
         return self
 
     async def __aexit__(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = [
     {"_secret"},  # below the errors: one of them carries a secret
     {"errors"},
-    {"_clock", "_events", "_futile", "_replay", "_retry_after", "_token"},
+    {"_arguments", "_clock", "_events", "_futile", "_replay", "_retry_after", "_token"},
     {"_credentials", "_doubt", "_lifecycle", "_origin", "_transport"},
     {"_backoff", "_flight", "_grants", "_holder", "_wire", "stores"},
     {"_chain"},

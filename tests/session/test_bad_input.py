@@ -1,5 +1,6 @@
 """Bad input is named at once, with what to write instead, and shows no secret."""
 
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -8,8 +9,13 @@ import pytest
 from nexudus_async import (
     BearerMiddleware,
     ConfigurationError,
+    MemoryStore,
+    Pacing,
     PasswordCredentials,
     RefreshPolicy,
+    SessionClosedError,
+    TokenEndpoint,
+    TokenManager,
     TokenSession,
     totp_from_secret,
 )
@@ -36,8 +42,22 @@ GOOD = PasswordCredentials("ops@example.com", "pw-secret")
         ({"allowed_origins": "https://example.com"}, "list"),
         ({"allowed_origins": ["https://example.com/path"]}, "allowed_origins"),
         ({"allowed_origins": ["http://example.com"]}, "allow_insecure_http"),
+        ({"allowed_origins": None}, "list"),
+        ({"allowed_origins": ["https://*.nexudus.com"]}, "wildcards"),
+        ({"base_url": "https://spaces.nexudus.com\n"}, "blanks"),
+        ({"base_url": " https://spaces.nexudus.com"}, "base_url"),
+        ({"base_url": "https://spaces nexudus.com"}, "base_url"),
         ({"client_session": object()}, "ClientSession"),
         ({"on_event": "print"}, "on_event"),
+        ({"client_id": 3}, "client_id must be text"),
+        ({"policy": 3}, "policy must be a RefreshPolicy"),
+        ({"clock": 3}, "clock must be a Clock"),
+        ({"store": 3}, "store must be a TokenStore"),
+        ({"store": MemoryStore}, "not the class MemoryStore itself"),
+        ({"throttle": 3}, "throttle must be a Throttle"),
+        ({"throttle": True}, "throttle must be a Throttle"),
+        ({"pacing": Pacing}, "pacing must be a Pacing"),
+        ({"keep_alive": "yes"}, "keep_alive must be True or False"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(options: dict[str, Any], says: str) -> None:
@@ -61,6 +81,31 @@ async def test_a_listener_that_would_never_run_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="plain function"):
         TokenSession(GOOD, on_event=listen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: TokenManager(None), "source"),  # type: ignore[arg-type]
+        (lambda: TokenManager(object()), "source must be a TokenSource"),  # type: ignore[arg-type]
+        (lambda: BearerMiddleware(None, ["https://example.com"]), "manager"),  # type: ignore[arg-type]
+        (lambda: TokenEndpoint(None, "https://example.com", GOOD), "ClientSession"),  # type: ignore[arg-type]
+        (lambda: TokenEndpoint(print, "https://example.com", "me:pw-secret"), "PasswordCredentials"),  # type: ignore[arg-type]
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(make: Callable[[], object], says: str) -> None:
+    """As for the session that is made of them."""
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        make()
+    assert "pw-secret" not in str(refused.value)
+
+
+async def test_a_closed_session_is_not_entered() -> None:
+    """At once, not at the first request inside the block."""
+    session = TokenSession(GOOD)
+    await session.close()
+    with pytest.raises(SessionClosedError):
+        await session.__aenter__()
 
 
 async def test_a_closed_borrowed_session_is_refused() -> None:
