@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nexudus_async import ConfigurationError, SessionClosedError, Throttle, Throttled, TokenSession
-from nexudus_async._throttle import Gate
+from nexudus_async._gate import NEW, Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 
@@ -143,12 +143,10 @@ async def test_the_ramp_doubles(clock: ManualClock) -> None:
     """What is under way at once after a pause: 1, then 2, then 4; and an untroubled end opens the gate."""
     gate = Gate(clock)
     gate.pause(5)
-    entered = 0
+    turns: list[object] = []
 
     async def enter() -> None:
-        nonlocal entered
-        await gate.enter()
-        entered += 1
+        turns.append(await gate.enter(gate.place(NEW)))
 
     tasks = [asyncio.create_task(enter()) for _ in range(7)]
     await clock.wait_for_sleepers()
@@ -156,9 +154,9 @@ async def test_the_ramp_doubles(clock: ManualClock) -> None:
     for under_way, so_far in [(1, 1), (2, 3), (4, 7)]:
         for _ in range(5):
             await asyncio.sleep(0)
-        assert entered == so_far
+        assert len(turns) == so_far
         for _ in range(under_way):
-            gate.leave(well=True)
+            gate.leave(turns[0], well=True)
     await asyncio.gather(*tasks)
     assert not gate.engaged
     gate.close()
@@ -187,14 +185,13 @@ async def test_a_place_granted_to_a_request_that_is_cancelled_goes_to_the_next(c
     """It was let through, and cancelled before it ran."""
     gate = Gate(clock)
     gate.pause(5)
-    first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
+    first, second = (asyncio.create_task(gate.enter(gate.place(NEW))) for _ in range(2))
     await clock.wait_for_sleepers()
     clock.advance(5)
     await asyncio.sleep(0)  # the pause has ended and the first is granted its place, and has not run yet
     first.cancel()
     async with asyncio.timeout(5):
-        await second
-    gate.leave(well=True)
+        gate.leave(await second, well=True)
     assert not gate.engaged
     gate.close()
 
