@@ -138,7 +138,7 @@ class Gate:
         if well or (failed and self._failures >= OUTAGE):
             self._let_through += 1  # one more for each good answer: twice as many for each round of them
         self._pump()
-        if well and not self._queue and self._under_way == 0:
+        if well and self._under_way == 0:  # and so nobody waits
             self.engaged = False
             self._stop_watching()
 

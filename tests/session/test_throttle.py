@@ -231,6 +231,25 @@ async def test_a_probe_that_fails_hands_its_place_on(
     assert results.count(200) == 10
 
 
+async def test_an_outage_is_not_met_one_request_at_a_time(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """After three failures in a row the ramp goes on."""
+    session = await connect()
+    await session.token()
+    emulator.fail(ECHO, Fault.throttled(5))
+    tasks = [asyncio.create_task(status(session, ECHO, "POST"))]
+    await clock.wait_for_sleepers()
+    tasks += [asyncio.create_task(status(session, ECHO, "POST")) for _ in range(10)]
+    await asyncio.sleep(0)
+    emulator.fail(ECHO, Fault.dropped(), times=3)
+    with emulator.hold(ECHO) as hold:
+        clock.advance(5)
+        await hold.wait(2)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results.count(200) == 8
+
+
 async def test_a_probe_that_is_throttled_again_begins_the_pause_anew(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
@@ -304,6 +323,37 @@ async def test_a_replay_after_401_may_be_throttled_and_the_other_way_round(
         for fault in faults:
             emulator.fail(CUSTOMER, fault)
         assert await status(session) == 200
+
+
+async def test_an_ordinary_conflict_lets_the_ramp_go_on(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """It is an answer like any other: the service did not throttle."""
+    session = await connect()
+    await session.token()
+    emulator.fail(CUSTOMER, Fault.throttled(5))
+    tasks = [asyncio.create_task(status(session))]
+    await clock.wait_for_sleepers()
+    tasks += [asyncio.create_task(status(session, ECHO)) for _ in range(7)]
+    await asyncio.sleep(0)
+    emulator.fail(CUSTOMER, Fault.throttled(None, 409))
+    with emulator.hold(ECHO) as hold:
+        clock.advance(5)
+        await hold.wait(2)
+    assert await asyncio.gather(*tasks) == [409] + [200] * 7
+
+
+async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """401, renewal, 409, 401: the path is known to refuse every token, and forces no more renewals for a while."""
+    clock.autojump = True
+    session = await connect()
+    for fault in (Fault.answer(401), Fault.throttled(1), Fault.answer(401), Fault.answer(401)):
+        emulator.fail(CUSTOMER, fault)
+    assert await status(session) == 401
+    assert await status(session) == 401
+    assert emulator.renewals == 1
 
 
 async def test_without_a_throttle_the_answers_are_the_callers(emulator: NexudusEmulator, connect: Connect) -> None:

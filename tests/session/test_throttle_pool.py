@@ -67,6 +67,7 @@ async def test_one_throttled_answer_stops_a_thousand_coroutines(
     await place.serve(*tasks)
     assert {task.result() for task in tasks} == {200}
     assert len(place.names) == 1001
+    assert len(place.peers) == POOL, "no connection was given up"
 
 
 async def test_they_come_back_in_the_order_of_their_calls(
@@ -92,23 +93,40 @@ async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_po
 ) -> None:
     """A turn is good until the next pause, and the place in the queue is kept."""
     tasks = await fill_the_pool(session, place)
-    tasks += start(session, ["a", "b"])
+    tasks += start(session, "abcde")
     await settle()
-    place.answer(status=409, retry_after=5)
-    await clock.wait_for_sleepers()
-    await settle()  # its connection came free: the two are held back
-    tasks += start(session, ["c"])
+    await begin_a_pause(place, clock)
+    await settle()  # one connection came free: the five are held back
+    tasks += start(session, "f")
     clock.advance(5)
     await place.count(POOL + 1)
-    tasks += start(session, ["d"])
-    place.answer(POOL - 1, status=409, retry_after=7)
-    await clock.wait_for_sleepers()
-    place.answer()  # of the probe, which was sent before the second pause: it opens nothing
-    await place.count(POOL + 1)
+    place.answer_newest()  # the probe's
+    await until(lambda: place.names[-1] == "a")  # and "b" waits for a connection
+    place.answer_newest()
+    await until(lambda: place.names[-1] == "b")  # and "c" and "d" do
+    await begin_a_pause(place, clock, 7)
+    place.answer_newest()  # sent before the second pause: it opens nothing
+    await place.count(POOL + 3)
     clock.advance(7)
     await place.serve(*tasks)
-    assert [name for name in place.names if name.isalpha()] == ["a", "b", "c", "d"]
+    assert [name for name in place.names if name.isalpha()] == list("abcdef")
     assert {task.result() for task in tasks} == {200}
+
+
+async def test_a_replay_after_401_that_waits_is_sent_with_the_newest_token_too(
+    emulator: NexudusEmulator, session: TokenSession, place: Place, clock: ManualClock
+) -> None:
+    """Not with the one that the renewal for it brought."""
+    tasks = start(session, range(2))
+    await place.count(2)
+    await begin_a_pause(place, clock)
+    place.answer(status=401)
+    await until(lambda: emulator.renewals == 1)
+    await settle()
+    newest = await session.refresh()
+    clock.advance(5)
+    await place.serve(*tasks)
+    assert [record.headers["Authorization"] for record in sent(emulator, PLACE)[2:]] == [newest.authorization] * 2
 
 
 async def test_the_newest_token_is_sent(

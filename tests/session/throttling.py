@@ -17,15 +17,21 @@ PLACE = "/api/place"
 
 
 class Place:
-    """Keeps every request to `PLACE` until the test answers it. `names`: the query of each, in order of arrival."""
+    """Keeps every request to `PLACE` until the test answers it. `names`: the query of each, in order of arrival.
+
+    peers: the connections that they came by.
+    """
 
     def __init__(self, emulator: NexudusEmulator) -> None:
         self.names: list[str] = []
+        self.peers: set[object] = set()
         self._open: deque[asyncio.Future[web.Response]] = deque()
         emulator.route("*", PLACE, self._keep)
 
     async def _keep(self, request: web.Request) -> web.Response:
         self.names.append(request.query_string)
+        assert request.transport is not None
+        self.peers.add(request.transport.get_extra_info("peername"))
         future: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
         self._open.append(future)
         return await future
@@ -43,6 +49,9 @@ class Place:
             future = self._open.popleft()
             if not future.done():  # its client has left
                 future.set_result(web.json_response({}, status=status, headers=headers))
+
+    def answer_newest(self) -> None:
+        self._open.pop().set_result(web.json_response({}))
 
     def answer_all(self) -> None:
         self.answer(len(self._open))
