@@ -4,13 +4,14 @@ And again, once after a 401, and as often as `Throttle` grants after a 409 or 42
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from ._bearer import UNAUTHORIZED, BearerRule
-from ._events import Throttled
+from ._events import Statistics, Throttled
 from ._gate import HELD_BACK, NEW, REPLAY, Gate, HeldBack, Place, holding
 from ._pacing import Pacer, Pacing
 from ._sending import Handshake, Sending, carried, with_token
@@ -43,8 +44,11 @@ class Dispatcher:
     def __init__(self, rule: BearerRule, throttle: Throttle | None, pacing: Pacing | None) -> None:
         self._rule, self._manager = rule, rule.manager
         self._throttle = throttle
+        self._throttled = 0
         self.gate = Gate(rule.manager.clock)
-        self.pacer = None if pacing is None else Pacer(pacing, rule.manager.key, rule.manager.clock)
+        self.pacer = None
+        if pacing is not None:
+            self.pacer = Pacer(pacing, rule.manager, self.gate.pause_left)
 
     async def send(
         self,
@@ -139,6 +143,7 @@ class Dispatcher:
                 pause = await patience.pause_for(response)
                 well = patience.asked is None  # an ordinary conflict
             if pause is not None and patience is not None:
+                self._throttled += 1
                 self.gate.pause(pause)
                 self._tell(sending, response.status, pause, patience.replays)
         finally:
@@ -176,6 +181,11 @@ class Dispatcher:
                 gate.leave(turn, failed=isinstance(exc, Exception))
                 raise
             place = place or gate.place(HELD_BACK)
+
+    def added_to(self, statistics: Statistics) -> Statistics:
+        """Return the statistics of the manager with what is known here."""
+        queued = self.gate.waiting + (self.pacer.waiting if self.pacer is not None else 0)
+        return replace(statistics, throttled=self._throttled, paused_for=self.gate.pause_left(), queued=queued)
 
     def close(self) -> None:
         """End every wait for the gate and for the pace."""

@@ -8,12 +8,13 @@ import asyncio
 import math
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._clock import Clock, sleep
-from ._events import logger
+from ._events import PacingFailed, logger
+from ._manager import TokenManager
 from .errors import ConfigurationError, SessionClosedError
 
 if TYPE_CHECKING:
@@ -65,14 +66,21 @@ class Pacing:
 
 
 class Pacer:
-    """Keeps the limits of `pacing` for one session. Requests wait in one queue."""
+    """Keeps the limits of `pacing` for one session. Requests wait in one queue.
 
-    def __init__(self, pacing: Pacing, key: str, clock: Clock) -> None:
-        self._spacing, self._key, self._clock = pacing.spacing, key, clock
+    hold: returns the seconds for which nobody is let through: during a pause that the API asked for, so that those
+        who are let through do not gather behind it, to be sent in one burst at its end.
+    """
+
+    def __init__(self, pacing: Pacing, manager: TokenManager, hold: Callable[[], float]) -> None:
+        self._spacing, self._manager, self._hold = pacing.spacing, manager, hold
+        self._key, self._clock = manager.key, manager.clock
+        self.waiting = 0
+        """How many wait."""
         self._all = [_parse(text) for text in pacing.requests]
         self._writes = [_parse(text) for text in pacing.writes]
         self._pool: ConnectionPool | None = None
-        self._limiter: _Limiter = _MemoryLimiter(clock)
+        self._limiter: _Limiter = _MemoryLimiter(self._clock)
         if pacing.redis_url is not None:
             self._pool, self._limiter = _shared_limiter(pacing.redis_url)
         self._turn = asyncio.Lock()  # first come, first served
@@ -85,10 +93,14 @@ class Pacer:
         limits = [(item, "requests") for item in self._all]
         if method in WRITES:
             limits += [(item, "writes") for item in self._writes]
-        async with self._turn:
-            while (wait := max(self._next - self._clock.monotonic(), await self._full_for(limits))) > 0:
-                await self._pause(max(wait, SHORTEST_WAIT))
-            self._next = self._clock.monotonic() + self._spacing
+        self.waiting += 1
+        try:
+            async with self._turn:
+                while (wait := self._soonest() or await self._full_for(limits)) > 0:
+                    await self._pause(max(wait, SHORTEST_WAIT))
+                self._next = self._clock.monotonic() + self._spacing
+        finally:
+            self.waiting -= 1
 
     def close(self) -> None:
         """End every wait."""
@@ -99,13 +111,17 @@ class Pacer:
         if self._pool is not None:
             await self._pool.disconnect()
 
+    def _soonest(self) -> float:
+        """Return the seconds until a request may be sent, as far as no limit is asked."""
+        return max(0.0, self._hold(), self._next - self._clock.monotonic())
+
     async def _full_for(self, limits: "list[tuple[RateLimitItem, str]]") -> float:
         """Return the seconds until every limit has room, 0 when all had and this request was counted by all.
 
         Looked at first and counted together, at the moment of sending: a place taken in a long window before a wait
         for a short one would be free again too early.
         """
-        if self._clock.monotonic() < self._unpaced_until or self._next > self._clock.monotonic():
+        if self._clock.monotonic() < self._unpaced_until:
             return 0.0
         try:
             waits = [await self._full_until(item, kind) - self._clock.wall() for item, kind in limits]
@@ -115,7 +131,9 @@ class Pacer:
             return 0.0 if all(counted) else SHORTEST_WAIT  # another process was quicker
         except Exception as exc:  # noqa: BLE001 - whatever a Redis in trouble raises: nobody's request fails for it
             self._unpaced_until = self._clock.monotonic() + OUTAGE_PAUSE
-            logger.warning("pacing: the shared budget cannot be read (%s); requests go unpaced", type(exc).__name__)
+            kind = type(exc).__name__
+            logger.warning("pacing: the shared budget cannot be read (%s); requests go unpaced", kind)
+            self._manager.emit(lambda: PacingFailed(error=kind, pause=OUTAGE_PAUSE))
             return 0.0
 
     async def _full_until(self, item: "RateLimitItem", kind: str) -> float:

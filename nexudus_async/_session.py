@@ -215,7 +215,7 @@ class TokenSession:
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        return self._manager.statistics()
+        return self._dispatcher.added_to(self._manager.statistics())
 
     @property
     def manager(self) -> TokenManager:

@@ -6,17 +6,12 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from nexudus_async import ConfigurationError, Pacing, SessionClosedError, TokenSession
-from nexudus_async.testing import ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect
+from nexudus_async import ConfigurationError, Pacing, PacingFailed, SessionClosedError
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect, until
 from tests.valkey import Valkey
 
-ECHO = "/api/emulator/echo"
-
-
-async def status(session: TokenSession, method: str = "GET", path: str = CUSTOMER) -> int:
-    async with session.request(method, path) as response:
-        return response.status
+from .throttling import ECHO, settle, status
 
 
 def answers(emulator: NexudusEmulator) -> list[int | None]:
@@ -72,14 +67,14 @@ async def test_writes_have_limits_of_their_own(emulator: NexudusEmulator, connec
     emulator.enforce_limits = True
     async with PassingTime(emulator, clock) as time:
         session = await connect(client_session=time.http, pacing=Pacing.documented(), throttle=None)
-        assert set(await asyncio.gather(*(status(session, "POST", ECHO) for _ in range(100)))) == {200}
+        assert set(await asyncio.gather(*(status(session, ECHO, "POST") for _ in range(100)))) == {200}
 
 
 async def test_first_come_first_served(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
     """In the order in which they were asked for."""
     async with PassingTime(emulator, clock) as time:
         session = await connect(client_session=time.http, pacing=Pacing(requests=["1/second"]))
-        await asyncio.gather(*(status(session, "GET", f"{ECHO}?n={n}") for n in range(5)))
+        await asyncio.gather(*(status(session, f"{ECHO}?n={n}") for n in range(5)))
     sent = [record.query["n"] for record in emulator.requests if record.path == ECHO]
     assert sent == ["0", "1", "2", "3", "4"]
 
@@ -122,10 +117,43 @@ async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valke
 
 
 async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
-    """They go out unpaced."""
+    """They go out unpaced; one event tells of it, and another when it is tried again in vain."""
     session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))
     for _ in range(3):
         assert await status(session) == 200
+    failed = PacingFailed(error="ConnectionError", pause=60)
+    assert [event for event in connect.events if isinstance(event, PacingFailed)] == [failed]
+    connect.clock.advance(60)
+    assert await status(session) == 200
+    assert [event for event in connect.events if isinstance(event, PacingFailed)] == [failed] * 2
+
+
+async def test_nobody_is_let_through_during_a_pause_that_the_api_asked_for(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """Else those whose time has come would gather behind it, and go in one burst at its end."""
+    session = await connect(pacing=Pacing(spacing=1))
+    assert await status(session) == 200
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    clock.advance(1)
+    tasks = [asyncio.create_task(status(session)) for _ in range(20)]
+    await until(lambda: session.statistics().paused_for == 30)
+    assert session.statistics().queued == 20
+    assert session.statistics().throttled == 1
+    for _ in range(30):
+        await clock.wait_for_sleepers()
+        clock.advance(1)
+        await settle()
+    assert len(answers(emulator)) == 3
+    for n in range(4, 10):
+        clock.advance(1)
+        await settle()
+        assert len(answers(emulator)) == n
+    clock.autojump = True
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*tasks) == [200] * 20
+    assert session.statistics().paused_for == session.statistics().queued == 0
 
 
 @pytest.mark.parametrize(

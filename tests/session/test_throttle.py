@@ -8,18 +8,12 @@ from typing import Any
 
 import pytest
 
-from nexudus_async import ConfigurationError, SessionClosedError, Throttle, Throttled, TokenSession
+from nexudus_async import ConfigurationError, SessionClosedError, Throttle, Throttled
 from nexudus_async._gate import NEW, Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 
-ECHO = "/api/emulator/echo"
-
-
-async def status(session: TokenSession, path: str = CUSTOMER, method: str = "GET", **options: Any) -> int:
-    async with session.request(method, path, **options) as response:
-        await response.read()
-        return response.status
+from .throttling import ECHO, status
 
 
 def calls(emulator: NexudusEmulator) -> int:

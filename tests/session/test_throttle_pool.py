@@ -54,6 +54,8 @@ async def test_one_throttled_answer_stops_a_thousand_coroutines(
     await place.count(POOL)
     clock.advance(4.9)
     await place.count(POOL)
+    assert session.statistics().queued == 901
+    assert session.statistics().paused_for == pytest.approx(0.1)
     clock.advance(0.1)
     arrived = POOL
     seen: list[int] = []
