@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("nexudus_async")
+logger.addHandler(logging.NullHandler())  # or a program without logging would get the warnings on standard error
 
 Grant = Literal["password", "refresh_token"]
 """How a token was asked for: RFC 6749, sections 4.3 and 6."""

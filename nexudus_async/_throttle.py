@@ -31,6 +31,8 @@ class Throttle:
         the documented limits that a caller would sit out. An answer that asks for more is returned at once.
     first_wait: seconds to wait for a 429 that names none; doubled each time.
 
+    While a pause lasts the session sends nothing, those requests included that wait for a connection of its pool; in
+    the pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
     A 409 without `Retry-After` is an ordinary conflict, and the caller's. Raises `ConfigurationError` for nonsense.
     """
 
