@@ -81,13 +81,14 @@ class Patience:
 
 
 async def _in_words(response: aiohttp.ClientResponse) -> float | None:
-    if response.content_length is None or response.content_length > MAX_WORDS:
-        return None
-    body = b""
+    """Return what the body says, if it is short and here soon. It stays the caller's to read."""
+    content = response.content
     try:
         with anyio.move_on_after(WORDS_TIMEOUT):
-            body = await response.read()  # kept by aiohttp, so that the caller can read it again
-    except aiohttp.ClientError:
+            await content.wait_eof()
+        if not content.is_eof() or content.total_bytes > MAX_WORDS:
+            return None
+        found = _WORDS.search(await response.read())
+    except aiohttp.ClientError:  # the connection broke
         return None
-    found = _WORDS.search(body)
     return float(found.group(1)) if found else None

@@ -1,6 +1,7 @@
 """Pacing: no 409 from a service that enforces its limits, and nobody overtakes."""
 
 import asyncio
+import itertools
 from typing import Any, Self
 
 import aiohttp
@@ -60,6 +61,18 @@ async def test_a_job_of_three_hundred_reads_sees_no_409(
         assert set(await asyncio.gather(*(status(session) for _ in range(300)))) == {200}
     assert set(answers(emulator)) == {200}
     assert 120 <= clock.monotonic() - started <= 180
+
+
+async def test_the_documented_limits_are_kept_with_some_leeway(connect: Connect, clock: ManualClock) -> None:
+    """What is sent evenly does not arrive so: 40 ms for two in a row, 200 ms at the end of a minute."""
+    clock.autojump = True
+    inside: Any = await connect(pacing=Pacing.documented())
+    times: list[float] = []
+    for _ in range(121):
+        await inside._dispatcher.pacer.wait("GET")
+        times.append(clock.monotonic())
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.14
+    assert times[120] - times[0] >= 60.2
 
 
 async def test_writes_have_limits_of_their_own(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:

@@ -4,13 +4,16 @@ import asyncio
 import io
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from nexudus_async import ConfigurationError, SessionClosedError, Throttle, Throttled
 from nexudus_async._gate import NEW, Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from nexudus_async.testing._faults import Cut
 from tests.conftest import CUSTOMER, Connect, until
 
 from .throttling import ECHO, status
@@ -48,8 +51,9 @@ async def test_a_throttled_request_is_replayed_after_the_pause(
         (Fault.throttled("garbage", 429), 1),
         (Fault.answer(429, b'{"Message": "Too many requests. Wait 7 seconds."}'), 7),
         (Fault.answer(429, b"x" * 5000), 1),
+        (replace(Fault.answer(429, b"Wait 7 seconds."), cut=Cut.TRUNCATE), 1),
     ],
-    ids=["409", "429", "429 without", "garbage", "in words", "a long body"],
+    ids=["409", "429", "429 without", "garbage", "in words", "a long body", "truncated"],
 )
 async def test_every_way_of_asking_for_a_pause_is_understood(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, fault: Fault, wait: float
@@ -65,6 +69,45 @@ async def test_every_way_of_asking_for_a_pause_is_understood(
     assert not task.done()
     clock.advance(0.02)
     assert await task == 200
+
+
+@pytest.mark.parametrize(
+    "rest", [b"Wait 7 seconds.", b"x" * 5000 + b"Wait 7 seconds.", None], ids=["chunked", "long", "endless"]
+)
+async def test_a_body_of_unknown_length_is_looked_at_and_stays_the_callers(
+    emulator: NexudusEmulator,
+    connect: Connect,
+    clock: ManualClock,
+    rest: bytes | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read as far as it is here soon."""
+    monkeypatch.setattr(f"{Throttle.__module__}.WORDS_TIMEOUT", 0.1)
+    over = asyncio.Event()
+
+    async def throttled(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=429)
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        await answer.write(b"Too many requests. ")
+        await asyncio.sleep(0.02)  # so that it comes in two parts
+        if rest is None:
+            await over.wait()
+        await answer.write(rest or b"Wait 7 seconds.")
+        return answer
+
+    emulator.route("GET", "/throttled", throttled)
+    session = await connect(throttle=Throttle(max_replays=1, max_wait=10))
+    await session.token()
+    task = asyncio.create_task(session.get("/throttled").__aenter__())
+    await clock.wait_for_sleepers()
+    assert [event.wait for event in connect.events if isinstance(event, Throttled)] == [
+        7 if rest == b"Wait 7 seconds." else 1
+    ]
+    clock.advance(7)
+    async with await task as response:
+        over.set()
+        assert (await response.text()).startswith("Too many requests. ")
 
 
 async def test_a_429_without_a_number_waits_twice_as_long_each_time(
