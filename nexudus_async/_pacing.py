@@ -37,8 +37,8 @@ class Pacing:
     """Limits to keep (extra `pacing`): `Pacing.documented()`, or any others in the notation of the `limits` library.
 
     requests: limits for every request, such as "120/minute". writes: limits for POST, PUT, PATCH and DELETE besides.
-    spacing: seconds between one request and the next of this process.
-    redis_url: where processes that share an account keep one budget; None: each has its own.
+    spacing: seconds between one request and the next.
+    redis_url: where processes that share an account keep one budget, spacing included; None: each has its own.
 
     Raises `ConfigurationError` for limits that cannot be read, and without the library.
     """
@@ -133,6 +133,8 @@ class Pacer:
             waits = [await self._full_until(item, kind) - self._clock.wall() for item, kind in limits]
             if (longest := max(waits, default=0.0)) > 0:
                 return longest + LEEWAY
+            if self._pool is not None and (gap := await self._others_gap(self._pool)) > 0:
+                return gap
             counted = [await self._limiter.hit(item, self._key, kind) for item, kind in limits]
             return 0.0 if all(counted) else SHORTEST_WAIT  # another process was quicker
         except Exception as exc:  # noqa: BLE001 - whatever a Redis in trouble raises: nobody's request fails for it
@@ -141,6 +143,19 @@ class Pacer:
             logger.warning("pacing: the shared budget cannot be read (%s); requests go unpaced", kind)
             self._manager.emit(lambda: PacingFailed(error=kind, pause=OUTAGE_PAUSE))
             return 0.0
+
+    async def _others_gap(self, pool: "ConnectionPool") -> float:
+        """Return the seconds that another process' request still keeps others waiting; 0: now this one's does."""
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+
+        redis, key, milliseconds = (
+            Redis(connection_pool=pool),
+            f"nexudus_async:spacing:{self._key}",
+            self._spacing * 1000,
+        )
+        if milliseconds < 1 or await redis.set(key, "", nx=True, px=round(milliseconds)):
+            return 0.0
+        return max(await redis.pttl(key) / 1000, SHORTEST_WAIT)
 
     async def _full_until(self, item: "RateLimitItem", kind: str) -> float:
         if await self._limiter.test(item, self._key, kind):

@@ -179,7 +179,8 @@ async def test_sync_job_reads_every_page(
     assert sorted(coworkers) == sorted(each["FullName"] for each in nexudus.coworkers)
     assert total == "60 coworkers"
     assert nexudus.sign_ins == 1
-    assert defaults_of_sessions()["clock"].monotonic() - ManualClock().monotonic() >= 6.2, "63 requests, at most 10 a second"
+    took = defaults_of_sessions()["clock"].monotonic() - ManualClock().monotonic()
+    assert took >= 6.2, "63 requests, at most 10 a second"
 
 
 async def test_counters_count(

@@ -129,6 +129,19 @@ async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valke
     waiting.cancel()
 
 
+async def test_a_fleet_keeps_the_spacing_in_redis_too(connect: Connect, clock: ManualClock, valkey: Valkey) -> None:
+    """Not each process for itself; other accounts have their own."""
+    pacing = Pacing(spacing=3600, redis_url=valkey.url)
+    one, two = await connect(pacing=pacing, client_id="spaced"), await connect(pacing=pacing, client_id="spaced")
+    three = await connect(pacing=pacing)
+    assert await status(one) == 200
+    waiting = asyncio.create_task(status(two))
+    await clock.wait_for_sleepers()
+    assert await status(three) == 200
+    assert not waiting.done()
+    waiting.cancel()
+
+
 async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
     """They go out unpaced; one event tells of it, and another when it is tried again in vain."""
     session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))
