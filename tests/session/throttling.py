@@ -8,12 +8,14 @@ from typing import Any
 from aiohttp import web
 
 from nexudus_async import TokenSession
-from nexudus_async.testing import NexudusEmulator
+from nexudus_async.testing import ManualClock, NexudusEmulator
 from nexudus_async.testing._records import RequestRecord
 from tests.conftest import CUSTOMER, until
 
 ECHO = "/api/emulator/echo"
 PLACE = "/api/place"
+POOL = 100
+"""aiohttp's own limit of connections."""
 
 
 class Place:
@@ -78,7 +80,22 @@ def sent(emulator: NexudusEmulator, path: str = CUSTOMER) -> list[RequestRecord]
     return [record for record in emulator.requests if record.path == path]
 
 
+def calls(emulator: NexudusEmulator) -> int:
+    return len(emulator.requests) - len(emulator.token_requests)
+
+
 async def settle() -> None:
     """Let everything happen that is going to happen without the clock: some turns of the loop, and the sockets."""
     for _ in range(20):
         await asyncio.sleep(0.001)
+
+
+async def fill_the_pool(session: TokenSession, place: Place) -> "list[asyncio.Task[int]]":
+    tasks = start(session, range(POOL))
+    await place.count(POOL)
+    return tasks
+
+
+async def begin_a_pause(place: Place, clock: ManualClock, seconds: float = 5) -> None:
+    place.answer(status=409, retry_after=seconds)
+    await clock.wait_for_sleepers()
