@@ -1,6 +1,7 @@
 """A pause reaches what was handed to aiohttp before it began, and still waits for a connection of the pool."""
 
 import asyncio
+import time
 
 import aiohttp
 import pytest
@@ -117,15 +118,18 @@ async def test_the_newest_token_is_sent(
 
 
 async def test_a_timeout_covers_the_sending_and_not_the_pause(
-    session: TokenSession, place: Place, clock: ManualClock
+    session: TokenSession, place: Place, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it does for those that had not been handed to aiohttp."""
     tasks = await fill_the_pool(session, place)
-    (held,) = start(session, ["x"], timeout=aiohttp.ClientTimeout(total=0.3))
+    (held,) = start(session, ["x"], timeout=aiohttp.ClientTimeout(total=30))
     await settle()
     await begin_a_pause(place, clock)
     place.answer_all()
-    await asyncio.sleep(0.5)  # by the event loop's own clock, which aiohttp goes by
+    await settle()
+    loop = asyncio.get_running_loop()  # aiohttp's timeouts go by its clock
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + 31)
+    await settle()
     clock.advance(5)
     await place.serve(*tasks, held)
     assert held.result() == 200
