@@ -110,10 +110,11 @@ class Dispatcher:
         renewed = unproven = False
         patience = None if self._throttle is None else Patience(self._throttle, self._manager.clock)
         while True:
-            if unproven and response.status not in _THROTTLED:  # which would say nothing about the token
+            pause = await self._judge(sending, response, token, patience, turn)
+            throttled = response.status in _THROTTLED and patience is not None and patience.asked is not None
+            if unproven and not throttled:  # which would say nothing about the token
                 unproven = False
                 self._rule.replayed(token, sending.method, sending.target, response.status)
-            pause = await self._judge(sending, response, token, patience, turn)
             if response.status == UNAUTHORIZED and not renewed:
                 successor = self._successor(sending, token, response)
                 if successor is None:

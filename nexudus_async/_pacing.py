@@ -148,12 +148,9 @@ class Pacer:
         """Return the seconds that another process' request still keeps others waiting; 0: now this one's does."""
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
 
-        redis, key, milliseconds = (
-            Redis(connection_pool=pool),
-            f"nexudus_async:spacing:{self._key}",
-            self._spacing * 1000,
-        )
-        if milliseconds < 1 or await redis.set(key, "", nx=True, px=round(milliseconds)):
+        redis, key = Redis(connection_pool=pool), f"nexudus_async:spacing:{self._key}"
+        milliseconds = round(self._spacing * 1000)
+        if not milliseconds or await redis.set(key, "", nx=True, px=milliseconds):
             return 0.0
         return max(await redis.pttl(key) / 1000, SHORTEST_WAIT)
 

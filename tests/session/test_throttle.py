@@ -198,6 +198,19 @@ async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
     assert emulator.renewals == 1
 
 
+async def test_an_ordinary_conflict_proves_the_renewal_before_it(emulator: NexudusEmulator, connect: Connect) -> None:
+    """The token was good after all: the doubt that another path has raised is over, and a third one renews at once."""
+    session = await connect()
+    emulator.fail("/api/public/teams/my", Fault.answer(401), times=2)
+    assert await status(session, "/api/public/teams/my") == 401
+    emulator.fail(CUSTOMER, Fault.answer(401))
+    emulator.fail(CUSTOMER, Fault.throttled(None, 409))
+    assert await status(session) == 409
+    emulator.fail(ECHO, Fault.answer(401))
+    assert await status(session, ECHO) == 200
+    assert emulator.renewals == 3
+
+
 async def test_without_a_throttle_the_answers_are_the_callers(emulator: NexudusEmulator, connect: Connect) -> None:
     """`throttle=None`."""
     session = await connect(throttle=None)
