@@ -7,6 +7,7 @@ from ._endpoint import TokenEndpoint
 from ._events import (
     Event,
     Listener,
+    PacingFailed,
     RefreshFailed,
     Statistics,
     StoreFailed,
@@ -55,6 +56,7 @@ __all__ = [
     "MemoryStore",
     "NexudusAuthError",
     "Pacing",
+    "PacingFailed",
     "PasswordCredentials",
     "PasswordResetRequiredError",
     "RedisStore",

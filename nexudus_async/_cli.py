@@ -6,7 +6,6 @@ A command says what happened on standard output. What went wrong is one line on 
 import asyncio
 import io
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -62,7 +61,6 @@ app = typer.Typer(
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command and return its exit code."""
-    logging.getLogger("nexudus_async").addHandler(logging.NullHandler())  # what matters is said once, by `fail`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal or pipe that knows ASCII only

@@ -3,52 +3,39 @@
 And again, once after a 401, and as often as `Throttle` grants after a 409 or 429.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
-from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerRule
-from ._events import Throttled
+from ._bearer import UNAUTHORIZED, BearerRule
+from ._events import Statistics, Throttled
+from ._gate import HELD_BACK, NEW, REPLAY, Gate, HeldBack, Place, holding
 from ._pacing import Pacer, Pacing
-from ._replay import can_be_sent_again
-from ._throttle import CONFLICT, TOO_MANY_REQUESTS, Gate, Patience, Throttle
+from ._sending import Handshake, Sending, carried, with_token
+from ._throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from ._token import Token
 from .errors import NexudusAuthError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import LooseHeaders
 
-__all__ = ["Dispatcher", "Sending", "carried", "with_token"]
+    WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-_NOTABLE: Final = (UNAUTHORIZED, CONFLICT, TOO_MANY_REQUESTS)
-_REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
-"""Of a redirected write nobody knows which hop has acted on it."""
+__all__ = ["Dispatcher"]
+
+_THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
+_NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
+_SWITCHING_PROTOCOLS: Final = 101
+
+_Answer_co = TypeVar("_Answer_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """A request that can be sent with any token."""
-
-    session: aiohttp.ClientSession
-    method: str
-    target: URL
-    headers: "LooseHeaders | None"
-    options: Mapping[str, Any]
-
-    async def send(self, token: Token) -> aiohttp.ClientResponse:
-        """Send it."""
-        headers = with_token(self.headers, token)
-        return await self.session.request(
-            self.method, self.target, headers=headers, raise_for_status=False, **self.options
-        )
-
-    def replayable_after(self, response: aiohttp.ClientResponse) -> bool:
-        """Tell whether it can be sent again after this answer."""
-        return can_be_sent_again(self.options) and (not response.history or self.method in _REPLAYED_AFTER_REDIRECT)
+class _Sendable(Protocol[_Answer_co]):
+    async def send(self, token: Token) -> _Answer_co: ...
+    def resume_at(self, held: HeldBack) -> None: ...
 
 
 class Dispatcher:
@@ -57,8 +44,11 @@ class Dispatcher:
     def __init__(self, rule: BearerRule, throttle: Throttle | None, pacing: Pacing | None) -> None:
         self._rule, self._manager = rule, rule.manager
         self._throttle = throttle
-        self.pacer = None if pacing is None else Pacer(pacing, rule.manager.key, rule.manager.clock)
+        self._throttled = 0
         self.gate = Gate(rule.manager.clock)
+        self.pacer = None
+        if pacing is not None:
+            self.pacer = Pacer(pacing, rule.manager, self.gate.pause_left)
 
     async def send(
         self,
@@ -73,74 +63,130 @@ class Dispatcher:
             if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
                 await self._manager.token()
             await self.pacer.wait(method)
-        if self.gate.engaged:
+        token = self._manager.current()
+        if token is None or self.gate.engaged:
             sending = Sending(session, method, target, headers, options)
-            return await self._persist(sending, *await self._send_in_turn(sending, first=False))
+            return await self._persist(sending, *await self._send_in_turn(sending))
         # The way of nearly every request, without a `Sending`: this is the hot path.
-        token = self._manager.current() or await self._manager.token()
-        response = await session.request(
-            method, target, headers=with_token(headers, token), raise_for_status=False, **options
-        )
+        try:
+            response = await session.request(
+                method, target, headers=with_token(headers, token), raise_for_status=False, **options
+            )
+        except HeldBack as held:
+            sending = Sending(session, method, target, headers, options)
+            sending.resume_at(held)
+            place = self.gate.place(HELD_BACK)
+            return await self._persist(sending, *await self._send_in_turn(sending, place=place))
         if response.status not in _NOTABLE:
             return response
-        return await self._persist(Sending(session, method, target, headers, options), response, token, False)
+        return await self._persist(Sending(session, method, target, headers, options), response, token, None)
+
+    async def connect(self, handshake: Handshake) -> "WebSocket":
+        """Open a WebSocket. A 401 leads to one replay; a handshake that is throttled itself is the caller's."""
+        answer, token = await self._shake(handshake)
+        if isinstance(answer, aiohttp.ClientResponseError) and answer.status == UNAUTHORIZED:
+            successor = self._successor(handshake, token, answer)
+            if successor is not None:
+                answer, token = await self._shake(handshake, await successor())
+                status = answer.status if isinstance(answer, aiohttp.ClientResponseError) else _SWITCHING_PROTOCOLS
+                self._rule.replayed(token, handshake.method, handshake.target, status)
+        if isinstance(answer, aiohttp.ClientResponseError):
+            raise answer
+        return answer
+
+    async def _shake(
+        self, handshake: Handshake, token: Token | None = None
+    ) -> "tuple[WebSocket | aiohttp.ClientResponseError, Token]":
+        answer, token, turn = await self._send_in_turn(handshake, token)
+        self.gate.leave(
+            turn, well=not isinstance(answer, aiohttp.ClientResponseError) or answer.status not in _THROTTLED
+        )
+        return answer, token
 
     async def _persist(
-        self, sending: Sending, response: aiohttp.ClientResponse, token: Token, in_turn: bool
+        self, sending: Sending, response: aiohttp.ClientResponse, token: Token, turn: object
     ) -> aiohttp.ClientResponse:
         """Replay as long as there is a reason to, and return the last answer."""
-        renewed = False
+        renewed = unproven = False
         patience = None if self._throttle is None else Patience(self._throttle, self._manager.clock)
         while True:
-            pause = await self._judge(sending, response, patience, in_turn)
+            pause = await self._judge(sending, response, token, patience, turn)
+            throttled = response.status in _THROTTLED and patience is not None and patience.asked is not None
+            if unproven and not throttled:  # which would say nothing about the token
+                unproven = False
+                self._rule.replayed(token, sending.method, sending.target, response.status)
             if response.status == UNAUTHORIZED and not renewed:
                 successor = self._successor(sending, token, response)
                 if successor is None:
                     return response
                 renewed = True
                 response.release()  # before the wait: its connection may be the last of the pool, its body endless
-                token = await successor()
-                response, token, in_turn = await self._send_in_turn(sending, first=True, token=token)
-                self._rule.replayed(token, sending.method, sending.target, response.status)
+                response, token, turn = await self._replay(sending, await successor())
+                unproven = True
             elif pause is not None and sending.replayable_after(response):
                 response.release()
-                response, token, in_turn = await self._send_in_turn(sending, first=True)
+                response, token, turn = await self._replay(sending)
             else:
                 return response
 
     async def _judge(
-        self, sending: Sending, response: aiohttp.ClientResponse, patience: Patience | None, in_turn: bool
+        self,
+        sending: Sending,
+        response: aiohttp.ClientResponse,
+        token: Token,
+        patience: Patience | None,
+        turn: object,
     ) -> float | None:
-        """Begin the pause that a throttled answer asks for, and only then give the place at the gate to the next."""
-        throttled, pause = response.status in (CONFLICT, TOO_MANY_REQUESTS), None
+        """Begin the pause that a throttled answer asks for, or give the turn to the next."""
+        well, pause = response.status not in _THROTTLED or not carried(token, response), None
         try:
-            if throttled and patience is not None:
+            if not well and patience is not None:
                 pause = await patience.pause_for(response)
+                well = patience.asked is None  # an ordinary conflict
             if pause is not None and patience is not None:
+                self._throttled += 1
                 self.gate.pause(pause)
                 self._tell(sending, response.status, pause, patience.replays)
         finally:
-            if in_turn:
-                self.gate.leave(well=not throttled)
+            self.gate.leave(turn, well=well)
         return pause
 
-    async def _send_in_turn(
-        self, sending: Sending, *, first: bool, token: Token | None = None
-    ) -> tuple[aiohttp.ClientResponse, Token, bool]:
-        """Send, with `token` or after a wait the newest one; tell whether a place at the gate has to be given back."""
-        gate = self.gate
-        if self.pacer is not None and first:  # a replay is a request like any other
+    async def _replay(
+        self, sending: Sending, token: Token | None = None
+    ) -> tuple[aiohttp.ClientResponse, Token, object]:
+        if self.pacer is not None:  # a replay is a request like any other
             await self.pacer.wait(sending.method)
-        if not gate.engaged:
-            token = token or self._manager.current() or await self._manager.token()
-            return await sending.send(token), token, False
-        await gate.enter(first=first)
-        try:
-            token = self._manager.current() or await self._manager.token()
-            return await sending.send(token), token, True
-        except BaseException:
-            gate.leave(well=False)
-            raise
+        return await self._send_in_turn(sending, token, self.gate.place(REPLAY))
+
+    async def _send_in_turn(
+        self, sending: _Sendable[_Answer_co], token: Token | None = None, place: Place | None = None
+    ) -> tuple[_Answer_co, Token, object]:
+        """Send, with `token` or after a wait the newest one, and return the turn that has to be given back.
+
+        place: in the queue; by default behind all others.
+        """
+        gate = self.gate
+        while True:
+            turn = None
+            if gate.engaged:
+                place = place or gate.place(NEW)
+                turn, token = await gate.enter(place), None
+            try:
+                token = token or self._manager.current() or await self._manager.token()
+                if gate.admits(turn):  # no longer, if another pause has begun during one of these waits
+                    with holding(turn):
+                        return await sending.send(token), token, turn
+            except HeldBack as held:
+                sending.resume_at(held)
+            except BaseException as exc:
+                gate.leave(turn, failed=isinstance(exc, Exception))
+                raise
+            place = place or gate.place(HELD_BACK)
+
+    def added_to(self, statistics: Statistics) -> Statistics:
+        """Return the statistics of the manager with what is known here."""
+        queued = self.gate.waiting + (self.pacer.waiting if self.pacer is not None else 0)
+        return replace(statistics, throttled=self._throttled, paused_for=self.gate.pause_left(), queued=queued)
 
     def close(self) -> None:
         """End every wait for the gate and for the pace."""
@@ -154,15 +200,16 @@ class Dispatcher:
             await self.pacer.disconnect()
 
     def _successor(
-        self, sending: Sending, token: Token, response: aiohttp.ClientResponse
+        self, sending: Sending | Handshake, token: Token, answer: Any
     ) -> Callable[[], Awaitable[Token]] | None:
-        if not carried(token, response):
+        if not carried(token, answer):
             return None
-        replayable = sending.replayable_after(response)
+        replayable = sending.replayable_after(answer)
         try:
             return self._rule.successor_after_401(token, sending.method, sending.target, replayable=replayable)
         except NexudusAuthError:
-            response.close()
+            if isinstance(answer, aiohttp.ClientResponse):
+                answer.close()
             raise
 
     def _tell(self, sending: Sending, status: int, pause: float, attempt: int) -> None:
@@ -171,17 +218,3 @@ class Dispatcher:
                 status=status, wait=pause, attempt=attempt, method=sending.method, path=sending.target.raw_path
             )
         )
-
-
-def with_token(headers: "LooseHeaders | None", token: Token) -> "LooseHeaders":
-    """Return the headers to send; the caller's own are never changed."""
-    if headers is None:
-        return {AUTHORIZATION: token.authorization}
-    merged = CIMultiDict(headers)
-    merged[AUTHORIZATION] = token.authorization
-    return merged
-
-
-def carried(token: Token, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> bool:
-    """Tell whether our header was on the hop that answered: aiohttp strips it where a redirect changes the origin."""
-    return not answer.history or answer.request_info.headers.get(AUTHORIZATION) == token.authorization

@@ -16,6 +16,7 @@ from .errors import ConfigurationError, NexudusAuthError, StoreError
 __all__ = [
     "Event",
     "Listener",
+    "PacingFailed",
     "RefreshFailed",
     "Statistics",
     "StoreFailed",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("nexudus_async")
+logger.addHandler(logging.NullHandler())  # or a program without logging would get the warnings on standard error
 
 Grant = Literal["password", "refresh_token"]
 """How a token was asked for: RFC 6749, sections 4.3 and 6."""
@@ -106,6 +108,17 @@ class Throttled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PacingFailed(Event):
+    """The budget that a fleet shares in Redis cannot be read; requests go out unpaced.
+
+    error: the name of what Redis, or its client, raised. pause: seconds until it is tried again.
+    """
+
+    error: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAdopted(Event):
     """A token that another process obtained was taken from the store.
 
@@ -132,12 +145,15 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """A snapshot of a manager: counts since it was made, and its state now.
+    """A snapshot of a manager or a session: counts since it was made, and its state now.
 
     sign_ins, renewals: grants that succeeded. adoptions: tokens taken from the store. failures: flights that failed.
     unsaved: 1 while the store has not taken the newest token. rejections: calls of `reject`.
     waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
     expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
+
+    Of a session only: throttled: answers that asked for a pause. paused_for: seconds that the pause in force still
+    lasts, 0 for none. queued: requests that wait for its end, or are paced.
     """
 
     generation: int
@@ -150,6 +166,9 @@ class Statistics:
     unsaved: int
     failures: int
     rejections: int
+    throttled: int = 0
+    paused_for: float = 0.0
+    queued: int = 0
 
 
 def check_listener(listener: Listener | None) -> None:

@@ -17,18 +17,20 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ._arguments import check_kind
-from ._bearer import AUTHORIZATION, UNAUTHORIZED, BearerMiddleware
+from ._bearer import AUTHORIZATION, BearerMiddleware
 from ._clock import Clock
 from ._context import RequestContext
 from ._credentials import PasswordCredentials
-from ._dispatch import Dispatcher, carried, with_token
+from ._dispatch import Dispatcher
 from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
+from ._gate import NOT_OURS, holding
 from ._keep_alive import KeepAlive
 from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
 from ._pacing import Pacing
+from ._sending import Handshake
 from ._throttle import Throttle
 from ._token import Token
 from ._transport import check_borrowed, own_session, token_session, token_session_like
@@ -51,7 +53,6 @@ __all__ = ["DEFAULT_BASE_URL", "TokenSession"]
 
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 DEFAULT_THROTTLE = Throttle()
-SWITCHING_PROTOCOLS = 101
 
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 
@@ -218,7 +219,7 @@ class TokenSession:
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        return self._manager.statistics()
+        return self._dispatcher.added_to(self._manager.statistics())
 
     @property
     def manager(self) -> TokenManager:
@@ -261,42 +262,20 @@ class TokenSession:
     ) -> "Response":
         session, target = self._client(), self._resolve(url)
         if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
-            return await session.request(method, target, headers=headers, raise_for_status=raise_for_status, **kwargs)
+            with holding(NOT_OURS):
+                return await session.request(
+                    method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
+                )
         response = await self._dispatcher.send(session, method, target, headers, kwargs)
         await _judge(response, session.raise_for_status if raise_for_status is None else raise_for_status)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session, target, method = self._client(), self._resolve(url), kwargs.get("method", "GET")
-
-        gate = self._dispatcher.gate
-        if gate.engaged:  # a handshake waits for the end of a pause, but is not replayed for being throttled itself
-            await gate.enter()
-            gate.leave(well=False)
-
-        async def connect(token: Token | None) -> "WebSocket":
-            sent = headers if token is None else with_token(headers, token)
-            return cast("WebSocket", await session.ws_connect(target, headers=sent, **kwargs))
-
+        session, target = self._client(), self._resolve(url)
         if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
-            return await connect(None)
-        token = self._manager.current() or await self._manager.token()
-        try:
-            return await connect(token)
-        except aiohttp.ClientResponseError as exc:
-            if exc.status != UNAUTHORIZED or not carried(token, exc):
-                raise
-            successor = self._rule.successor_after_401(token, method, target, replayable=True)
-            if successor is None:
-                raise
-        token = await successor()
-        try:
-            socket = await connect(token)
-        except aiohttp.ClientResponseError as exc:
-            self._rule.replayed(token, method, target, exc.status)
-            raise
-        self._rule.replayed(token, method, target, SWITCHING_PROTOCOLS)
-        return socket
+            with holding(NOT_OURS):
+                return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
+        return await self._dispatcher.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
 
     def _resolve(self, url: str | URL) -> URL:
         try:
@@ -322,7 +301,7 @@ class TokenSession:
         self._loop = loop
         if self._keep_alive is not None:
             self._keep_alive.start()
-        self._session = self._borrowed if self._borrowed is not None else own_session()
+        self._session = self._borrowed if self._borrowed is not None else own_session(self._dispatcher.gate)
         return self._session
 
     def _session_for_tokens(self) -> aiohttp.ClientSession:

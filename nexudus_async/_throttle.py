@@ -1,25 +1,16 @@
-"""Waiting out 409 and 429, together: one throttled answer stops the whole session, one request probes, the rest follow.
+"""How patiently a throttled request is replayed, and how long its answer asks to wait."""
 
-The gate is open as long as nothing was throttled, and costs an attribute check. Once an answer asks for a pause, every
-request that is still to be sent waits in a queue, first come first served. When the pause is over, one is let through;
-if it is answered unthrottled, two; then four, and so on until the queue is empty and the gate opens again. If the
-probe is throttled the pause begins anew; if it fails or is cancelled, the next in the queue takes over.
-"""
-
-import asyncio
-import contextvars
 import math
-from collections import deque
 from dataclasses import dataclass
 
 import aiohttp
 import anyio
 
-from ._clock import Clock, sleep
+from ._clock import Clock
 from ._retry_after import MAX_WORDS, retry_after, wait_in_words
-from .errors import ConfigurationError, SessionClosedError
+from .errors import ConfigurationError
 
-__all__ = ["Gate", "Patience", "Throttle"]
+__all__ = ["CONFLICT", "TOO_MANY_REQUESTS", "Patience", "Throttle"]
 
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
 WORDS_TIMEOUT = 1.0
@@ -36,6 +27,8 @@ class Throttle:
         the documented limits that a caller would sit out. An answer that asks for more is returned at once.
     first_wait: seconds to wait for a 429 that names none; doubled each time.
 
+    While a pause lasts the session sends nothing, those requests included that wait for a connection of its pool; in
+    the pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
     A 409 without `Retry-After` is an ordinary conflict, and the caller's. Raises `ConfigurationError` for nonsense.
     """
 
@@ -59,11 +52,13 @@ class Patience:
     def __init__(self, throttle: Throttle, clock: Clock) -> None:
         self._throttle, self._clock = throttle, clock
         self.replays = 0
+        self.asked: float | None = None
+        """What the last answer asked for, in seconds; None: it was not throttled."""
         self._waited = 0.0
 
     async def pause_for(self, response: aiohttp.ClientResponse) -> float | None:
         """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""
-        asked = await self._asked(response)
+        self.asked = asked = await self._asked_by(response)
         if asked is None or self.replays >= self._throttle.max_replays:
             return None
         if self._waited + asked > self._throttle.max_wait:
@@ -72,7 +67,7 @@ class Patience:
         self._waited += asked
         return asked
 
-    async def _asked(self, response: aiohttp.ClientResponse) -> float | None:
+    async def _asked_by(self, response: aiohttp.ClientResponse) -> float | None:
         seconds = retry_after(response.headers, self._clock.wall())
         if seconds is not None or response.status != TOO_MANY_REQUESTS:
             return seconds
@@ -81,95 +76,13 @@ class Patience:
 
 
 async def _in_words(response: aiohttp.ClientResponse) -> float | None:
-    if response.content_length is None or response.content_length > MAX_WORDS:
-        return None
-    body = b""
+    """Return what the body says, if it is short and here soon. It stays the caller's to read."""
+    content = response.content
     try:
         with anyio.move_on_after(WORDS_TIMEOUT):
-            body = await response.read()  # kept by aiohttp, so that the caller can read it again
-    except aiohttp.ClientError:
+            await content.wait_eof()
+        if not content.is_eof() or content.total_bytes > MAX_WORDS:
+            return None
+        return wait_in_words(await response.read())
+    except aiohttp.ClientError:  # the connection broke
         return None
-    return wait_in_words(body)
-
-
-class Gate:
-    """What all requests of one session pass, one by one while it is `engaged`."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.engaged = False
-        """Whether requests must `enter` and `leave`."""
-        self._closed = False
-        self._until = -math.inf
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._under_way = 0
-        self._let_through = 1
-        self._alarm: asyncio.Task[None] | None = None
-
-    def pause(self, seconds: float) -> None:
-        """Send nothing for so long; then begin again with one request."""
-        self._until = max(self._until, self._clock.monotonic() + seconds)
-        self._let_through = 1
-        self.engaged = True
-        if self._alarm is None and not self._closed:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.create_task(self._ring(), context=contextvars.Context(), name="nexudus_async throttle")
-
-    async def enter(self, *, first: bool = False) -> None:
-        """Wait for a place; whoever returns from here must `leave`. `first`: before all others, for a replay.
-
-        Raises `SessionClosedError`. Cancelling gives the place to the next.
-        """
-        if self._closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        turn = asyncio.get_running_loop().create_future()
-        if first:
-            self._queue.appendleft(turn)
-        else:
-            self._queue.append(turn)
-        self._pump()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was our turn already
-                self.leave(well=False)
-            raise
-        if self._closed:
-            self._under_way -= 1
-            raise SessionClosedError("the session was closed while this request waited for the API's throttling to end")
-
-    def leave(self, *, well: bool) -> None:
-        """Give the place back. `well`: the answer was not throttled, so that more may follow."""
-        self._under_way -= 1
-        if well:
-            self._let_through += 1  # one more for each good answer: twice as many for each round of them
-        self._pump()
-
-    def close(self) -> None:
-        """End every wait."""
-        self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-        while self._queue:
-            self._grant(self._queue.popleft())
-
-    async def _ring(self) -> None:
-        try:
-            while (left := self._until - self._clock.monotonic()) > 0:
-                await sleep(self._clock, left)
-        finally:
-            self._alarm = None
-        self._pump()
-
-    def _pump(self) -> None:
-        if self._clock.monotonic() < self._until:
-            return
-        while self._queue and self._under_way < self._let_through:
-            self._grant(self._queue.popleft())
-        if not self._queue and self._under_way == 0:
-            self.engaged = False
-
-    def _grant(self, turn: asyncio.Future[None]) -> None:
-        if not turn.done():  # its request was cancelled
-            self._under_way += 1
-            turn.set_result(None)

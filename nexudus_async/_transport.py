@@ -6,19 +6,26 @@ behind responses that somebody reads slowly, while everybody waits for the token
 token.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.hdrs import AUTHORIZATION
 from multidict import CIMultiDict
 
+from ._gate import TURN, Gate, HeldBack
+from ._secret import Secret
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
 
 __all__ = ["check_borrowed", "own_session", "token_session", "token_session_like"]
 
 
-def own_session() -> aiohttp.ClientSession:
+def own_session(gate: Gate) -> aiohttp.ClientSession:
     """Return a session for requests. No cookie jar: one account's cookie must not travel with another's token."""
-    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(connector=_GatedConnector(gate), cookie_jar=aiohttp.DummyCookieJar())
 
 
 def token_session() -> aiohttp.ClientSession:
@@ -47,6 +54,30 @@ def token_session_like(borrowed: aiohttp.ClientSession) -> aiohttp.ClientSession
     )
 
 
+class _GatedConnector(aiohttp.TCPConnector):
+    """A connector that holds back what was waiting in the pool's queue when a pause began.
+
+    Thousands of requests may stand there, already past the gate, and would be sent one by one during the pause as
+    connections come free.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - aiohttp names an untyped tuple
+        self._gate = gate
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return a connection, or raise `HeldBack` and keep it in the pool."""
+        connection = await super().connect(req, traces, timeout)
+        if self._gate.engaged and _carries_our_token(req) and not self._gate.admits(TURN.get()):
+            connection.release()
+            held = HeldBack(req)
+            vars(req)["_body"] = None  # or aiohttp would close the file that is still to be sent
+            raise held
+        return connection
+
+
 def check_borrowed(session: aiohttp.ClientSession) -> None:
     """Raise `ConfigurationError` for a session that cannot carry our requests."""
     if not isinstance(session, aiohttp.ClientSession):
@@ -58,6 +89,11 @@ def check_borrowed(session: aiohttp.ClientSession) -> None:
             "client_session sets Authorization on every request, which would win over the token: "
             "make it without that header and without auth="
         )
+
+
+def _carries_our_token(req: aiohttp.ClientRequest) -> bool:
+    """Tell whether a request can be held back: one with an upload tracker can be begun once only."""
+    return isinstance(req.headers.get(AUTHORIZATION), Secret) and vars(req).get("_upload_tracker") is None
 
 
 def _connector_like(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector | None:

@@ -12,6 +12,7 @@
 | `nexudus.token.remaining` | gauge, s | `nexudus.account` |
 | `nexudus.token.rejections` | counter | `nexudus.renewed` |
 | `nexudus.store.failures` | counter | `nexudus.store.operation`, `error.type` |
+| `nexudus.pacing.failures` | counter | `error.type` |
 | `nexudus.throttle.wait` | histogram, s | `http.response.status_code` |
 
 The names follow https://opentelemetry.io/docs/specs/semconv/general/naming/. No attribute grows without bound.
@@ -20,7 +21,16 @@ The names follow https://opentelemetry.io/docs/specs/semconv/general/naming/. No
 import weakref
 from collections.abc import Iterable
 
-from ._events import Event, RefreshFailed, StoreFailed, Throttled, TokenAdopted, TokenObtained, TokenRejected
+from ._events import (
+    Event,
+    PacingFailed,
+    RefreshFailed,
+    StoreFailed,
+    Throttled,
+    TokenAdopted,
+    TokenObtained,
+    TokenRejected,
+)
 from ._manager import TokenManager
 from .errors import ConfigurationError
 
@@ -46,6 +56,7 @@ class OpenTelemetryMetrics:
         self._adoptions = meter.create_counter("nexudus.token.adoptions", "{token}", "Tokens taken from the store")
         self._rejections = meter.create_counter("nexudus.token.rejections", "{request}", "Requests answered 401")
         self._store = meter.create_counter("nexudus.store.failures", "{failure}", "Store operations that failed")
+        self._pacing = meter.create_counter("nexudus.pacing.failures", "{failure}", "Shared budgets out of reach")
         self._waits = meter.create_histogram("nexudus.throttle.wait", "s", "Pauses that the API asked for")
         meter.create_observable_gauge(
             "nexudus.token.remaining", [self._remaining], "s", "How long the token held still lives"
@@ -73,6 +84,8 @@ class OpenTelemetryMetrics:
             case StoreFailed():
                 kind = type(event.error.__cause__ or event.error).__name__
                 self._store.add(1, {"nexudus.store.operation": event.operation, "error.type": kind})
+            case PacingFailed():
+                self._pacing.add(1, {"error.type": event.error})
             case Throttled():
                 self._waits.record(event.wait, {"http.response.status_code": event.status})
             case _:

@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from nexudus_async import EndpointUnavailableError
+from nexudus_async import EndpointUnavailableError, Pacing
 from nexudus_async.otel import OpenTelemetryMetrics
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
@@ -75,6 +75,17 @@ async def test_renewals_are_counted_by_grant_reason_and_outcome(
     assert points(reader, "nexudus.throttle.wait") == {(("http.response.status_code", 409),): 2.0}
     (remaining,) = points(reader, "nexudus.token.remaining").values()
     assert remaining == pytest.approx(3598, abs=5)
+
+
+async def test_a_budget_out_of_reach_is_counted(
+    connect: Connect, metrics: OpenTelemetryMetrics, reader: InMemoryMetricReader
+) -> None:
+    """By what Redis raised."""
+    pacing = Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1")
+    session = await connect(on_event=metrics, pacing=pacing)
+    async with session.get(CUSTOMER) as response:
+        assert response.status == 200
+    assert points(reader, "nexudus.pacing.failures") == {(("error.type", "ConnectionError"),): 1}
 
 
 async def test_a_manager_that_is_gone_is_watched_no_more(

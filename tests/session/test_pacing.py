@@ -1,22 +1,18 @@
 """Pacing: no 409 from a service that enforces its limits, and nobody overtakes."""
 
 import asyncio
+import itertools
 from typing import Any, Self
 
 import aiohttp
 import pytest
 
-from nexudus_async import ConfigurationError, Pacing, SessionClosedError, TokenSession
-from nexudus_async.testing import ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect
+from nexudus_async import ConfigurationError, Pacing, PacingFailed, SessionClosedError
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.conftest import CUSTOMER, Connect, until
 from tests.valkey import Valkey
 
-ECHO = "/api/emulator/echo"
-
-
-async def status(session: TokenSession, method: str = "GET", path: str = CUSTOMER) -> int:
-    async with session.request(method, path) as response:
-        return response.status
+from .throttling import ECHO, settle, status
 
 
 def answers(emulator: NexudusEmulator) -> list[int | None]:
@@ -67,19 +63,31 @@ async def test_a_job_of_three_hundred_reads_sees_no_409(
     assert 120 <= clock.monotonic() - started <= 180
 
 
+async def test_the_documented_limits_are_kept_with_some_leeway(connect: Connect, clock: ManualClock) -> None:
+    """What is sent evenly does not arrive so: 40 ms for two in a row, 200 ms at the end of a minute."""
+    clock.autojump = True
+    inside: Any = await connect(pacing=Pacing.documented())
+    times: list[float] = []
+    for _ in range(121):
+        await inside._dispatcher.pacer.wait("GET")
+        times.append(clock.monotonic())
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.14
+    assert times[120] - times[0] >= 60.2
+
+
 async def test_writes_have_limits_of_their_own(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
     """60 a minute."""
     emulator.enforce_limits = True
     async with PassingTime(emulator, clock) as time:
         session = await connect(client_session=time.http, pacing=Pacing.documented(), throttle=None)
-        assert set(await asyncio.gather(*(status(session, "POST", ECHO) for _ in range(100)))) == {200}
+        assert set(await asyncio.gather(*(status(session, ECHO, "POST") for _ in range(100)))) == {200}
 
 
 async def test_first_come_first_served(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
     """In the order in which they were asked for."""
     async with PassingTime(emulator, clock) as time:
         session = await connect(client_session=time.http, pacing=Pacing(requests=["1/second"]))
-        await asyncio.gather(*(status(session, "GET", f"{ECHO}?n={n}") for n in range(5)))
+        await asyncio.gather(*(status(session, f"{ECHO}?n={n}") for n in range(5)))
     sent = [record.query["n"] for record in emulator.requests if record.path == ECHO]
     assert sent == ["0", "1", "2", "3", "4"]
 
@@ -121,11 +129,57 @@ async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valke
     waiting.cancel()
 
 
+async def test_a_fleet_keeps_the_spacing_in_redis_too(connect: Connect, clock: ManualClock, valkey: Valkey) -> None:
+    """Not each process for itself; other accounts have their own."""
+    pacing = Pacing(spacing=3600, redis_url=valkey.url)
+    one, two = await connect(pacing=pacing, client_id="spaced"), await connect(pacing=pacing, client_id="spaced")
+    three = await connect(pacing=pacing)
+    assert await status(one) == 200
+    waiting = asyncio.create_task(status(two))
+    await clock.wait_for_sleepers()
+    assert await status(three) == 200
+    assert not waiting.done()
+    waiting.cancel()
+
+
 async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
-    """They go out unpaced."""
+    """They go out unpaced; one event tells of it, and another when it is tried again in vain."""
     session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))
     for _ in range(3):
         assert await status(session) == 200
+    failed = PacingFailed(error="ConnectionError", pause=60)
+    assert [event for event in connect.events if isinstance(event, PacingFailed)] == [failed]
+    connect.clock.advance(60)
+    assert await status(session) == 200
+    assert [event for event in connect.events if isinstance(event, PacingFailed)] == [failed] * 2
+
+
+async def test_nobody_is_let_through_during_a_pause_that_the_api_asked_for(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """Else those whose time has come would gather behind it, and go in one burst at its end."""
+    session = await connect(pacing=Pacing(spacing=1))
+    assert await status(session) == 200
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    clock.advance(1)
+    tasks = [asyncio.create_task(status(session)) for _ in range(20)]
+    await until(lambda: session.statistics().paused_for == 30)
+    assert session.statistics().queued == 20
+    assert session.statistics().throttled == 1
+    for _ in range(30):
+        await clock.wait_for_sleepers()
+        clock.advance(1)
+        await settle()
+    assert len(answers(emulator)) == 3
+    for n in range(4, 10):
+        clock.advance(1)
+        await settle()
+        assert len(answers(emulator)) == n
+    clock.autojump = True
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*tasks) == [200] * 20
+    assert session.statistics().paused_for == session.statistics().queued == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import functools
 import inspect
 import logging
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +116,11 @@ def test_a_listener_can_still_end_the_program() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         deliver(interrupted, REJECTED)
+
+
+@pytest.mark.parametrize(("configured", "said"), [("", ""), ("logging.basicConfig(); ", "WARNING:nexudus_async:no\n")])
+def test_the_package_says_nothing_to_a_program_without_logging(configured: str, said: str) -> None:
+    """And everything to one that has it."""
+    program = f"import logging, nexudus_async; {configured}logging.getLogger('nexudus_async').warning('no')"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("", said)
