@@ -14,7 +14,7 @@ from ._bearer import UNAUTHORIZED, BearerRule
 from ._events import Statistics, Throttled
 from ._gate import HELD_BACK, NEW, REPLAY, Gate, HeldBack, Place, holding
 from ._pacing import Pacer, Pacing
-from ._sending import Handshake, Sending, carried, with_token
+from ._sending import Answer, Handshake, Sending, carried, release, status_of, with_token
 from ._throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from ._token import Token
 from .errors import NexudusAuthError
@@ -28,13 +28,18 @@ __all__ = ["Dispatcher"]
 
 _THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
 _NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
-_SWITCHING_PROTOCOLS: Final = 101
 
-_Answer_co = TypeVar("_Answer_co", covariant=True)
+_Answer = TypeVar("_Answer", bound=Answer)
 
 
-class _Sendable(Protocol[_Answer_co]):
-    async def send(self, token: Token) -> _Answer_co: ...
+class _Sendable(Protocol[_Answer]):
+    """A `Sending` or a `Handshake`."""
+
+    method: str
+    target: URL
+
+    async def send(self, token: Token) -> _Answer: ...
+    def replayable_after(self, answer: _Answer, /) -> bool: ...
     def resume_at(self, held: HeldBack) -> None: ...
 
 
@@ -60,9 +65,7 @@ class Dispatcher:
     ) -> aiohttp.ClientResponse:
         """Return the final answer, whatever its status."""
         if self.pacer is not None:
-            if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
-                await self._manager.token()
-            await self.pacer.wait(method)
+            await self._pace(method)
         token = self._manager.current()
         if token is None or self.gate.engaged:
             sending = Sending(session, method, target, headers, options)
@@ -82,85 +85,75 @@ class Dispatcher:
         return await self._persist(Sending(session, method, target, headers, options), response, token, None)
 
     async def connect(self, handshake: Handshake) -> "WebSocket":
-        """Open a WebSocket. A 401 leads to one replay; a handshake that is throttled itself is the caller's."""
-        answer, token = await self._shake(handshake)
-        if isinstance(answer, aiohttp.ClientResponseError) and answer.status == UNAUTHORIZED:
-            successor = self._successor(handshake, token, answer)
-            if successor is not None:
-                answer, token = await self._shake(handshake, await successor())
-                status = answer.status if isinstance(answer, aiohttp.ClientResponseError) else _SWITCHING_PROTOCOLS
-                self._rule.replayed(token, handshake.method, handshake.target, status)
+        """Open a WebSocket. Raises aiohttp's error for a refusal that no replay has helped."""
+        await self._pace(handshake.method)
+        answer = await self._persist(handshake, *await self._send_in_turn(handshake))
         if isinstance(answer, aiohttp.ClientResponseError):
             raise answer
         return answer
 
-    async def _shake(
-        self, handshake: Handshake, token: Token | None = None
-    ) -> "tuple[WebSocket | aiohttp.ClientResponseError, Token]":
-        answer, token, turn = await self._send_in_turn(handshake, token)
-        self.gate.leave(
-            turn, well=not isinstance(answer, aiohttp.ClientResponseError) or answer.status not in _THROTTLED
-        )
-        return answer, token
+    async def _pace(self, method: str) -> None:
+        if self.pacer is not None:
+            if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
+                await self._manager.token()
+            await self.pacer.wait(method)
 
-    async def _persist(
-        self, sending: Sending, response: aiohttp.ClientResponse, token: Token, turn: object
-    ) -> aiohttp.ClientResponse:
+    async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, turn: object) -> _Answer:
         """Replay as long as there is a reason to, and return the last answer."""
         renewed = unproven = False
         patience = None if self._throttle is None else Patience(self._throttle, self._manager.clock)
         while True:
-            pause = await self._judge(sending, response, token, patience, turn)
-            throttled = response.status in _THROTTLED and patience is not None and patience.asked is not None
+            status = status_of(answer)
+            pause = await self._judge(sending, answer, token, patience, turn)
+            throttled = status in _THROTTLED and patience is not None and patience.asked is not None
             if unproven and not throttled:  # which would say nothing about the token
                 unproven = False
-                self._rule.replayed(token, sending.method, sending.target, response.status)
-            if response.status == UNAUTHORIZED and not renewed:
-                successor = self._successor(sending, token, response)
+                self._rule.replayed(token, sending.method, sending.target, status)
+            if status == UNAUTHORIZED and not renewed:
+                successor = self._successor(sending, token, answer)
                 if successor is None:
-                    return response
+                    return answer
                 renewed = True
-                response.release()  # before the wait: its connection may be the last of the pool, its body endless
-                response, token, turn = await self._replay(sending, await successor())
+                release(answer)  # before the wait: its connection may be the last of the pool, its body endless
+                answer, token, turn = await self._replay(sending, await successor())
                 unproven = True
-            elif pause is not None and sending.replayable_after(response):
-                response.release()
-                response, token, turn = await self._replay(sending)
+            elif pause is not None and sending.replayable_after(answer):
+                release(answer)
+                answer, token, turn = await self._replay(sending)
             else:
-                return response
+                return answer
 
     async def _judge(
-        self,
-        sending: Sending,
-        response: aiohttp.ClientResponse,
-        token: Token,
-        patience: Patience | None,
-        turn: object,
+        self, sending: _Sendable[_Answer], answer: _Answer, token: Token, patience: Patience | None, turn: object
     ) -> float | None:
         """Begin the pause that a throttled answer asks for, or give the turn to the next."""
-        well, pause = response.status not in _THROTTLED or not carried(token, response), None
+        well, pause = True, None
         try:
-            if not well and patience is not None:
-                pause = await patience.pause_for(response)
+            if (
+                patience is not None
+                and not isinstance(answer, aiohttp.ClientWebSocketResponse)
+                and answer.status in _THROTTLED
+                and carried(token, answer)
+            ):
+                well = False
+                pause = await patience.pause_for(answer)
                 well = patience.asked is None  # an ordinary conflict
-            if pause is not None and patience is not None:
-                self._throttled += 1
-                self.gate.pause(pause)
-                self._tell(sending, response.status, pause, patience.replays)
+                if pause is not None:
+                    self._throttled += 1
+                    self.gate.pause(pause)
+                    self._tell(sending, answer.status, pause, patience.replays)
         finally:
             self.gate.leave(turn, well=well)
         return pause
 
-    async def _replay(
-        self, sending: Sending, token: Token | None = None
-    ) -> tuple[aiohttp.ClientResponse, Token, object]:
+    async def _replay(self, sending: _Sendable[_Answer], token: Token | None = None) -> tuple[_Answer, Token, object]:
         if self.pacer is not None:  # a replay is a request like any other
             await self.pacer.wait(sending.method)
         return await self._send_in_turn(sending, token, self.gate.place(REPLAY))
 
     async def _send_in_turn(
-        self, sending: _Sendable[_Answer_co], token: Token | None = None, place: Place | None = None
-    ) -> tuple[_Answer_co, Token, object]:
+        self, sending: _Sendable[_Answer], token: Token | None = None, place: Place | None = None
+    ) -> tuple[_Answer, Token, object]:
         """Send, with `token` or after a wait the newest one, and return the turn that has to be given back.
 
         place: in the queue; by default behind all others.
@@ -200,7 +193,7 @@ class Dispatcher:
             await self.pacer.disconnect()
 
     def _successor(
-        self, sending: Sending | Handshake, token: Token, answer: Any
+        self, sending: _Sendable[_Answer], token: Token, answer: _Answer
     ) -> Callable[[], Awaitable[Token]] | None:
         if not carried(token, answer):
             return None
@@ -212,7 +205,7 @@ class Dispatcher:
                 answer.close()
             raise
 
-    def _tell(self, sending: Sending, status: int, pause: float, attempt: int) -> None:
+    def _tell(self, sending: _Sendable[_Answer], status: int, pause: float, attempt: int) -> None:
         self._manager.emit(
             lambda: Throttled(
                 status=status, wait=pause, attempt=attempt, method=sending.method, path=sending.target.raw_path

@@ -1,7 +1,7 @@
 """What is sent: a request or a WebSocket handshake, ready to be sent, and sent again, with any token."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import aiohttp
 from multidict import CIMultiDict
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-__all__ = ["Handshake", "Sending", "carried", "with_token"]
+__all__ = ["Answer", "Handshake", "Sending", "carried", "release", "status_of", "with_token"]
+
+Answer: TypeAlias = "aiohttp.ClientResponse | aiohttp.ClientResponseError | WebSocket"
+"""A response; or what came of a handshake."""
+SWITCHING_PROTOCOLS: Final = 101
 
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
@@ -40,7 +44,7 @@ class Sending:
             self.method, self.target, headers=headers, raise_for_status=False, **self.options
         )
 
-    def replayable_after(self, answer: aiohttp.ClientResponse) -> bool:
+    def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
         """Tell whether it can be sent again after this answer."""
         return can_be_sent_again(self.options) and (not answer.history or self.method in _REPLAYED_AFTER_REDIRECT)
 
@@ -75,7 +79,7 @@ class Handshake:
         except aiohttp.ClientResponseError as exc:
             return exc
 
-    def replayable_after(self, answer: aiohttp.ClientResponseError) -> bool:  # noqa: ARG002 - of any answer
+    def replayable_after(self, _answer: "WebSocket | aiohttp.ClientResponseError", /) -> bool:
         """A refused handshake has done nothing, and has no body."""
         return True
 
@@ -92,6 +96,19 @@ def with_token(headers: "LooseHeaders | None", token: Token) -> "LooseHeaders":
     return merged
 
 
-def carried(token: Token, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> bool:
+def status_of(answer: Answer) -> int:
+    """Return the status; that of a socket is the one it was opened with."""
+    return SWITCHING_PROTOCOLS if isinstance(answer, aiohttp.ClientWebSocketResponse) else answer.status
+
+
+def release(answer: Answer) -> None:
+    """Give the connection of an answer that nobody reads back to the pool."""
+    if isinstance(answer, aiohttp.ClientResponse):
+        answer.release()
+
+
+def carried(token: Token, answer: Answer) -> bool:
     """Tell whether our header was on the hop that answered: aiohttp strips it where a redirect changes the origin."""
+    if isinstance(answer, aiohttp.ClientWebSocketResponse):
+        return True
     return not answer.history or answer.request_info.headers.get(AUTHORIZATION) == token.authorization

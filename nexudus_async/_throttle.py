@@ -56,9 +56,9 @@ class Patience:
         """What the last answer asked for, in seconds; None: it was not throttled."""
         self._waited = 0.0
 
-    async def pause_for(self, response: aiohttp.ClientResponse) -> float | None:
+    async def pause_for(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
         """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""
-        self.asked = asked = await self._asked_by(response)
+        self.asked = asked = await self._asked_by(answer)
         if asked is None or self.replays >= self._throttle.max_replays:
             return None
         if self._waited + asked > self._throttle.max_wait:
@@ -67,11 +67,11 @@ class Patience:
         self._waited += asked
         return asked
 
-    async def _asked_by(self, response: aiohttp.ClientResponse) -> float | None:
-        seconds = retry_after(response.headers, self._clock.wall())
-        if seconds is not None or response.status != TOO_MANY_REQUESTS:
+    async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
+        seconds = retry_after(answer.headers or {}, self._clock.wall())
+        if seconds is not None or answer.status != TOO_MANY_REQUESTS:
             return seconds
-        in_words = await _in_words(response)
+        in_words = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
         return in_words if in_words is not None else self._throttle.first_wait * 2.0**self.replays
 
 
