@@ -16,6 +16,7 @@ import aiohttp
 import typer
 from rich.text import Text
 
+from . import __version__
 from ._cli_calls import current_token, fetch, log_out, look_up
 from ._cli_login import credentials_for_login, log_in
 from ._cli_output import (
@@ -50,7 +51,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 app = typer.Typer(
     name=NAME,
-    help="Tokens for the Nexudus API.",
     epilog="Exit codes: 0 all went well; 1 it failed, and one line on standard error says why; "
     "2 the command line or a setting was wrong; 3 sign in first, or the service refused to sign you in; "
     "4 the service cannot be reached or is in trouble; 5 `get` was answered with an error; 130 interrupted.",
@@ -59,8 +59,25 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"{NAME} {__version__}")
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tokens for the Nexudus API."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command and return its exit code."""
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for streams closed by who started this
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal or pipe that knows ASCII only
@@ -228,8 +245,8 @@ async def _serve(port: int, lifetime: float, *, as_json: bool) -> None:
 
 
 def _say_json(value: object) -> None:
-    """Print a value as JSON; ASCII, so that it goes through every pipe."""
-    say(json.dumps(value, indent=2))
+    """Print a value as one line of JSON; ASCII, so that it goes through every pipe."""
+    say(json.dumps(value))
 
 
 def _wrong_use(error: Exception) -> str | None:

@@ -40,6 +40,7 @@ NAME: Final = "nexudus-async"
 OK, FAILED, WRONG_USE, SIGN_IN, UNAVAILABLE, HTTP_ERROR = 0, 1, 2, 3, 4, 5
 INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells report it
 
+INSECURE: Final = ", or, in a network you trust, pass allow_insecure_http=True"
 _REFUSED = (LoginRequiredError, CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
 _NO_ANSWER = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
@@ -94,7 +95,8 @@ def message_of(error: Exception) -> str:
         return f"nobody is signed in, or not any more: {NAME} login"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port} cannot be reached: {error.os_error.strerror or 'it cannot be connected to'}"
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    words = str(error).replace(INSECURE, "")  # there is no such option here
+    return words or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
 def in_words(seconds: float) -> str:

@@ -49,12 +49,15 @@ class Pacing:
     redis_url: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for text in (*self.requests, *self.writes):
-            _parse(text)
         if isinstance(self.requests, str) or isinstance(self.writes, str):
             raise ConfigurationError('requests and writes are lists of limits, such as ["120/minute"]')
+        for text in (*self.requests, *self.writes):
+            if _parse(text).amount < 1:
+                raise ConfigurationError(f"{text!r} lets nothing through: write it like '120/minute'")
         if not isinstance(self.spacing, int | float) or not math.isfinite(self.spacing) or self.spacing < 0:
             raise ConfigurationError(f"spacing must be a finite number of seconds, 0 or more, not {self.spacing!r}")
+        if not (self.requests or self.writes or self.spacing):
+            raise ConfigurationError("Pacing without a limit paces nothing: use Pacing.documented(), or name limits")
 
     @classmethod
     def documented(cls, *, redis_url: str | None = None) -> "Pacing":

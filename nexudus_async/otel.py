@@ -32,12 +32,11 @@ from ._events import (
     TokenRejected,
 )
 from ._manager import TokenManager
-from .errors import ConfigurationError
 
 try:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 except ImportError as missing:
-    raise ConfigurationError("nexudus_async.otel needs OpenTelemetry: pip install 'nexudus-async[otel]'") from missing
+    raise ImportError("nexudus_async.otel needs OpenTelemetry: pip install 'nexudus-async[otel]'") from missing
 
 __all__ = ["OpenTelemetryMetrics"]
 

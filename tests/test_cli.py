@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from nexudus_async import PasswordCredentials, TokenSession
+from nexudus_async import PasswordCredentials, TokenSession, __version__
 from nexudus_async.testing import NexudusEmulator
 
 PLAIN = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100", "PYTHONUNBUFFERED": ""}
@@ -158,13 +158,29 @@ async def test_emulator_tells_programs_in_json() -> None:
     )
     try:
         assert process.stdout is not None
-        known = json.loads(await asyncio.wait_for(process.stdout.readuntil(b"}\n"), 20))
+        known = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
         credentials = PasswordCredentials(known["username"], known["password"])
         async with TokenSession(credentials, base_url=known["base_url"]) as session:
             assert (await session.token()).lifetime == 604_799
     finally:
         process.kill()
         await process.communicate()
+
+
+def test_version() -> None:
+    """For a bug report."""
+    result = run("--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"nexudus-async {__version__}\n", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_crash(closed: str) -> None:
+    """As a careless service manager leaves them."""
+    result = subprocess.run(
+        f"{sys.executable} -m nexudus_async --version {closed}",
+        shell=True, env=PLAIN, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_without_the_extra_one_line_says_what_to_install() -> None:

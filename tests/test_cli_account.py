@@ -279,6 +279,7 @@ async def test_wrong_base_url_is_exit_code_2_before_anything_is_asked(shell: She
     assert (result.returncode, result.stdout) == (2, "")
     assert complaint in result.stderr
     assert "hunter2" not in result.stderr
+    assert "allow_insecure_http" not in result.stderr, "there is no such option"
 
 
 async def test_interrupted_is_exit_code_130_and_quiet(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from nexudus_async.errors import StoreError
+from nexudus_async.errors import ConfigurationError, StoreError
 
 from . import _private_file
 from ._foreign import extra, without_frames
@@ -53,6 +53,8 @@ class FileStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with extra("file"):
             from filelock import FileLock  # noqa: PLC0415 - an extra
+        if not os.fspath(path):
+            raise ConfigurationError("FileStore needs the path of a file, such as '~/.local/state/nexudus/tokens.json'")
         self._path = Path(path).expanduser().absolute()
         # Not thread-local: taken in one worker thread, given back in another. A new one each time: never reentrant.
         self._new_lock: Callable[[Path], BaseFileLock] = partial(FileLock, mode=_private_file.MODE, thread_local=False)

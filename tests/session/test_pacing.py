@@ -183,7 +183,16 @@ async def test_nobody_is_let_through_during_a_pause_that_the_api_asked_for(
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"requests": ["often"]}, {"requests": "1/second"}, {"writes": [7]}, {"spacing": -1}]
+    "nonsense",
+    [
+        {"requests": ["often"]},
+        {"requests": "1/second"},
+        {"writes": [7]},
+        {"spacing": -1},
+        {},
+        {"requests": ["0/second"]},
+        {"writes": ["0/day"]},
+    ],
 )
 def test_nonsense_is_refused(nonsense: dict[str, Any]) -> None:
     """With what to write instead."""

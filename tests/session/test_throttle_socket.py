@@ -33,7 +33,7 @@ async def answers(emulator: NexudusEmulator) -> list[web.Response]:
 
 async def greeting(session: TokenSession) -> str:
     async with session.ws_connect("/socket") as socket:
-        return await socket.receive_str()
+        return str(await socket.receive_str())
 
 
 @pytest.mark.parametrize(

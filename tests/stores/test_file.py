@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nexudus_async.errors import StoreError
+from nexudus_async.errors import ConfigurationError, StoreError
 from nexudus_async.stores import FileStore, StoredToken
 
 from .processes import kill, python
@@ -44,6 +44,12 @@ def umask(mask: int) -> Generator[None, None, None]:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_file_needs_a_name() -> None:
+    """An empty one, perhaps of an unset variable, would be the current folder."""
+    with pytest.raises(ConfigurationError, match="path of a file"):
+        FileStore("")
 
 
 async def test_nothing_here_can_be_read_by_others_from_the_first_byte(
