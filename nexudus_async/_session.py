@@ -6,6 +6,7 @@ the header through `headers=` (so that mocks see it and aiohttp strips it on a r
 """
 
 import asyncio
+import functools
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -51,6 +52,8 @@ __all__ = ["DEFAULT_BASE_URL", "TokenSession"]
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 DEFAULT_THROTTLE = Throttle()
 SWITCHING_PROTOCOLS = 101
+_KNOWN_URLS = 1024
+"""Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
 
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 
@@ -119,6 +122,9 @@ class TokenSession:
         self._rule = self._middleware.rule
         self._dispatcher = Dispatcher(self._rule, throttle, pacing)
         self._keep_alive = KeepAlive(self._manager) if keep_alive else None
+        self._destination = functools.lru_cache(_KNOWN_URLS)(
+            functools.partial(_destination, self._base_url, self._rule.covers)
+        )
         self._username = username
         self._borrowed = client_session
         self._session: aiohttp.ClientSession | None = None
@@ -253,15 +259,23 @@ class TokenSession:
         raise_for_status: RaiseForStatus = None,
         **kwargs: Any,
     ) -> "Response":
-        session, target = self._client(), self._resolve(url)
-        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+        session = self._client()
+        target, is_ours = self._destination(url)
+        if (
+            not is_ours
+            or _is_authorized_by_caller(headers, kwargs)
+            or (session.trust_env and await _is_authorized_by_netrc(target))
+        ):
             return await session.request(method, target, headers=headers, raise_for_status=raise_for_status, **kwargs)
         response = await self._dispatcher.send(session, method, target, headers, kwargs)
-        await _judge(response, session.raise_for_status if raise_for_status is None else raise_for_status)
+        judge = session.raise_for_status if raise_for_status is None else raise_for_status
+        if judge:
+            await _judge(response, judge)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session, target, method = self._client(), self._resolve(url), kwargs.get("method", "GET")
+        session, method = self._client(), kwargs.get("method", "GET")
+        target, is_ours = self._destination(url)
 
         gate = self._dispatcher.gate
         if gate.engaged:  # a handshake waits for the end of a pause, but is not replayed for being throttled itself
@@ -272,7 +286,11 @@ class TokenSession:
             sent = headers if token is None else with_token(headers, token)
             return cast("WebSocket", await session.ws_connect(target, headers=sent, **kwargs))
 
-        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+        if (
+            not is_ours
+            or _is_authorized_by_caller(headers, kwargs)
+            or (session.trust_env and await _is_authorized_by_netrc(target))
+        ):
             return await connect(None)
         token = self._manager.current() or await self._manager.token()
         try:
@@ -291,12 +309,6 @@ class TokenSession:
             raise
         self._rule.replayed(token, method, target, SWITCHING_PROTOCOLS)
         return socket
-
-    def _resolve(self, url: str | URL) -> URL:
-        try:
-            return self._base_url.join(URL(url))
-        except ValueError as exc:
-            raise aiohttp.InvalidUrlClientError(url) from exc
 
     def _client(self) -> aiohttp.ClientSession:
         """Return the session to send through; made, and tied to the running event loop, at the first use."""
@@ -345,16 +357,23 @@ def _username(credentials: PasswordCredentials | None, store: TokenStore | None,
     return credentials.username
 
 
-async def _is_authorized_by_caller(
-    session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", kwargs: dict[str, Any]
-) -> bool:
-    """Tell whether the request has authorization of its own: header, `auth=`, user info in the URL, or netrc."""
-    if headers is not None and AUTHORIZATION in CIMultiDict(headers):
-        return True
-    if kwargs.get("auth") is not None or target.raw_user is not None or target.raw_password is not None:
-        return True
-    # aiohttp looks into netrc by itself, and refuses a request that then has two authorizations.
-    return session.trust_env and await asyncio.to_thread(_is_in_netrc, target.host)
+def _destination(base_url: URL, covers: Callable[[URL], bool], url: str | URL) -> tuple[URL, bool]:
+    """Return where a request goes, and whether it carries the token there. User info in the URL is the caller's own."""
+    try:
+        target = base_url.join(URL(url))
+    except ValueError as exc:
+        raise aiohttp.InvalidUrlClientError(url) from exc
+    return target, covers(target) and target.raw_user is None and target.raw_password is None
+
+
+def _is_authorized_by_caller(headers: "LooseHeaders | None", kwargs: dict[str, Any]) -> bool:
+    """Tell whether the request has authorization of its own: a header, or `auth=`."""
+    return (headers is not None and AUTHORIZATION in CIMultiDict(headers)) or kwargs.get("auth") is not None
+
+
+async def _is_authorized_by_netrc(target: URL) -> bool:
+    """Tell whether aiohttp will find authorization in netrc: it refuses a request that then has two."""
+    return await asyncio.to_thread(_is_in_netrc, target.host)
 
 
 def _is_in_netrc(host: str | None) -> bool:
@@ -367,8 +386,6 @@ def _is_in_netrc(host: str | None) -> bool:
 
 async def _judge(response: "Response", raise_for_status: RaiseForStatus) -> None:
     """Apply `raise_for_status`, as aiohttp would have, to the answer that the caller gets."""
-    if not raise_for_status:
-        return
     try:
         if callable(raise_for_status):
             await raise_for_status(response)
