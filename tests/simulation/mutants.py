@@ -152,7 +152,7 @@ MUTANTS = (
         "return self._in_a_row[_Kind.LATCH] >= LATCHED_AFTER", "return False",
     ),
     _mutant("Retry-After is ignored by back-off", _LIFECYCLE._at_least, "return ", "return delay if True else "),
-    _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._wait, "asked or 0.0", "0.0"),
+    _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._asked_wait, "failure.error.retry_after", "0.0"),
     _mutant("futile renewals are forgotten", _futile.FutileRenewals.allow, "if now < known.until:", "if False:"),
     _mutant("many paths force many renewals", _futile.FutileRenewals.allow, "if self._doubt:", "if False:"),
     # The refresh token
