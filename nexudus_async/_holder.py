@@ -5,6 +5,8 @@
 
 import dataclasses
 import math
+import os
+import weakref
 from collections.abc import Callable
 
 from ._clock import Clock
@@ -30,6 +32,7 @@ class TokenHolder:
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
+        _holders.add(self)
 
     @property
     def token(self) -> Token | None:
@@ -96,12 +99,16 @@ class TokenHolder:
     def forget(self) -> None:
         """Hold nothing any more."""
         self.held = None
-        self._stop_serving()
+        self.stop_serving()
+
+    def stop_serving(self) -> None:
+        """Let nothing pass for fresh without a closer look."""
+        self.fresh_monotonic = self.fresh_wall = -math.inf
 
     def close(self) -> None:
         """Serve nothing any more; a token that is still on its way may be put, and is not served."""
         self._closed = True
-        self._stop_serving()
+        self.stop_serving()
 
     def _hold(self, token: Token, age: float) -> None:
         plan = schedule(self._policy, token.lifetime, self._chance())
@@ -123,5 +130,14 @@ class TokenHolder:
             self.held = dataclasses.replace(self.held, token=token)
             self.fresh = token
 
-    def _stop_serving(self) -> None:
-        self.fresh_monotonic = self.fresh_wall = -math.inf
+
+_holders: weakref.WeakSet[TokenHolder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for holder in _holders:
+        holder.stop_serving()
+
+
+if hasattr(os, "register_at_fork"):  # the renewal and the sockets stay with the parent
+    os.register_at_fork(after_in_child=_after_fork)

@@ -20,6 +20,7 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
+from threading import get_ident
 
 import anyio
 
@@ -100,7 +101,8 @@ class TokenManager:
         self._flight: Flight[Token] | None = None
         self._saver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._loop_is_running: Callable[[], bool] = bool
+        self._thread = self._pid = 0
         self._closed = False
 
     async def token(self) -> Token:
@@ -111,10 +113,13 @@ class TokenManager:
         Raises `SessionClosedError`, `ConfigurationError`, or what the sign-in or renewal raised: each caller gets an
         error object of its own. Cancelling affects nobody else, and the renewal goes on.
         """
-        # The hot path. The first comparison keeps other loops and the first use out; the others are the freshness.
+        # The hot path. The first two conditions keep other loops and the first use out, as `get_running_loop()` would:
+        # before Python 3.12 that asks the system for the process id, which takes longer than all the rest. After a
+        # fork nothing is fresh. The other two conditions are the freshness.
         holder = self._holder
         if (
-            asyncio.get_running_loop() is self._loop
+            get_ident() == self._thread
+            and self._loop_is_running()
             and self._monotonic() < holder.fresh_monotonic
             and self._wall() < holder.fresh_wall
         ):
@@ -315,6 +320,7 @@ class TokenManager:
         loop, pid = asyncio.get_running_loop(), os.getpid()
         if self._loop is None:
             self._loop, self._pid = loop, pid
+            self._loop_is_running, self._thread = loop.is_running, get_ident()
         if loop is not self._loop or pid != self._pid:
             raise ConfigurationError(
                 "this session belongs to another event loop, or to the process before a fork: make one session for "

@@ -8,7 +8,7 @@ the header through `headers=` (so that mocks see it and aiohttp strips it on a r
 import asyncio
 import functools
 import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
@@ -174,12 +174,9 @@ class TokenSession:
         """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
         return RequestContext(self._ws_connect(url, **kwargs))
 
-    async def token(self) -> Token:
+    def token(self) -> Coroutine[Any, Any, Token]:
         """Return a token that has not expired; see `TokenManager.token`."""
-        token = await self._manager.token()
-        if self._keep_alive is not None:
-            self._keep_alive.start()
-        return token
+        return self._manager.token() if self._keep_alive is None else self._token_kept_alive(self._keep_alive)
 
     async def refresh(self) -> Token:
         """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
@@ -249,6 +246,11 @@ class TokenSession:
             warnings.warn(
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
+
+    async def _token_kept_alive(self, keep_alive: KeepAlive) -> Token:
+        token = await self._manager.token()
+        keep_alive.start()
+        return token
 
     async def _request(
         self,

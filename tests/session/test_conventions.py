@@ -184,6 +184,20 @@ def test_use_from_another_event_loop_is_an_error_at_once() -> None:
     asyncio.run(second())
 
 
+async def test_use_from_a_loop_in_another_thread_is_an_error_at_once(connect: Connect) -> None:
+    """Though the first loop runs, and the token is fresh."""
+    session = await connect()
+    async with session.get(CUSTOMER):
+        pass
+
+    async def elsewhere() -> None:
+        for use in (session.token, session.refresh, lambda: session.get(CUSTOMER)):
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await use()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+
+
 def _child(session: TokenSession, result: Any) -> None:
     async def use() -> str:
         try:
