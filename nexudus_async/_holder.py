@@ -26,13 +26,14 @@ class TokenHolder:
         self._policy, self._chance = policy, chance
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._closed = False
+        self.forked = False
+        """Whether this is a copy of one in use, in a child process: the renewal and the sockets are the parent's."""
         self.held: Held | None = None
         self.generation = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
-        _holders.add(self)
 
     @property
     def token(self) -> Token | None:
@@ -70,6 +71,10 @@ class TokenHolder:
         """Tell whether another token than this one is held. Tokens are compared, not clocks."""
         held = self.token
         return held is not None and (held.generation, held.access_token) != (token.generation, token.access_token)
+
+    def watch_for_forks(self) -> None:
+        """Let a child process know its copy by `forked`, and have nothing there pass for fresh."""
+        _in_use.add(self)
 
     def put(self, token: Token, asked: float, asked_wall: float) -> tuple[Token, bool]:
         """Hold a new token that was asked for at these readings; return it with its generation, and if it is good.
@@ -131,13 +136,14 @@ class TokenHolder:
             self.fresh = token
 
 
-_holders: weakref.WeakSet[TokenHolder] = weakref.WeakSet()
+_in_use: weakref.WeakSet[TokenHolder] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for holder in _holders:
+    for holder in _in_use:
+        holder.forked = True
         holder.stop_serving()
 
 
-if hasattr(os, "register_at_fork"):  # the renewal and the sockets stay with the parent
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -16,7 +16,6 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 
 import asyncio
 import contextvars
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -102,7 +101,7 @@ class TokenManager:
         self._saver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_is_running: Callable[[], bool] = bool
-        self._thread = self._pid = 0
+        self._thread = 0
         self._closed = False
 
     async def token(self) -> Token:
@@ -290,6 +289,8 @@ class TokenManager:
                 await self._wait_a_little(self._launch("mandatory"))
             else:
                 await self._launch("empty" if state is Freshness.EMPTY else "expired").wait()
+            if (fresh := self.current()) is not None:  # what a herd of waiters finds
+                return fresh
             if (token := self._holder.token) is not None and self._holder.servable:
                 return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
@@ -312,16 +313,19 @@ class TokenManager:
 
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
-        return self._ledger.backoff.in_force(self._monotonic(), served=self._holder.servable)
+        backoff = self._ledger.backoff
+        if not backoff.failures:  # the common answer costs a herd that signs in no look at the clock
+            return None
+        return backoff.in_force(self._monotonic(), served=self._holder.servable)
 
     def _check_usable(self) -> None:
         if self._closed:
             raise SessionClosedError("the session is closed: make a new one")
-        loop, pid = asyncio.get_running_loop(), os.getpid()
+        loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop, self._pid = loop, pid
-            self._loop_is_running, self._thread = loop.is_running, get_ident()
-        if loop is not self._loop or pid != self._pid:
+            self._loop, self._loop_is_running, self._thread = loop, loop.is_running, get_ident()
+            self._holder.watch_for_forks()
+        if loop is not self._loop or self._holder.forked:
             raise ConfigurationError(
                 "this session belongs to another event loop, or to the process before a fork: make one session for "
                 "each loop and process, inside its main coroutine"

@@ -224,6 +224,19 @@ async def test_use_after_a_fork_is_an_error_at_once(connect: Connect) -> None:
     assert "fork" in message
 
 
+@pytest.mark.fleet
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_a_session_made_before_a_fork_can_be_used_after_it(connect: Connect) -> None:
+    """As where a server imports an application, and forks its workers: it belongs to nobody before its first use."""
+    session = await connect()
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(session, there))
+    child.start()
+    message = await asyncio.to_thread(lambda: here.recv() if here.poll(10) else "hung")
+    child.join(10)
+    assert message == "served"
+
+
 async def test_use_after_close_is_an_error_at_once(connect: Connect) -> None:
     """By name, and without a request."""
     session = await connect()
