@@ -18,7 +18,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 from functools import partial
-from random import Random
+from random import Random, SystemRandom
 from threading import get_ident
 
 import anyio
@@ -89,7 +89,7 @@ class TokenManager:
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
         self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
-        self._chance = random if callable(random) else (random or Random()).random  # noqa: S311 - jitter is no secret
+        self._chance = random if callable(random) else random.random if random is not None else _chance
         self._holder = TokenHolder(self._policy, self._clock, self._chance)
         self._grants = Grants(source, self._policy, self._clock)
         self._chain: Chain | None = None
@@ -373,3 +373,12 @@ class TokenManager:
                 pause = min(2 * pause, _SAVE_LAST)
         finally:
             self._saver = None
+
+
+def _chance() -> float:
+    """Return a number for jitter.
+
+    A generator for each manager would be a third of an idle session's memory. The system's has no state that a fork
+    would copy, or that `random.seed()` would make the same in a whole fleet.
+    """
+    return SystemRandom().random()
