@@ -295,11 +295,12 @@ def run(seconds: float, workers: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Soak a session on a service of which a third of the answers fail.")
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--quick", action="store_true", help="five seconds: shows that it runs")
+    parser.add_argument("--seconds", type=float, default=0, help="how long (600)")
     parser.add_argument("--workers", type=int, default=500)
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     arguments = parser.parse_args()
-    report = run(arguments.seconds, arguments.workers)
+    report = run(arguments.seconds or (5 if arguments.quick else 600), arguments.workers)
     if arguments.json:
         print(json.dumps(report))
     else:
