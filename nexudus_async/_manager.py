@@ -275,7 +275,7 @@ class TokenManager:
     async def _token_when_not_fresh(self) -> Token:
         for _ in range(_MAX_ROUNDS):
             self._check_usable()
-            state, token = self.freshness, self._holder.token
+            state, token = self._holder.freshness, self._holder.token
             if token is not None and state is Freshness.FRESH:
                 return token
             error = self._holds_off()
@@ -321,11 +321,11 @@ class TokenManager:
     def _check_usable(self) -> None:
         if self._closed:
             raise SessionClosedError("the session is closed: make a new one")
-        loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop, self._loop_is_running, self._thread = loop, loop.is_running, get_ident()
+            self._loop = asyncio.get_running_loop()
+            self._loop_is_running, self._thread = self._loop.is_running, get_ident()
             self._holder.watch_for_forks()
-        if loop is not self._loop or self._holder.forked:
+        if get_ident() != self._thread or not self._loop_is_running() or self._holder.forked:
             raise ConfigurationError(
                 "this session belongs to another event loop, or to the process before a fork: make one session for "
                 "each loop and process, inside its main coroutine"
