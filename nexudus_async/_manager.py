@@ -137,7 +137,7 @@ class TokenManager:
 
         Raises and behaves on cancelling as `token()`.
         """
-        self._check_usable()
+        self.check_usable()
         return await self._launch("requested").wait()
 
     async def reject(self, token: Token) -> Token | None:
@@ -152,7 +152,7 @@ class TokenManager:
 
     def successor_of(self, rejected: Token) -> Callable[[], Awaitable[Token]] | None:
         """Decide what `reject` waits for, and start it, without waiting: call and await the result. None: nothing."""
-        self._check_usable()
+        self.check_usable()
         self._ledger.rejections += 1
         renewal = self._renewal_of(rejected)
         self._ledger.emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
@@ -165,6 +165,20 @@ class TokenManager:
         under_way = self._flight is not None and not self._flight.landed
         newest = self._holder.held is not None and not self._holder.replaced(rejected)
         return newest and not (self._closed or under_way or self._holds_off())
+
+    def check_usable(self) -> None:
+        """Tie the manager to the running event loop at its first use, and raise on use from elsewhere or once closed."""
+        if self._closed:
+            raise SessionClosedError("the session is closed: make a new one")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop_is_running, self._thread = self._loop.is_running, get_ident()
+            self._holder.watch_for_forks()
+        if get_ident() != self._thread or not self._loop_is_running() or self._holder.forked:
+            raise ConfigurationError(
+                "this session belongs to another event loop, or to the process before a fork: make one session for "
+                "each loop and process, inside its main coroutine"
+            )
 
     @property
     def key(self) -> str:
@@ -218,7 +232,7 @@ class TokenManager:
         Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`; the next
         call of `token()` signs in again. Cancelling leaves the session logged out.
         """
-        self._check_usable()
+        self.check_usable()
         self._ledger.logouts += 1
         token = self._holder.token
         self._holder.forget()
@@ -274,7 +288,7 @@ class TokenManager:
 
     async def _token_when_not_fresh(self) -> Token:
         for _ in range(_MAX_ROUNDS):
-            self._check_usable()
+            self.check_usable()
             state, token = self._holder.freshness, self._holder.token
             if token is not None and state is Freshness.FRESH:
                 return token
@@ -302,7 +316,7 @@ class TokenManager:
             try:
                 await flight.wait()
             except NexudusAuthError:
-                self._check_usable()  # closed meanwhile: that is for the caller to know
+                self.check_usable()  # closed meanwhile: that is for the caller to know
         if logouts != self._ledger.logouts:  # else this call would sign in again, which nobody asked for
             raise LoginRequiredError("the session was logged out while this call waited for a token")
 
@@ -317,19 +331,6 @@ class TokenManager:
         if not backoff.failures:  # the common answer costs a herd that signs in no look at the clock
             return None
         return backoff.in_force(self._monotonic(), served=self._holder.servable)
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._loop_is_running, self._thread = self._loop.is_running, get_ident()
-            self._holder.watch_for_forks()
-        if get_ident() != self._thread or not self._loop_is_running() or self._holder.forked:
-            raise ConfigurationError(
-                "this session belongs to another event loop, or to the process before a fork: make one session for "
-                "each loop and process, inside its main coroutine"
-            )
 
     # The flight
 

@@ -327,6 +327,7 @@ class TokenSession:
             raise SessionClosedError("the session is closed: make a new one")
         if self._loop is not None:
             raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
+        self._manager.check_usable()  # `token()` may have tied it to another loop before
         self._loop = loop
         if self._keep_alive is not None:
             self._keep_alive.start()

@@ -185,10 +185,9 @@ def test_use_from_another_event_loop_is_an_error_at_once() -> None:
 
 
 async def test_use_from_a_loop_in_another_thread_is_an_error_at_once(connect: Connect) -> None:
-    """Though the first loop runs, and the token is fresh."""
+    """Though the first loop runs, and the token is fresh; be it only the token that was used there."""
     session = await connect()
-    async with session.get(CUSTOMER):
-        pass
+    await session.token()
 
     async def elsewhere() -> None:
         for use in (session.token, session.refresh, lambda: session.get(CUSTOMER)):

@@ -130,7 +130,7 @@ MUTANTS = (
     ),
     _mutant(
         "a failure within the hard margin is raised", _MANAGER._wait_a_little,
-        "self._check_usable()", "raise",
+        "self.check_usable()", "raise",
     ),
     _mutant(
         "lifetime counts from the answer", _LIFECYCLE.age_of,
