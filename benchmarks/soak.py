@@ -298,11 +298,13 @@ def run(seconds: float, workers: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Soak a session on a service of which a third of the answers fail.")
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--workers", type=int, default=500)
+    parser.add_argument("--quick", action="store_true", help="100 workers for five seconds")
+    parser.add_argument("--seconds", type=float, default=0, help="how long (600)")
+    parser.add_argument("--workers", type=int, default=0, help="how many (500)")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     arguments = parser.parse_args()
-    report = run(arguments.seconds, arguments.workers)
+    seconds, workers = (5.0, 100) if arguments.quick else (600.0, 500)
+    report = run(arguments.seconds or seconds, arguments.workers or workers)
     if arguments.json:
         print(json.dumps(report))
     else:

@@ -52,7 +52,8 @@ class Backoff:
         """Failures in a row, of any kind."""
         self._in_a_row = dict.fromkeys(_Kind, 0)
         self._kind = _Kind.EMPTY
-        self._error: NexudusAuthError | None = None
+        self.error: NexudusAuthError | None = None
+        """The last failure, None since the last success."""
         self._rejection: NexudusAuthError | None = None
         self._until = -math.inf
 
@@ -69,14 +70,14 @@ class Backoff:
     def in_force(self, now: float, *, served: bool) -> NexudusAuthError | None:
         """Return the error that forbids an attempt now, or None. `served`: whether a token can be served."""
         outlived = self._kind is _Kind.SERVED and not served  # the token ended: callers fail now, so try at once
-        return None if outlived or now >= self._until else self._error
+        return None if outlived or now >= self._until else self.error
 
     def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> float:
         """Remember `error`, and return for how many seconds no further attempt is made."""
         kind = _Kind.LATCH if isinstance(error, _REJECTIONS) else _Kind.SERVED if served else _Kind.EMPTY
         self.failures += 1
         self._in_a_row[kind] += 1
-        self._kind, self._error = kind, error
+        self._kind, self.error = kind, error
         if kind is _Kind.LATCH:
             self._rejection = error
         delay = self._delay(kind, error.retry_after if isinstance(error, TokenEndpointError) else None, chance)
@@ -85,7 +86,7 @@ class Backoff:
 
     def rest(self, error: NexudusAuthError, until: float) -> None:
         """Forbid attempts with refused credentials until then; unlike `failed`, none was made."""
-        self._kind, self._error, self._until = _Kind.LATCH, error, until
+        self._kind, self.error, self._until = _Kind.LATCH, error, until
 
     def retry_in(self, now: float, *, served: bool) -> float:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""

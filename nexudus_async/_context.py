@@ -36,7 +36,7 @@ class RequestContext(Coroutine[Any, Any, R], Generic[R]):
         await self._response.__aenter__()
         return self._response
 
-    async def __aexit__(
+    def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._response.__aexit__(exc_type, exc, traceback)
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._response.__aexit__(exc_type, exc, traceback)  # not one coroutine more on every request

@@ -20,14 +20,9 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import aiohttp
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    wait_random_exponential,
-)
 from yarl import URL
 
 from ._arguments import check_kind, check_methods
@@ -51,6 +46,9 @@ from .errors import (
     TotpRequiredError,
 )
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
 __all__ = ["TokenEndpoint"]
 
 MAX_BODY = 1024 * 1024
@@ -59,7 +57,8 @@ MAX_TRIES = 3
 """Per sign-in or renewal: a fault that outlives three tries is not a hiccup, and back-off takes over."""
 TOTP_STEP = 30.0
 """Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
-_WAITS = wait_random_exponential(multiplier=0.25, max=5)
+FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
+"""Seconds between tries: random, up to the first, doubling to the second."""
 
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
@@ -259,15 +258,19 @@ class TokenEndpoint:
         started = self._clock.monotonic()
         reserve = min(self._policy.connect_timeout, self._policy.flight_deadline / MAX_TRIES)
 
-        def out_of_time(state: RetryCallState) -> bool:
+        def out_of_time(state: "RetryCallState") -> bool:
             """Whether the next try could not even connect before the deadline cuts it off in an unknown state."""
             elapsed = self._clock.monotonic() - started
             return elapsed + state.upcoming_sleep + reserve > self._policy.flight_deadline
 
+        # Imported at the first sign-in: it is a fifth of what importing this package adds to aiohttp.
+        from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential  # noqa: PLC0415
+
+        waits = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda exc: isinstance(exc, _AttemptFailed) and may_retry(exc)),
             stop=lambda state: state.attempt_number >= MAX_TRIES or out_of_time(state),
-            wait=_wait,
+            wait=lambda state: max(waits(state), _asked_wait(state)),
             sleep=lambda seconds: sleep(self._clock, seconds),
             reraise=True,
         )
@@ -324,10 +327,10 @@ class _AttemptFailed(Exception):  # noqa: N818 - it never leaves this file
         self.fate = fate
 
 
-def _wait(state: RetryCallState) -> float:
+def _asked_wait(state: "RetryCallState") -> float:
+    """Return the seconds that the service asked to wait."""
     failure = state.outcome and state.outcome.exception()
-    asked = failure.error.retry_after if isinstance(failure, _AttemptFailed) else None
-    return max(_WAITS(state), asked or 0.0)
+    return (isinstance(failure, _AttemptFailed) and failure.error.retry_after) or 0.0
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:

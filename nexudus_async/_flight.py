@@ -39,6 +39,7 @@ class Flight(Generic[T]):
         self._work = work
         self._after = None if after is None or after.ended else after
         self._waiters: dict[asyncio.Future[None], None] = {}  # in order: first come, first served
+        self._future: Callable[[], asyncio.Future[None]]
         self._task: asyncio.Task[None] | None = None
         self._value: T | None = None
         self._error: NexudusAuthError | None = None
@@ -62,13 +63,14 @@ class Flight(Generic[T]):
         runs the first part of the work, or all of it, inside this call.
         """
         loop = asyncio.get_running_loop()
+        self._future = loop.create_future  # kept: each of thousands would ask for the loop, which asks for the process
         self._task = loop.create_task(self._run(), context=contextvars.Context(), name="nexudus_async renewal")
         self._task.add_done_callback(self._on_end)  # not the end of `work`: a task cancelled at once never enters it
 
     async def wait(self) -> T:
         """Return the outcome, or raise a copy of its error. Cancelling ends this wait and nothing else."""
         if not self.landed:
-            future = asyncio.get_running_loop().create_future()
+            future = self._future()
             self._waiters[future] = None
             try:
                 await future

@@ -5,6 +5,8 @@
 
 import dataclasses
 import math
+import os
+import weakref
 from collections.abc import Callable
 
 from ._clock import Clock
@@ -24,6 +26,8 @@ class TokenHolder:
         self._policy, self._chance = policy, chance
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._closed = False
+        self.forked = False
+        """Whether this is a copy of one in use, in a child process: the renewal and the sockets are the parent's."""
         self.held: Held | None = None
         self.generation = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
@@ -68,6 +72,10 @@ class TokenHolder:
         held = self.token
         return held is not None and (held.generation, held.access_token) != (token.generation, token.access_token)
 
+    def watch_for_forks(self) -> None:
+        """Let a child process know its copy by `forked`, and have nothing there pass for fresh."""
+        _in_use.add(self)
+
     def put(self, token: Token, asked: float, asked_wall: float) -> tuple[Token, bool]:
         """Hold a new token that was asked for at these readings; return it with its generation, and if it is good.
 
@@ -96,12 +104,16 @@ class TokenHolder:
     def forget(self) -> None:
         """Hold nothing any more."""
         self.held = None
-        self._stop_serving()
+        self.stop_serving()
+
+    def stop_serving(self) -> None:
+        """Let nothing pass for fresh without a closer look."""
+        self.fresh_monotonic = self.fresh_wall = -math.inf
 
     def close(self) -> None:
         """Serve nothing any more; a token that is still on its way may be put, and is not served."""
         self._closed = True
-        self._stop_serving()
+        self.stop_serving()
 
     def _hold(self, token: Token, age: float) -> None:
         plan = schedule(self._policy, token.lifetime, self._chance())
@@ -123,5 +135,15 @@ class TokenHolder:
             self.held = dataclasses.replace(self.held, token=token)
             self.fresh = token
 
-    def _stop_serving(self) -> None:
-        self.fresh_monotonic = self.fresh_wall = -math.inf
+
+_in_use: weakref.WeakSet[TokenHolder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for holder in _in_use:
+        holder.forked = True
+        holder.stop_serving()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

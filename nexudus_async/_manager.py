@@ -16,11 +16,11 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 
 import asyncio
 import contextvars
-import os
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
-from random import Random
+from random import Random, SystemRandom
+from threading import get_ident
 
 import anyio
 
@@ -97,7 +97,7 @@ class TokenManager:
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
         self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
-        self._chance = random if callable(random) else (random or Random()).random  # noqa: S311 - jitter is no secret
+        self._chance = random if callable(random) else random.random if random is not None else _chance
         self._holder = TokenHolder(self._policy, self._clock, self._chance)
         self._grants = Grants(source, self._policy, self._clock)
         self._chain: Chain | None = None
@@ -108,7 +108,8 @@ class TokenManager:
         self._flight: Flight[Token] | None = None
         self._saver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._loop_is_running: Callable[[], bool] = bool
+        self._thread = 0
         self._closed = False
 
     async def token(self) -> Token:
@@ -119,10 +120,13 @@ class TokenManager:
         Raises `SessionClosedError`, `ConfigurationError`, or what the sign-in or renewal raised: each caller gets an
         error object of its own. Cancelling affects nobody else, and the renewal goes on.
         """
-        # The hot path. The first comparison keeps other loops and the first use out; the others are the freshness.
+        # The hot path. The first two conditions keep other loops and the first use out, as `get_running_loop()` would:
+        # before Python 3.12 that asks the system for the process id, which takes longer than all the rest. After a
+        # fork nothing is fresh. The other two conditions are the freshness.
         holder = self._holder
         if (
-            asyncio.get_running_loop() is self._loop
+            get_ident() == self._thread
+            and self._loop_is_running()
             and self._monotonic() < holder.fresh_monotonic
             and self._wall() < holder.fresh_wall
         ):
@@ -141,7 +145,7 @@ class TokenManager:
 
         Raises and behaves on cancelling as `token()`.
         """
-        self._check_usable()
+        self.check_usable()
         return await self._launch("requested").wait()
 
     async def reject(self, token: Token) -> Token | None:
@@ -156,7 +160,7 @@ class TokenManager:
 
     def successor_of(self, rejected: Token) -> Callable[[], Awaitable[Token]] | None:
         """Decide what `reject` waits for, and start it, without waiting: call and await the result. None: nothing."""
-        self._check_usable()
+        self.check_usable()
         self._ledger.rejections += 1
         renewal = self._renewal_of(rejected)
         self._ledger.emit(lambda: TokenRejected(generation=rejected.generation, renewal=renewal is not None))
@@ -169,6 +173,20 @@ class TokenManager:
         under_way = self._flight is not None and not self._flight.landed
         newest = self._holder.held is not None and not self._holder.replaced(rejected)
         return newest and not (self._closed or under_way or self._holds_off())
+
+    def check_usable(self) -> None:
+        """Tie the manager to the running event loop at its first use; raise on use from elsewhere, or once closed."""
+        if self._closed:
+            raise SessionClosedError("the session is closed: make a new one")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop_is_running, self._thread = self._loop.is_running, get_ident()
+            self._holder.watch_for_forks()
+        if get_ident() != self._thread or not self._loop_is_running() or self._holder.forked:
+            raise ConfigurationError(
+                "this session belongs to another event loop, or to the process before a fork: make one session for "
+                "each loop and process, inside its main coroutine"
+            )
 
     @property
     def key(self) -> str:
@@ -222,7 +240,7 @@ class TokenManager:
         Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`; the next
         call of `token()` signs in again. Cancelling leaves the session logged out.
         """
-        self._check_usable()
+        self.check_usable()
         self._ledger.logouts += 1
         token = self._holder.token
         self._holder.forget()
@@ -282,8 +300,8 @@ class TokenManager:
 
     async def _token_when_not_fresh(self) -> Token:
         for _ in range(_MAX_ROUNDS):
-            self._check_usable()
-            state, token = self.freshness, self._holder.token
+            self.check_usable()
+            state, token = self._holder.freshness, self._holder.token
             if token is not None and state is Freshness.FRESH:
                 return token
             error = self._holds_off()
@@ -297,6 +315,8 @@ class TokenManager:
                 await self._wait_a_little(self._launch("mandatory"))
             else:
                 await self._launch("empty" if state is Freshness.EMPTY else "expired").wait()
+            if (fresh := self.current()) is not None:  # what a herd of waiters finds
+                return fresh
             if (token := self._holder.token) is not None and self._holder.servable:
                 return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
@@ -308,7 +328,7 @@ class TokenManager:
             try:
                 await flight.wait()
             except NexudusAuthError:
-                self._check_usable()  # closed meanwhile: that is for the caller to know
+                self.check_usable()  # closed meanwhile: that is for the caller to know
         if logouts != self._ledger.logouts:  # else this call would sign in again, which nobody asked for
             raise LoginRequiredError("the session was logged out while this call waited for a token")
 
@@ -319,24 +339,15 @@ class TokenManager:
 
     def _holds_off(self) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now."""
-        return self._ledger.backoff.in_force(self._monotonic(), served=self._holder.servable)
+        backoff = self._ledger.backoff
+        if backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
+            return None
+        return backoff.in_force(self._monotonic(), served=self._holder.servable)
 
     @property
     def _retry_in(self) -> float:
         """Seconds that back-off still holds, 0 for none."""
         return self._ledger.backoff.retry_in(self._monotonic(), served=self._holder.servable)
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        loop, pid = asyncio.get_running_loop(), os.getpid()
-        if self._loop is None:
-            self._loop, self._pid = loop, pid
-        if loop is not self._loop or pid != self._pid:
-            raise ConfigurationError(
-                "this session belongs to another event loop, or to the process before a fork: make one session for "
-                "each loop and process, inside its main coroutine"
-            )
 
     # The flight
 
@@ -382,3 +393,12 @@ class TokenManager:
                 pause = min(2 * pause, _SAVE_LAST)
         finally:
             self._saver = None
+
+
+def _chance() -> float:
+    """Return a number for jitter.
+
+    A generator for each manager would be a third of an idle session's memory. The system's has no state that a fork
+    would copy, or that `random.seed()` would make the same in a whole fleet.
+    """
+    return SystemRandom().random()

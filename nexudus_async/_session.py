@@ -6,8 +6,9 @@ the header through `headers=` (so that mocks see it and aiohttp strips it on a r
 """
 
 import asyncio
+import functools
 import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
@@ -53,6 +54,8 @@ __all__ = ["DEFAULT_BASE_URL", "TokenSession"]
 
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 DEFAULT_THROTTLE = Throttle()
+_KNOWN_URLS = 1024
+"""Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
 
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 
@@ -124,6 +127,9 @@ class TokenSession:
         self._rule = self._middleware.rule
         self._dispatcher = Dispatcher(self._rule, throttle, pacing)
         self._keep_alive = KeepAlive(self._manager) if keep_alive else None
+        self._destination = functools.lru_cache(_KNOWN_URLS)(
+            functools.partial(_destination, self._base_url, self._rule.covers)
+        )
         self._username = username
         self._borrowed = client_session
         self._session: aiohttp.ClientSession | None = None
@@ -173,12 +179,9 @@ class TokenSession:
         """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
         return RequestContext(self._ws_connect(url, **kwargs))
 
-    async def token(self) -> Token:
+    def token(self) -> Coroutine[Any, Any, Token]:
         """Return a token that has not expired; see `TokenManager.token`."""
-        token = await self._manager.token()
-        if self._keep_alive is not None:
-            self._keep_alive.start()
-        return token
+        return self._manager.token() if self._keep_alive is None else self._token_kept_alive(self._keep_alive)
 
     async def refresh(self) -> Token:
         """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
@@ -251,6 +254,11 @@ class TokenSession:
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
 
+    async def _token_kept_alive(self, keep_alive: KeepAlive) -> Token:
+        token = await self._manager.token()
+        keep_alive.start()
+        return token
+
     async def _request(
         self,
         method: str,
@@ -260,28 +268,34 @@ class TokenSession:
         raise_for_status: RaiseForStatus = None,
         **kwargs: Any,
     ) -> "Response":
-        session, target = self._client(), self._resolve(url)
-        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+        session = self._client()
+        target, is_ours = self._destination(url)
+        if (
+            not is_ours
+            or _is_authorized_by_caller(headers, kwargs)
+            or (session.trust_env and await _is_authorized_by_netrc(target))
+        ):
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
         response = await self._dispatcher.send(session, method, target, headers, kwargs)
-        await _judge(response, session.raise_for_status if raise_for_status is None else raise_for_status)
+        judge = session.raise_for_status if raise_for_status is None else raise_for_status
+        if judge:
+            await _judge(response, judge)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session, target = self._client(), self._resolve(url)
-        if not self._rule.covers(target) or await _is_authorized_by_caller(session, target, headers, kwargs):
+        session = self._client()
+        target, is_ours = self._destination(url)
+        if (
+            not is_ours
+            or _is_authorized_by_caller(headers, kwargs)
+            or (session.trust_env and await _is_authorized_by_netrc(target))
+        ):
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
         return await self._dispatcher.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
-
-    def _resolve(self, url: str | URL) -> URL:
-        try:
-            return self._base_url.join(URL(url))
-        except ValueError as exc:
-            raise aiohttp.InvalidUrlClientError(url) from exc
 
     def _client(self) -> aiohttp.ClientSession:
         """Return the session to send through; made, and tied to the running event loop, at the first use."""
@@ -298,6 +312,7 @@ class TokenSession:
             raise SessionClosedError("the session is closed: make a new one")
         if self._loop is not None:
             raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
+        self._manager.check_usable()  # `token()` may have tied it to another loop before
         self._loop = loop
         if self._keep_alive is not None:
             self._keep_alive.start()
@@ -330,16 +345,23 @@ def _username(credentials: PasswordCredentials | None, store: TokenStore | None,
     return credentials.username
 
 
-async def _is_authorized_by_caller(
-    session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", kwargs: dict[str, Any]
-) -> bool:
-    """Tell whether the request has authorization of its own: header, `auth=`, user info in the URL, or netrc."""
-    if headers is not None and AUTHORIZATION in CIMultiDict(headers):
-        return True
-    if kwargs.get("auth") is not None or target.raw_user is not None or target.raw_password is not None:
-        return True
-    # aiohttp looks into netrc by itself, and refuses a request that then has two authorizations.
-    return session.trust_env and await asyncio.to_thread(_is_in_netrc, target.host)
+def _destination(base_url: URL, covers: Callable[[URL], bool], url: str | URL) -> tuple[URL, bool]:
+    """Return where a request goes, and whether it carries the token there. User info in the URL is the caller's own."""
+    try:
+        target = base_url.join(URL(url))
+    except ValueError as exc:
+        raise aiohttp.InvalidUrlClientError(url) from exc
+    return target, covers(target) and target.raw_user is None and target.raw_password is None
+
+
+def _is_authorized_by_caller(headers: "LooseHeaders | None", kwargs: dict[str, Any]) -> bool:
+    """Tell whether the request has authorization of its own: a header, or `auth=`."""
+    return (headers is not None and AUTHORIZATION in CIMultiDict(headers)) or kwargs.get("auth") is not None
+
+
+async def _is_authorized_by_netrc(target: URL) -> bool:
+    """Tell whether aiohttp will find authorization in netrc: it refuses a request that then has two."""
+    return await asyncio.to_thread(_is_in_netrc, target.host)
 
 
 def _is_in_netrc(host: str | None) -> bool:
@@ -352,8 +374,6 @@ def _is_in_netrc(host: str | None) -> bool:
 
 async def _judge(response: "Response", raise_for_status: RaiseForStatus) -> None:
     """Apply `raise_for_status`, as aiohttp would have, to the answer that the caller gets."""
-    if not raise_for_status:
-        return
     try:
         if callable(raise_for_status):
             await raise_for_status(response)

@@ -6,7 +6,6 @@ Nothing here raises anything but a `NexudusAuthError`, and no text made here hol
 """
 
 import enum
-import html
 import json
 import math
 import re
@@ -277,6 +276,8 @@ def _masked(text: str, secrets: tuple[Secret, ...]) -> str:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
+    import html  # noqa: PLC0415 - its table of entities would make importing this package slower by a tenth
+
     as_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
     return secret, quote_plus(secret), quote(secret, safe=""), *as_json, html.escape(secret)
 

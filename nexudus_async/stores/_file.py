@@ -34,7 +34,8 @@ WRITE_LOCK_POLL = 0.01
 THREADS = 4
 """Worker threads of this module, by event loop: anyio's shared ones are not ours to fill with waiting."""
 
-_limiter: RunVar[anyio.CapacityLimiter] = RunVar("nexudus_async.stores.file")
+# In quotes: the first look at a name of anyio loads the half of it that importing this package does not need.
+_limiter: "RunVar[anyio.CapacityLimiter]" = RunVar("nexudus_async.stores.file")
 
 
 class FileStore:

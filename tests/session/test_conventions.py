@@ -184,6 +184,19 @@ def test_use_from_another_event_loop_is_an_error_at_once() -> None:
     asyncio.run(second())
 
 
+async def test_use_from_a_loop_in_another_thread_is_an_error_at_once(connect: Connect) -> None:
+    """Though the first loop runs, and the token is fresh; be it only the token that was used there."""
+    session = await connect()
+    await session.token()
+
+    async def elsewhere() -> None:
+        for use in (session.token, session.refresh, lambda: session.get(CUSTOMER)):
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await use()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+
+
 def _child(session: TokenSession, result: Any) -> None:
     async def use() -> str:
         try:
@@ -208,6 +221,19 @@ async def test_use_after_a_fork_is_an_error_at_once(connect: Connect) -> None:
     message = await asyncio.to_thread(lambda: here.recv() if here.poll(10) else "hung")
     child.join(10)
     assert "fork" in message
+
+
+@pytest.mark.fleet
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_a_session_made_before_a_fork_can_be_used_after_it(connect: Connect) -> None:
+    """As where a server imports an application, and forks its workers: it belongs to nobody before its first use."""
+    session = await connect()
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(session, there))
+    child.start()
+    message = await asyncio.to_thread(lambda: here.recv() if here.poll(10) else "hung")
+    child.join(10)
+    assert message == "served"
 
 
 async def test_use_after_close_is_an_error_at_once(connect: Connect) -> None:

@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     _mutant(
         "a failure within the hard margin is raised", _MANAGER._wait_a_little,
-        "self._check_usable()", "raise",
+        "self.check_usable()", "raise",
     ),
     _mutant(
         "lifetime counts from the answer", _LIFECYCLE.age_of,
@@ -153,7 +153,7 @@ MUTANTS = (
         "return self._in_a_row[_Kind.LATCH] >= LATCHED_AFTER", "return False",
     ),
     _mutant("Retry-After is ignored by back-off", _LIFECYCLE._at_least, "return ", "return delay if True else "),
-    _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._wait, "asked or 0.0", "0.0"),
+    _mutant("Retry-After is ignored by a flight", cast(Any, _endpoint)._asked_wait, "failure.error.retry_after", "0.0"),
     _mutant("futile renewals are forgotten", _futile.FutileRenewals.allow, "if now < known.until:", "if False:"),
     _mutant("many paths force many renewals", _futile.FutileRenewals.allow, "if self._doubt:", "if False:"),
     # The refresh token
