@@ -55,6 +55,10 @@ from .stores import TokenStore
 
 __all__ = ["TokenManager", "TokenSource"]
 
+_ELSEWHERE = (
+    "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
+    "process, inside its main coroutine"
+)
 _MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
 _SAVE_FIRST, _SAVE_LAST = 1.0, 30.0
@@ -183,10 +187,12 @@ class TokenManager:
             self._loop_is_running, self._thread = self._loop.is_running, get_ident()
             self._holder.watch_for_forks()
         if get_ident() != self._thread or not self._loop_is_running() or self._holder.forked:
-            raise ConfigurationError(
-                "this session belongs to another event loop, or to the process before a fork: make one session for "
-                "each loop and process, inside its main coroutine"
-            )
+            raise ConfigurationError(_ELSEWHERE)
+
+    def check_closable(self) -> None:
+        """Raise where closing would reach into another thread, or into the process before a fork."""
+        if self._holder.forked or (self._loop_is_running() and get_ident() != self._thread):
+            raise ConfigurationError(_ELSEWHERE)
 
     @property
     def key(self) -> str:
@@ -257,8 +263,10 @@ class TokenManager:
         """End every wait with `SessionClosedError`, and let a running renewal commit for `close_timeout` seconds.
 
         What a store has not taken yet is offered to it once more. May be called again, and by several tasks at once.
-        Cancelled itself, it leaves the manager closed and nothing running.
+        Cancelled itself, it leaves the manager closed and nothing running. Raises `ConfigurationError`, and closes
+        nothing, while another thread's event loop uses it, and after a fork; once that loop has ended it may be called.
         """
+        self.check_closable()
         self._closed = True
         self._holder.close()
         if self._loop is not asyncio.get_running_loop():
@@ -293,7 +301,7 @@ class TokenManager:
         return f"<{type(self).__name__} {', '.join(parts)}>"
 
     def __del__(self) -> None:
-        if self.__dict__.get("_loop") is not None and not self._closed:
+        if self.__dict__.get("_loop") is not None and not self._closed and not self._holder.forked:
             warnings.warn(f"unclosed {self!r}: await close()", ResourceWarning, stacklevel=2, source=self)
 
     # What a caller gets

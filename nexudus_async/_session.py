@@ -196,7 +196,9 @@ class TokenSession:
 
         Every wait ends with `SessionClosedError`; a renewal under way may commit for `RefreshPolicy.close_timeout`
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
+        Raises `ConfigurationError`, and closes nothing, while another thread's event loop uses it, and after a fork.
         """
+        self._manager.check_closable()
         self._closed = True
         self._dispatcher.close()
         try:

@@ -1,6 +1,7 @@
 """A `TokenSession` is used as an aiohttp session is, borrowed or own, made anywhere."""
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -197,10 +198,10 @@ async def test_use_from_a_loop_in_another_thread_is_an_error_at_once(connect: Co
     await asyncio.to_thread(asyncio.run, elsewhere())
 
 
-def _child(session: TokenSession, result: Any) -> None:
+def _child(session: TokenSession, result: Any, method: str = "token") -> None:
     async def use() -> str:
         try:
-            await session.token()
+            await getattr(session, method)()
         except ConfigurationError as exc:
             return str(exc)
         return "served"
@@ -211,16 +212,65 @@ def _child(session: TokenSession, result: Any) -> None:
 
 @pytest.mark.fleet
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-async def test_use_after_a_fork_is_an_error_at_once(connect: Connect) -> None:
+@pytest.mark.parametrize("method", ["token", "refresh", "logout", "close"])
+async def test_use_after_a_fork_is_an_error_at_once(connect: Connect, method: str) -> None:
     """The renewal and the sockets are the parent's."""
     session = await connect()
     await session.token()
     here, there = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(session, there))
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(session, there, method))
     child.start()
     message = await asyncio.to_thread(lambda: here.recv() if here.poll(10) else "hung")
     child.join(10)
     assert "fork" in message
+    async with asyncio.timeout(5), session.get(CUSTOMER) as response:  # the parent's connections are as they were
+        assert response.status == 200
+
+
+@pytest.mark.fleet
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_a_fork_in_the_middle_of_a_coroutine_is_found_out(connect: Connect) -> None:
+    """The child goes on in the same coroutine, without a running loop."""
+    session = await connect()
+    await session.token()
+    child = os.fork()
+    if not child:
+        found = 1
+        with contextlib.suppress(BaseException):
+            try:
+                session.token().send(None)
+            except ConfigurationError:
+                found = int(session.manager.current() is not None)
+        os._exit(found)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert status == 0
+
+
+async def test_another_thread_cannot_close_a_session_in_use(connect: Connect) -> None:
+    """It would cut the connections under the loop that owns them. Once that loop has ended, anyone may."""
+    session = await connect()
+    await session.token()
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(session.close()))
+    assert not session.closed
+    async with session.get(CUSTOMER) as response:
+        assert response.status == 200
+
+
+def test_a_session_whose_loop_has_ended_can_be_closed() -> None:
+    """In another one, as a clean-up at the end of a program does."""
+
+    async def use() -> TokenSession:
+        async with NexudusEmulator() as emulator:
+            credentials = PasswordCredentials(emulator.username, emulator.password)
+            session = TokenSession(credentials, base_url=emulator.url)
+            async with session.get(CUSTOMER) as response:
+                assert response.status == 200
+            return session
+
+    session = asyncio.run(use())
+    asyncio.run(session.close())
+    assert session.closed
 
 
 @pytest.mark.fleet
