@@ -69,10 +69,13 @@ API_FAULTS: tuple[Callable[[], Fault], ...] = (
     Fault.truncated,
     lambda: Fault.json({"Message": "An error has occurred."}, 500),
     lambda: Fault.html(502),
-    lambda: Fault.throttled(1),
     lambda: Fault.json({"Message": "Access Denied"}, 401),
     lambda: Fault.delayed(random.uniform(0.01, 0.8)),
 )
+
+
+THROTTLED = 1 / 1000
+"""Of the faulty answers to requests. More of them, and the session would stand still all the time, as each one asks."""
 
 
 # The service, in a process of its own
@@ -141,7 +144,7 @@ class RandomFaults(FaultPlan):
         if random.random() > FAULTY:
             return None
         if "token" not in places:
-            return random.choice(API_FAULTS)()
+            return Fault.throttled(1) if random.random() < THROTTLED else random.choice(API_FAULTS)()
         sent, name = _sent.get(), random.choice(list(TOKEN_FAULTS))
         assert sent is not None
         if name == "refused" and not sent.renews:

@@ -72,9 +72,9 @@ class Backoff:
         self._until = now + delay
         return delay
 
-    def retry_in(self, now: float) -> float:
-        """Return how many seconds the pause still lasts."""
-        return max(0.0, self._until - now)
+    def retry_in(self, now: float, *, served: bool) -> float:
+        """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""
+        return 0.0 if self.in_force(now, served=served) is None else self._until - now
 
     def _delay(self, kind: _Kind, retry_after: float | None, chance: float) -> float:
         count = self._in_a_row[kind]

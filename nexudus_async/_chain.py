@@ -6,8 +6,9 @@ to the listener; whether that matters is decided in `_renewal.py`.
 
 import dataclasses
 import json
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,11 +16,11 @@ import anyio
 
 from ._clock import Clock, sleep
 from ._events import Event, StoreFailed, logger
-from ._token import Token
+from ._token import Token, can_be_sent
 from .errors import StoreError
 from .stores import StoredToken, TokenStore
 
-__all__ = ["Chain", "Latch", "Record"]
+__all__ = ["Attempt", "Chain", "Latch", "Record", "life_left"]
 
 R = TypeVar("R")
 
@@ -44,17 +45,27 @@ class Latch:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A renewal of the record's token that was begun: how often its refresh token was sent, first when (wall clock)."""
+
+    since: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What the fleet knows of the chain.
 
     generation: of the token, or of the logout that ended it.
     token: the newest token, None after a logout or while there was none.
+    attempt: for whoever finds it under the lock: whoever wrote it has died, or does not know the answer either.
     client_id: the chain's own, kept when the tokens end.
     logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
     """
 
     generation: int
     token: Token | None = None
+    attempt: Attempt | None = None
     client_id: str | None = None
     latch: Latch | None = None
     logged_out_until: float = 0.0
@@ -96,6 +107,11 @@ class Chain:
         self.unsaved = None
         return True
 
+    async def note(self, record: Record) -> None:
+        """Save what is good to know but not needed; a store that fails is told of, and that is all."""
+        with suppress(StoreError):
+            await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
+
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
         unsaved = self.unsaved
@@ -122,7 +138,7 @@ class Chain:
         def tombstone() -> Record:
             client_id = token.client_id if token is not None else newest.client_id if newest is not None else None
             above = 1 + max(generation, newest.generation if newest is not None else 0)
-            return Record(above, None, client_id, logged_out_until=self._clock.wall() + TOMBSTONE_LIFE)
+            return Record(above, client_id=client_id, logged_out_until=self._clock.wall() + TOMBSTONE_LIFE)
 
         try:
             async with self.turn(look):
@@ -210,6 +226,7 @@ def _encode(record: Record, key: str) -> StoredToken:
         "version": 1,
         "key": key,
         "token": None if record.token is None else record.token.to_dict(),
+        "attempt": None if record.attempt is None else dataclasses.asdict(record.attempt),
         "client_id": record.client_id,
         "latch": None if record.latch is None else dataclasses.asdict(record.latch),
         "logged_out_until": record.logged_out_until,
@@ -221,10 +238,14 @@ def _decode(stored: StoredToken, key: str) -> Record:
     document: Any = json.loads(stored.payload)
     if document["version"] != 1 or document["key"] != key:
         raise ValueError("another version, or another account's")
-    token, latch, client_id = document["token"], document["latch"], document["client_id"]
+    attempt, latch, client_id = document["attempt"], document["latch"], document["client_id"]
+    token = None if document["token"] is None else Token.from_dict(document["token"])
+    if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
+        raise ValueError("not a token that the service has given")
     return Record(
         generation=stored.generation,
-        token=None if token is None else dataclasses.replace(Token.from_dict(token), generation=stored.generation),
+        token=None if token is None else dataclasses.replace(token, generation=stored.generation),
+        attempt=None if attempt is None else Attempt(float(attempt["since"]), int(attempt["times"])),
         client_id=None if client_id is None else str(client_id),
         latch=None if latch is None else _latch(latch),
         logged_out_until=float(document["logged_out_until"]),

@@ -119,8 +119,8 @@ class FlightDesk:
             return False
         left = life_left(record, self._clock.wall())
         holder.put_shared(token, left)
-        if not holder.servable:
-            return False
+        if not holder.servable or (known is None and self._reason == "requested"):
+            return False  # to be renewed: it has expired, or was found by somebody who asked for a new one
         self._ledger.adoptions += 1
         self._ledger.backoff = Backoff()
         self._flight.succeed(token)

@@ -19,7 +19,6 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -27,6 +26,7 @@ from yarl import URL
 
 from ._clock import Clock, SystemClock, sleep
 from ._credentials import PasswordCredentials
+from ._doubt import Doubt, Unanswered
 from ._lifecycle import RefreshPolicy
 from ._origin import parse_origin
 from ._secret import Secret, SecretBytes
@@ -53,8 +53,6 @@ MAX_BODY = 1024 * 1024
 """Bytes. A token answer is under 2 KiB; more than this is not one, and is not read to its end."""
 MAX_TRIES = 3
 """Per sign-in or renewal: a fault that outlives three tries is not a hiccup, and back-off takes over."""
-REPLAY_WITHIN = 10.0
-"""Seconds after a lost answer in which a refresh token may be sent once more: the service may not have got it."""
 TOTP_STEP = 30.0
 """Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
 FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
@@ -69,15 +67,6 @@ _NOT_SENT = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Unanswered:
-    """The refresh token that was last sent without an answer, since when, and how often it was sent."""
-
-    refresh_token: Secret
-    since: float
-    times: int
 
 
 class TokenEndpoint:
@@ -117,7 +106,7 @@ class TokenEndpoint:
         self._policy = policy or RefreshPolicy()
         self._clock = clock or SystemClock()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
-        self._unanswered: _Unanswered | None = None
+        self._doubt = Doubt(self._clock)
         self._typed_code_used = False
         self._rejected: bytes | None = None
         self._salt = secrets.token_bytes(16)
@@ -142,6 +131,15 @@ class TokenEndpoint:
         """Sign in under `client_id` from now on, unless one was given by hand."""
         if not self._named:
             self._client_id = client_id
+
+    def recall(self, token: Token, unanswered: Unanswered) -> None:
+        """Treat the refresh token of `token` as one whose answer was lost, unless this endpoint knows better."""
+        if token.refresh_token is not None:
+            self._doubt.recall(token.refresh_token, unanswered)
+
+    def unanswered(self, token: Token) -> Unanswered | None:
+        """Return what nobody knows of the refresh token of `token`; None where there is no doubt."""
+        return None if token.refresh_token is None else self._doubt.about(token.refresh_token)
 
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return a slow hash of the password, with the salt of the fingerprint `like` or a new one (RFC 7914)."""
@@ -180,7 +178,11 @@ class TokenEndpoint:
         async def attempt() -> Token:
             return await self._renew(refresh_token, client_id)
 
-        return await self._retrying(attempt, self._may_renew_again)
+        def may_retry(failed: _AttemptFailed) -> bool:
+            harmless = failed.fate in (Fate.NOT_SENT, Fate.THROTTLED, Fate.LOST)
+            return harmless and not self._doubt.late(refresh_token)
+
+        return await self._retrying(attempt, may_retry)
 
     async def credentials_changed(self) -> bool:
         """Tell whether a callable password now returns another value than the one that was refused."""
@@ -210,40 +212,26 @@ class TokenEndpoint:
             raise
 
     async def _renew(self, refresh_token: Secret, client_id: str) -> Token:
-        before = self._unanswered
-        if before is not None and before.refresh_token != refresh_token:
-            before = None
-        if before is not None and not self._attended and self._is_late(before):
+        if not self._attended and self._doubt.late(refresh_token):
             raise TokenEndpointError(
                 "the answer to the last renewal was lost, and its refresh token may have been used",
                 refresh_token_spent=True,
             )
-        now = self._clock.monotonic()
-        self._unanswered = (
-            _Unanswered(refresh_token, now, 1) if before is None else replace(before, times=before.times + 1)
-        )  # before the request, as above
+        before = self._doubt.sending(refresh_token)
         try:
             token = await self._post(renewal(refresh_token, client_id))
         except _AttemptFailed as failed:
             if failed.fate is Fate.LOST:
                 failed.error.refresh_token_spent = not self._attended
             elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):
-                self._unanswered = before  # else the replay was made, and whatever came of it, there is no other
+                self._doubt.restore(before)
+            # Else the one replay was made: whatever came of it, there is no other.
             raise
-        self._unanswered = None
+        self._doubt.restore(None)
         return token
 
     def _may_sign_in_again(self, failed: "_AttemptFailed") -> bool:
         return failed.fate is not Fate.REFUSED and not self._typed_code_used
-
-    def _may_renew_again(self, failed: "_AttemptFailed") -> bool:
-        if failed.fate not in (Fate.NOT_SENT, Fate.THROTTLED, Fate.LOST):
-            return False
-        return self._unanswered is None or not self._is_late(self._unanswered)
-
-    def _is_late(self, unanswered: _Unanswered) -> bool:
-        """Whether the one replay of a refresh token was made already, or its time is over."""
-        return unanswered.times > 1 or self._clock.monotonic() - unanswered.since > REPLAY_WITHIN
 
     @property
     def _attended(self) -> bool:

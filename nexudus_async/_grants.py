@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import anyio
 
 from ._clock import Clock, sleep
+from ._doubt import Unanswered
 from ._events import Grant
 from ._lifecycle import RefreshPolicy
 from ._token import Token
@@ -59,6 +60,14 @@ class SharesChain(Protocol):
 
     async def login_apart(self) -> Token:
         """Sign in under a new `client_id`, which leaves the chain that others use alone."""
+        ...
+
+    def recall(self, token: Token, unanswered: Unanswered) -> None:
+        """Learn that another process has sent the refresh token of `token`, and nobody knows the answer."""
+        ...
+
+    def unanswered(self, token: Token) -> Unanswered | None:
+        """Return what `recall` would tell another process; None where there is no doubt."""
         ...
 
     async def fingerprint(self, like: str | None = None) -> str | None:
@@ -127,10 +136,24 @@ class Grants:
         source = self._source
         return await self._within_deadline(source.fingerprint(like)) if isinstance(source, SharesChain) else None
 
+    @property
+    def share_chain(self) -> bool:
+        """Whether the source is made for fleets."""
+        return isinstance(self._source, SharesChain)
+
     def join(self, client_id: str | None) -> None:
         """Let the source sign in under the chain's `client_id`."""
         if client_id is not None and isinstance(self._source, SharesChain):
             self._source.join(client_id)
+
+    def recall(self, token: Token, unanswered: Unanswered) -> None:
+        """Tell the source that another process may have used the refresh token of `token`."""
+        if isinstance(self._source, SharesChain):
+            self._source.recall(token, unanswered)
+
+    def unanswered(self, token: Token) -> Unanswered | None:
+        """Return what the source does not know of the refresh token of `token`."""
+        return self._source.unanswered(token) if isinstance(self._source, SharesChain) else None
 
     async def _sign_in(self) -> Obtained:
         try:

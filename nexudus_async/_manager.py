@@ -16,6 +16,7 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 
 import asyncio
 import contextvars
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random, SystemRandom
@@ -167,7 +168,7 @@ class TokenManager:
         return newest and not (self._closed or under_way or self._holds_off())
 
     def check_usable(self) -> None:
-        """Tie the manager to the running event loop at its first use, and raise on use from elsewhere or once closed."""
+        """Tie the manager to the running loop at its first use; raise on use from elsewhere, or once closed."""
         if self._closed:
             raise SessionClosedError("the session is closed: make a new one")
         if self._loop is None:
@@ -216,7 +217,7 @@ class TokenManager:
         return Statistics(
             generation=token.generation if token is not None else 0,
             expires_in=self._holder.remaining,
-            retry_in=ledger.backoff.retry_in(self._monotonic()),
+            retry_in=self._retry_in,
             waiting=self._flight.waiting if self._flight else 0,
             sign_ins=ledger.obtained["password"],
             renewals=ledger.obtained["refresh_token"],
@@ -280,9 +281,13 @@ class TokenManager:
             parts.append(f"generation {token.generation}, {self._holder.remaining:.0f} s left")
         if self._flight is not None:
             parts.append(f"renewing, {self._flight.waiting} waiting")
-        if (pause := self._ledger.backoff.retry_in(self._monotonic())) > 0:
+        if (pause := self._retry_in) > 0:
             parts.append(f"holding off for {pause:.0f} s after {self._ledger.backoff.failures} failures")
         return f"<{type(self).__name__} {', '.join(parts)}>"
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_loop") is not None and not self._closed:
+            warnings.warn(f"unclosed {self!r}: await close()", ResourceWarning, stacklevel=2, source=self)
 
     # What a caller gets
 
@@ -331,6 +336,11 @@ class TokenManager:
         if not backoff.failures:  # the common answer costs a herd that signs in no look at the clock
             return None
         return backoff.in_force(self._monotonic(), served=self._holder.servable)
+
+    @property
+    def _retry_in(self) -> float:
+        """Seconds that back-off still holds, 0 for none."""
+        return self._ledger.backoff.retry_in(self._monotonic(), served=self._holder.servable)
 
     # The flight
 

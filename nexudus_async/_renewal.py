@@ -1,7 +1,8 @@
 """What one flight does: alone, or as one of a fleet that shares its tokens through a store.
 
-A fleet's renewal: look at the record and adopt a newer token → lock → look again → renew → publish and wake the
-waiters → save → unlock. All but the first look is needed once per lifetime and fleet.
+A fleet's renewal: look at the record and adopt a newer token → lock → look again → note the attempt → renew → publish
+and wake the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for
+whoever comes next if this process dies in between: the service may have used the refresh token.
 
 When the store is down, nobody's request suffers:
 
@@ -14,10 +15,12 @@ Nothing here holds a token: the `Desk` does, which is the manager, for the time 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from ._chain import Chain, Latch, Record
+from ._chain import Attempt, Chain, Latch, Record
 from ._clock import Clock
+from ._doubt import Unanswered
 from ._grants import Grants, Obtained, is_spent
 from ._lifecycle import LATCHED_AFTER, LONGEST_LATCH, latch_delay
 from ._token import Token
@@ -147,14 +150,38 @@ class SharedRenewal:
                 await insist_on_a_change(self._grants, desk.refused)
             attempted = True
 
+        noted = await self._note_attempt(desk.token)
         try:
             obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
-        except REJECTIONS as exc:
-            if attempted:
+        except Exception as exc:
+            if attempted and isinstance(exc, REJECTIONS):
                 await self._latch(desk, exc)
+            elif noted is not None:
+                await self._note_outcome(noted)
             raise
         if obtained is not None:
             await self._save(desk.publish(obtained))
+
+    async def _note_attempt(self, token: Token | None) -> Record | None:
+        """Note in the record that the refresh token of `token` is about to be sent, and learn whether it was before."""
+        record = self._record
+        if token is None or token.refresh_token is None or record is None or record.token is None:
+            return None
+        if token.refresh_token != record.token.refresh_token or not self._grants.share_chain:
+            return None
+        found = record.attempt
+        if found is not None:
+            self._grants.recall(token, Unanswered(self._clock.wall() - found.since, found.times))
+        attempt = replace(found, times=found.times + 1) if found is not None else Attempt(self._clock.wall(), 1)
+        noted = replace(record, attempt=attempt)
+        await self._chain.note(noted)
+        return noted
+
+    async def _note_outcome(self, noted: Record) -> None:
+        """Correct the note after a failure, and take it back where the refresh token has certainly not been used."""
+        doubt = None if noted.token is None else self._grants.unanswered(noted.token)
+        attempt = None if doubt is None else Attempt(self._clock.wall() - doubt.seconds_ago, doubt.times)
+        await self._chain.note(replace(noted, attempt=attempt))
 
     async def _without_store(self, desk: Desk, error: StoreError, *, forced: bool) -> None:
         token = desk.token
@@ -174,11 +201,11 @@ class SharedRenewal:
                     raise copy_of(error) from error
                 obtained = await self._renew_apart(token)
         if (token := desk.publish(obtained)) is not None:
-            self._chain.unsaved = Record(token.generation, token, token.client_id)
+            self._chain.unsaved = Record(token.generation, token, client_id=token.client_id)
 
     async def _save(self, token: Token | None) -> None:
         if token is not None:
-            await self._chain.save(Record(token.generation, token, token.client_id))
+            await self._chain.save(Record(token.generation, token, client_id=token.client_id))
 
     async def _renew_apart(self, token: Token) -> Obtained:
         try:
@@ -215,7 +242,7 @@ class SharedRenewal:
             await self._grants.fingerprint(),
         )  # fmt: skip
         client_id = self._record.client_id if self._record is not None else None
-        await self._chain.save(Record(generation, desk.token, client_id, latch))
+        await self._chain.save(Record(generation, desk.token, client_id=client_id, latch=latch))
 
 
 async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:

@@ -4,13 +4,17 @@ It holds facts only. Whether it is still fresh depends on a clock and a policy, 
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from ._secret import Secret
 
-__all__ = ["Token"]
+__all__ = ["VISIBLE_ASCII", "Token", "can_be_sent"]
+
+VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
+"""What a token may consist of (RFC 6749, appendix A.12 and A.17), but for spaces."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +89,13 @@ class Token:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Token holds secrets and cannot be pickled; use to_dict() and keep the result safe")
+
+
+def can_be_sent(token: Token) -> bool:
+    """Tell whether its tokens and its `client_id` have only characters that the service gives, and a header carries."""
+    credentials = [token.access_token, token.refresh_token or "-"]
+    client_id = token.client_id or ""
+    return all(map(VISIBLE_ASCII.fullmatch, credentials)) and client_id.isascii() and client_id.isprintable()
 
 
 def _text(value: object) -> str:

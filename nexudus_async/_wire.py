@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote, quote_plus, urlencode
 
 from ._secret import Secret, SecretBytes
-from ._token import Token
+from ._token import VISIBLE_ASCII, Token
 from .errors import (
     ConfigurationError,
     CredentialsRejectedError,
@@ -36,7 +36,6 @@ MAX_LIFETIME: Final = 10 * 366 * 86400.0
 """Seconds. An `expires_in` beyond ten years is an error of the service, and would overflow dates."""
 MAX_DESCRIPTION: Final = 200
 """Characters of the service's own words that a message shows."""
-_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
 _OK = 200
 _THROTTLED: Final = (409, 429)
@@ -231,7 +230,7 @@ def _token(request: GrantRequest, answer: Answer, document: Mapping[str, Any], d
 def _credential(name: str, value: object) -> Secret | None:
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or not _VISIBLE_ASCII.fullmatch(value):
+    if not isinstance(value, str) or not VISIBLE_ASCII.fullmatch(value):
         raise ValueError(f"{name} has characters that no token has")
     return Secret(value)
 

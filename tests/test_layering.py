@@ -13,7 +13,7 @@ LAYERS = [
     {"_secret"},  # below the errors: one of them carries a secret
     {"errors"},
     {"_clock", "_events", "_futile", "_replay", "_token"},
-    {"_credentials", "_lifecycle", "_origin", "_transport"},
+    {"_credentials", "_doubt", "_lifecycle", "_origin", "_transport"},
     {"_backoff", "_flight", "_grants", "_holder", "_wire", "stores"},
     {"_chain"},
     {"_desk", "_renewal"},

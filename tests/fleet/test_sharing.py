@@ -1,6 +1,7 @@
 """Sessions that share a chain through a store, in one process and on one clock: every step can be seen."""
 
 import asyncio
+import json
 import logging
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -370,6 +371,44 @@ async def test_an_unreadable_record_is_an_event_and_is_replaced_by_a_sign_in(
     assert (await another.token()).access_token == (await session.token()).access_token
 
 
+TAMPERED: list[dict[str, Any]] = [
+    {"access_token": "secret\r\nX-Evil: 1"},
+    {"access_token": ""},
+    {"access_token": "secret\N{SNOWMAN}"},
+    {"refresh_token": "secret\x00"},
+    {"refresh_token": "secret\udc80"},
+    {"client_id": "secret\n"},
+    {"client_id": "secret\N{SNOWMAN}"},
+    {"lifetime": float("nan")},
+    {"lifetime": float("inf")},
+    {"lifetime": -1},
+]
+
+
+@pytest.mark.parametrize("change", TAMPERED, ids=str)
+async def test_a_record_with_a_token_that_cannot_be_is_unreadable(
+    emulator: NexudusEmulator,
+    connect: Connect,
+    store: Fragile,
+    change: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Somebody wrote into the store: an event and a sign-in, and nothing of it in a header, an error or a log."""
+    async with await connect(store=store) as first:
+        await first.token()
+    stored = await store.load(first.manager.key)
+    assert stored is not None
+    document = json.loads(stored.payload)
+    document["token"].update(change)
+    await store.save(first.manager.key, StoredToken(stored.generation, json.dumps(document)))
+    second = await connect(store=store)
+    assert await second.refresh()
+    await asyncio.sleep(0)
+    assert {event.operation for event in connect.events if isinstance(event, StoreFailed)} == {"load"}
+    assert emulator.sign_ins == 2
+    assert "secret" not in caplog.text + str(connect.events)
+
+
 async def test_a_wrong_key_is_an_event_and_a_fresh_sign_in(
     emulator: NexudusEmulator, connect: Connect, store: Fragile
 ) -> None:
@@ -404,6 +443,16 @@ async def test_the_store_key_names_nobody(connect: Connect, store: Fragile) -> N
     session = await connect(store=store)
     assert "ops" not in session.manager.key
     assert "@" not in session.manager.key
+
+
+async def test_a_renewal_by_hand_renews_though_the_store_has_a_token(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile
+) -> None:
+    """A session that holds nothing yet does not take the record for the answer; it renews what is there."""
+    one, two = await connect(store=store), await connect(store=store)
+    token = await one.token()
+    assert (await two.refresh()).generation == token.generation + 1
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
 
 
 async def test_a_fresh_token_costs_the_store_nothing(connect: Connect, store: Fragile) -> None:

@@ -1,6 +1,8 @@
 """`TokenManager` and `TokenEndpoint` as parts: a source of one's own, a session of one's own."""
 
 import asyncio
+import gc
+import warnings
 from datetime import UTC, datetime
 
 import aiohttp
@@ -8,10 +10,12 @@ import pytest
 
 from nexudus_async import (
     BearerMiddleware,
+    EndpointUnavailableError,
     Freshness,
     LoginRequiredError,
     NexudusAuthError,
     PasswordCredentials,
+    RefreshPolicy,
     Token,
     TokenEndpoint,
     TokenManager,
@@ -115,6 +119,33 @@ async def test_a_foreign_exception_of_a_source_is_translated_and_remembered(cloc
         assert "secret words" not in str(caught.value)
     assert source.calls == ["login"]
     await manager.close()
+
+
+async def test_a_source_that_never_answers_is_given_up_at_the_flights_deadline(clock: ManualClock) -> None:
+    """Nobody waits for ever; the next call, after the pause, asks again."""
+    source = Source(clock)
+    source.gates[1] = asyncio.Event()
+    manager = TokenManager(source, clock=clock, policy=RefreshPolicy(flight_deadline=0.02, connect_timeout=0.01))
+    async with asyncio.timeout(5):
+        with pytest.raises(EndpointUnavailableError, match=r"within 0\.02 s"):
+            await manager.token()
+    clock.advance(1)
+    assert await manager.token()
+    await manager.close()
+
+
+async def test_a_manager_dropped_without_closing_says_so(clock: ManualClock) -> None:
+    """Once it was used; one that was only made, or was closed, is nobody's business."""
+    unused, closed, used = [TokenManager(Source(clock), clock=clock) for _ in range(3)]
+    await closed.token()
+    await closed.close()
+    await used.token()
+    await asyncio.sleep(0)  # its flight lets go of it
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del unused, closed, used
+        gc.collect()
+    assert ["unclosed <TokenManager fresh" in str(warning.message) for warning in caught] == [True]
 
 
 async def test_a_manager_and_its_middleware_can_share_one_session(emulator: NexudusEmulator) -> None:

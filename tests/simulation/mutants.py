@@ -16,6 +16,7 @@ from nexudus_async import (
     _backoff,
     _bearer,
     _desk,
+    _doubt,
     _endpoint,
     _futile,
     _grants,
@@ -157,10 +158,10 @@ MUTANTS = (
     _mutant("many paths force many renewals", _futile.FutileRenewals.allow, "if self._doubt:", "if False:"),
     # The refresh token
     _mutant(
-        "a lost answer is forgotten", _ENDPOINT._renew,
-        "if before is not None and before.refresh_token != refresh_token:", "if True:",
+        "a lost answer is forgotten", _doubt.Doubt._known,
+        "self._sent is not None and self._sent.refresh_token == refresh_token", "False",
     ),
-    _mutant("a replay has no time limit", _ENDPOINT._is_late, "return unanswered.times > 1 or", "return False and"),
+    _mutant("a replay has no time limit", _doubt.Doubt.late, "known.times > 1 or", "False and"),
     _mutant("a typed code is used again", _ENDPOINT._sign_in, "typed_code and self._typed_code_used", "False"),
     # Logout and close
     _mutant(
@@ -195,6 +196,6 @@ MUTANTS = (
     _mutant(
         "an answer that is not Nexudus' clears a lost one", _ENDPOINT._renew,
         "elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):", "else:",
-        "self._unanswered = before  #", "self._unanswered = None if failed.fate is Fate.REFUSED else before  #",
+        "self._doubt.restore(before)", "self._doubt.restore(None if failed.fate is Fate.REFUSED else before)",
     ),
 )  # fmt: skip

@@ -42,6 +42,7 @@ def failing_seeds(seeds: range) -> Iterable[int]:
         yield from (seed for seed in pool.map(first_failing, parts) if seed is not None)
 
 
+@pytest.mark.timeout(0)  # as long as `--schedules` makes it
 def test_nothing_that_must_never_happen_happens(pytestconfig: pytest.Config) -> None:
     """`--schedules` says how many days, `--seed` from which on; a failing one is printed as short as it can be."""
     start, count = pytestconfig.option.seed, pytestconfig.option.schedules

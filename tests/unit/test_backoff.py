@@ -27,7 +27,12 @@ def test_without_a_failure_nothing_is_held_off() -> None:
     backoff = Backoff()
     assert backoff.in_force(-math.inf, served=True) is None
     assert backoff.in_force(START, served=False) is None
-    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START)) == (0, None, False, 0.0)
+    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START, served=False)) == (
+        0,
+        None,
+        False,
+        0.0,
+    )
 
 
 def test_while_served_the_pauses_are_long() -> None:
@@ -48,8 +53,8 @@ def test_the_pause_ends_at_its_time(served: bool) -> None:
     until = START + backoff.failed(OUTAGE, START, served=served, chance=0.5)
     assert backoff.in_force(math.nextafter(until, 0), served=served) is OUTAGE
     assert backoff.in_force(until, served=served) is None
-    assert backoff.retry_in(START) == until - START
-    assert backoff.retry_in(until + 1) == 0.0
+    assert backoff.retry_in(START, served=True) == until - START
+    assert backoff.retry_in(until + 1, served=True) == 0.0
 
 
 def test_a_pause_does_not_outlive_the_token_that_was_served() -> None:
@@ -57,6 +62,7 @@ def test_a_pause_does_not_outlive_the_token_that_was_served() -> None:
     backoff = Backoff()
     backoff.failed(OUTAGE, START, served=True, chance=0.0)
     assert backoff.in_force(START, served=False) is None
+    assert backoff.retry_in(START, served=False) == 0.0
 
 
 def test_the_first_failure_without_a_token_starts_its_own_row() -> None:

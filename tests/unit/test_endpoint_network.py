@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from nexudus_async import EndpointUnavailableError, MalformedResponseError, WrongHostError
+from nexudus_async import EndpointUnavailableError, MalformedResponseError, RefreshPolicy, WrongHostError
 from nexudus_async.testing import Fault, NexudusEmulator
 
 from .conftest import MakeEndpoint
@@ -156,3 +156,19 @@ async def test_what_is_not_http_is_a_lost_answer(
     assert connections == 5
     for error in (renewing.value, signing_in.value):
         assert not leaked(error, emulator.secrets)
+
+
+async def test_connecting_ends_in_time_and_counts_as_not_sent(make: MakeEndpoint) -> None:
+    """A peer that takes the connection and then says nothing, in the middle of TLS: three tries, each bounded."""
+    accepted: list[bytes] = []
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        accepted.append(await reader.read(1))
+        await reader.read()
+
+    async with raw_server(silent) as origin:
+        endpoint = make(base_url=origin.replace("http:", "https:"), policy=RefreshPolicy(connect_timeout=0.02))
+        async with asyncio.timeout(5):
+            with pytest.raises(EndpointUnavailableError, match="could not be reached"):
+                await endpoint.login()
+    assert len(accepted) == 3
