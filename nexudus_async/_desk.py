@@ -140,6 +140,7 @@ class FlightDesk:
         if not self._abandoned:
             self._ledger.backoff.rest(resting.error, self._clock.monotonic() + resting.seconds)
             self._flight.fail(resting.error)
+            logger.debug("nothing sent, as before: %s", resting.error)
 
     def fail(self, cause: Exception) -> None:
         """Remember a failure, share it with the waiters, and tell: one warning, however many they are."""

@@ -141,7 +141,7 @@ MUTANTS = (
     # Back-off
     _mutant(
         "back-off is ignored", _backoff.Backoff.in_force,
-        "return None if outlived or now >= self._until else self._error", "return None",
+        "return None if outlived or now >= self._until else self.error", "return None",
     ),
     _mutant("back-off is not cleared by success", _DESK.publish, "self._ledger.backoff = Backoff()", "pass"),
     _mutant(

@@ -191,6 +191,8 @@ class World:
         if SECRET in record.getMessage():
             self.report("never 5: a secret in the log")
         errors = [each for each in record.args or () if isinstance(each, NexudusAuthError)]
+        if record.levelno == logging.DEBUG and errors:
+            self.book.fail("latch", self.session.statistics().retry_in)
         if record.levelno == logging.WARNING and errors:
             error = errors[0]
             self.checks.check_text(error)
