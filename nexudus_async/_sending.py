@@ -1,5 +1,6 @@
 """What is sent: a request or a WebSocket handshake, ready to be sent, and sent again, with any token."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-__all__ = ["Answer", "Handshake", "Sending", "carried", "release", "status_of", "with_token"]
+__all__ = ["Answer", "Handshake", "RaiseForStatus", "Sending", "apply", "carried", "release", "status_of", "with_token"]
 
 Answer: TypeAlias = "aiohttp.ClientResponse | aiohttp.ClientResponseError | WebSocket"
 """A response; or what came of a handshake."""
+RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 SWITCHING_PROTOCOLS: Final = 101
 
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
@@ -105,6 +107,18 @@ def release(answer: Answer) -> None:
     """Give the connection of an answer that nobody reads back to the pool."""
     if isinstance(answer, aiohttp.ClientResponse):
         answer.release()
+
+
+async def apply(raise_for_status: RaiseForStatus, response: aiohttp.ClientResponse) -> None:
+    """Apply `raise_for_status`, as aiohttp would have, to the answer that the caller gets."""
+    try:
+        if callable(raise_for_status):
+            await raise_for_status(response)
+        else:
+            response.raise_for_status()
+    except BaseException:
+        response.close()
+        raise
 
 
 def carried(token: Token, answer: Answer) -> bool:

@@ -8,20 +8,19 @@ the header through `headers=` (so that mocks see it and aiohttp strips it on a r
 import asyncio
 import functools
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import aiohttp
-from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
-from multidict import CIMultiDict
 from yarl import URL
 
 from ._arguments import check_kind
-from ._bearer import AUTHORIZATION, BearerMiddleware
+from ._bearer import BearerMiddleware
 from ._clock import Clock
 from ._context import RequestContext
 from ._credentials import PasswordCredentials
+from ._destination import destination, has_authorization, is_in_netrc
 from ._dispatch import Dispatcher
 from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
@@ -31,7 +30,7 @@ from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
 from ._origin import parse_origin
 from ._pacing import Pacing
-from ._sending import Handshake
+from ._sending import Handshake, RaiseForStatus, apply
 from ._throttle import Throttle
 from ._token import Token
 from ._transport import check_borrowed, own_session, token_session, token_session_like
@@ -56,8 +55,6 @@ DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 DEFAULT_THROTTLE = Throttle()
 _KNOWN_URLS = 1024
 """Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
-
-RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 
 
 class TokenSession:
@@ -128,7 +125,7 @@ class TokenSession:
         self._dispatcher = Dispatcher(self._rule, throttle, pacing)
         self._keep_alive = KeepAlive(self._manager) if keep_alive else None
         self._destination = functools.lru_cache(_KNOWN_URLS)(
-            functools.partial(_destination, self._base_url, self._rule.covers)
+            functools.partial(destination, self._base_url, self._rule.covers)
         )
         self._username = username
         self._borrowed = client_session
@@ -272,11 +269,7 @@ class TokenSession:
     ) -> "Response":
         session = self._client()
         target, is_ours = self._destination(url)
-        if (
-            not is_ours
-            or _is_authorized_by_caller(headers, kwargs)
-            or (session.trust_env and await _is_authorized_by_netrc(target))
-        ):
+        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
@@ -284,17 +277,13 @@ class TokenSession:
         response = await self._dispatcher.send(session, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
-            await _judge(response, judge)
+            await apply(judge, response)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._client()
         target, is_ours = self._destination(url)
-        if (
-            not is_ours
-            or _is_authorized_by_caller(headers, kwargs)
-            or (session.trust_env and await _is_authorized_by_netrc(target))
-        ):
+        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
         return await self._dispatcher.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
@@ -345,42 +334,3 @@ def _username(credentials: PasswordCredentials | None, store: TokenStore | None,
     if account is not None:
         raise ConfigurationError("account= is for sessions without credentials: these file under their user name")
     return credentials.username
-
-
-def _destination(base_url: URL, covers: Callable[[URL], bool], url: str | URL) -> tuple[URL, bool]:
-    """Return where a request goes, and whether it carries the token there. User info in the URL is the caller's own."""
-    try:
-        target = base_url.join(URL(url))
-    except ValueError as exc:
-        raise aiohttp.InvalidUrlClientError(url) from exc
-    return target, covers(target) and target.raw_user is None and target.raw_password is None
-
-
-def _is_authorized_by_caller(headers: "LooseHeaders | None", kwargs: dict[str, Any]) -> bool:
-    """Tell whether the request has authorization of its own: a header, or `auth=`."""
-    return (headers is not None and AUTHORIZATION in CIMultiDict(headers)) or kwargs.get("auth") is not None
-
-
-async def _is_authorized_by_netrc(target: URL) -> bool:
-    """Tell whether aiohttp will find authorization in netrc: it refuses a request that then has two."""
-    return await asyncio.to_thread(_is_in_netrc, target.host)
-
-
-def _is_in_netrc(host: str | None) -> bool:
-    try:
-        basicauth_from_netrc(netrc_from_env(), host or "")
-    except LookupError:
-        return False
-    return True
-
-
-async def _judge(response: "Response", raise_for_status: RaiseForStatus) -> None:
-    """Apply `raise_for_status`, as aiohttp would have, to the answer that the caller gets."""
-    try:
-        if callable(raise_for_status):
-            await raise_for_status(response)
-        else:
-            response.raise_for_status()
-    except BaseException:
-        response.close()
-        raise

@@ -19,7 +19,7 @@ LAYERS = [
     {"_desk", "_renewal"},
     {"_endpoint", "_manager", "_throttle"},
     {"_bearer", "_context", "_keep_alive", "_pacing"},
-    {"_sending"},
+    {"_destination", "_sending"},
     {"_dispatch"},
     {"_session", "otel"},
     {"__init__"},
