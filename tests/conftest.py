@@ -1,6 +1,7 @@
 """What most tests stand on: a clock they move, a real server, and sessions that are closed for them."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,6 +13,15 @@ from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.valkey import Valkey
 
 CUSTOMER = "/api/public/billing/customer"
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C again where whoever started the tests ignores it, as a shell does for what runs in its background.
+
+    The processes that tests interrupt would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
