@@ -18,7 +18,7 @@ from ._clock import Clock, sleep
 from ._events import Event, StoreFailed, logger
 from ._token import Token, can_be_sent
 from .errors import StoreError
-from .stores import StoredToken, TokenStore
+from .stores import KeepsConnections, StoredToken, TokenStore
 
 __all__ = ["Attempt", "Chain", "Latch", "Record", "life_left"]
 
@@ -111,6 +111,12 @@ class Chain:
         """Save what is good to know but not needed; a store that fails is told of, and that is all."""
         with suppress(StoreError):
             await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
+
+    async def disconnect(self) -> None:
+        """Let the store close the connections that nobody uses."""
+        if isinstance(self._store, KeepsConnections):
+            with suppress(StoreError):
+                await self._bounded("disconnect", self._store.disconnect())
 
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""

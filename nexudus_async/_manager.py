@@ -289,6 +289,8 @@ class TokenManager:
             await flight.until_ended()
         if running:
             await asyncio.wait(running)
+        if self._chain is not None:
+            await self._chain.disconnect()
 
     def __repr__(self) -> str:
         parts, token = [self.freshness.value], self._holder.token

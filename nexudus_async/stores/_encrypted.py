@@ -7,7 +7,7 @@ from typing import NoReturn
 from nexudus_async.errors import ConfigurationError, StoreError
 
 from ._foreign import extra
-from ._protocol import StoredToken, TokenStore
+from ._protocol import KeepsConnections, StoredToken, TokenStore
 from ._record import parse
 
 __all__ = ["EncryptedStore"]
@@ -58,6 +58,10 @@ class EncryptedStore:
 
     def refresh_lock(self, key: str) -> AbstractAsyncContextManager[None]:
         return self._inner.refresh_lock(key)
+
+    async def disconnect(self) -> None:
+        if isinstance(self._inner, KeepsConnections):
+            await self._inner.disconnect()
 
     def __repr__(self) -> str:
         return f"<EncryptedStore, keys: {self._count}, in {self._inner!r}>"

@@ -2,9 +2,9 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["StoredToken", "TokenStore"]
+__all__ = ["KeepsConnections", "StoredToken", "TokenStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,17 @@ class TokenStore(Protocol):
         be cancelled by an anyio scope, so that `anyio.move_on_after(0)` around entering means "only try".
         Cancelling the wait, or the body, leaves the lock free. Leaving raises nothing: a lock that cannot be given
         back ends by itself. Not reentrant. `load` and `save` are not held up by it.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsConnections(Protocol):
+    """What a store may be besides: one that keeps connections open for the next operation."""
+
+    async def disconnect(self) -> None:
+        """Close the connections that nobody uses now. Others may use the store meanwhile, and it may be used again.
+
+        Raises nothing. A session does this when it is closed, so that a program that ends leaves no connection open.
         """
         ...

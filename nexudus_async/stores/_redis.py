@@ -72,7 +72,8 @@ class RedisStore:
     """Keeps the records in Redis or Valkey. Needs the extra `redis`.
 
     client_or_url: a `redis://`, `rediss://` or `unix://` URL, whose client is made at first use, or a client of
-        `redis.asyncio` (plain, from Sentinel, or a cluster's), which stays its owner's to close.
+        `redis.asyncio` (plain, from Sentinel, or a cluster's), which stays its owner's to close. Of the client made
+        from a URL, a session that is closed closes the connections.
     prefix: stands before every key name. Record and lock of a key share a hash tag, hence a cluster slot.
     lease: seconds after which a lock whose holder died is free. Longer than a renewal and its save may take.
     record_ttl: seconds a record is kept after its last save.
@@ -133,6 +134,10 @@ class RedisStore:
             if may_be_held:
                 with suppress(StoreError):
                     await finish(self._script("unlock", RELEASE, name, token))
+
+    async def disconnect(self) -> None:
+        if self._own is not None:
+            await self._own.disconnect()
 
     async def aclose(self) -> None:
         """Close the client that was made from a URL; a given one is left alone. The store may be used again."""

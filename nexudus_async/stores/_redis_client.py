@@ -1,6 +1,7 @@
 """The redis-py client that a store makes from a URL: bounded, hiding its password, bound to no event loop when made."""
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -46,6 +47,13 @@ class OwnClient:
                 raise ConfigurationError("a RedisStore is used by one event loop at a time: make one for each")
             self._loop, self._client = loop, Redis.from_pool(_new_pool(self._url))
         return self._client
+
+    async def disconnect(self) -> None:
+        """Close the connections that are idle, if they are this loop's."""
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            with suppress(Exception):  # whatever a connection that broke raises: it is closed
+                async with asyncio.timeout(OPERATION_LIMIT):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         """Close the client, if there is one."""

@@ -6,10 +6,13 @@ import traceback
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
+from nexudus_async import PasswordCredentials, TokenSession
 from nexudus_async.errors import ConfigurationError, StoreError
-from nexudus_async.stores import RedisStore, StoredToken
+from nexudus_async.stores import EncryptedStore, RedisStore, StoredToken
+from nexudus_async.testing import NexudusEmulator
 from tests.valkey import Valkey
 
 from .test_contract import try_lock
@@ -23,6 +26,10 @@ ONE, TWO = StoredToken(1, "one"), StoredToken(2, "two")
 async def client(valkey: Valkey) -> AsyncIterator[Redis]:
     async with Redis(port=valkey.port) as client:
         yield client
+
+
+async def connections(client: Redis) -> int:
+    return int((await client.info("clients"))["connected_clients"])
 
 
 async def test_records_and_locks_expire(near: RedisStore, client: Redis, prefix: str) -> None:
@@ -67,6 +74,27 @@ async def test_a_given_client_is_used_and_stays_open(
             patch.setattr(Redis, "aclose", None)  # would fail if it were called
             await store.aclose()
         assert repr(store) == f"<RedisStore a given Redis, prefix {prefix!r}, lease 60 s>"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_closed_session_leaves_no_connection_open_and_harms_no_other(
+    valkey: Valkey, client: Redis, prefix: str, encrypted: bool
+) -> None:
+    """Of a store made from a URL; nobody has to close that, and another session that has it goes on."""
+    inner = RedisStore(valkey.url, prefix)
+    store = EncryptedStore(inner, Fernet.generate_key()) if encrypted else inner
+    before = await connections(client)
+    async with NexudusEmulator() as emulator:
+        credentials = PasswordCredentials(emulator.username, emulator.password)
+        async with TokenSession(credentials, base_url=emulator.url, store=store) as another:
+            async with TokenSession(credentials, base_url=emulator.url, store=store) as session:
+                await session.token()
+                assert await connections(client) > before
+            await another.token()
+            await another.refresh()
+        assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+    while await connections(client) > before:  # noqa: ASYNC110 - the server sees it a moment later
+        await asyncio.sleep(0.01)
 
 
 async def test_no_secret_is_in_an_error_or_its_variables(valkey: Valkey, near: RedisStore, prefix: str) -> None:
