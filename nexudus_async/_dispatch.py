@@ -142,6 +142,10 @@ class Dispatcher:
                     self._throttled += 1
                     self.gate.pause(pause)
                     self._tell(sending, answer.status, pause, patience.replays)
+        except BaseException:  # cancelled while it read the words of a 429: nobody else knows of the answer
+            if isinstance(answer, aiohttp.ClientResponse):
+                answer.close()
+            raise
         finally:
             self.gate.leave(turn, well=well)
         return pause

@@ -1,6 +1,7 @@
 """409 and 429: how long an answer asks to wait, and what is replayed then."""
 
 import asyncio
+import contextlib
 import io
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._faults import Cut
 from tests.conftest import CUSTOMER, Connect
 
-from .throttling import ECHO, calls, status
+from .throttling import ECHO, calls, settle, status
 
 
 async def test_a_throttled_request_is_replayed_after_the_pause(
@@ -101,6 +102,37 @@ async def test_a_body_of_unknown_length_is_looked_at_and_stays_the_callers(
     async with await task as response:
         over.set()
         assert (await response.text()).startswith("Too many requests. ")
+
+
+async def test_a_caller_that_leaves_while_a_body_is_looked_at_leaves_no_connection(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """The answer is nobody's then: aiohttp would warn that it was not closed."""
+    left, begun = asyncio.Event(), asyncio.Event()
+
+    async def throttled(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=429)
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        await answer.write(b"Too many requests. ")
+        begun.set()
+        with contextlib.suppress(ConnectionError):
+            while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.001)
+        left.set()
+        return answer
+
+    emulator.route("GET", "/throttled", throttled)
+    session = await connect()
+    await session.token()
+    task = asyncio.create_task(status(session, "/throttled"))
+    await begun.wait()
+    await settle()  # the answer has arrived, and its words are waited for
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5):
+        await left.wait()
 
 
 async def test_a_429_without_a_number_waits_twice_as_long_each_time(
