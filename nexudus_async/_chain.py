@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -20,7 +20,7 @@ from ._token import Token, can_be_sent
 from .errors import StoreError
 from .stores import KeepsConnections, StoredToken, TokenStore
 
-__all__ = ["Attempt", "Chain", "Latch", "Record", "life_left"]
+__all__ = ["Chain", "Latch", "Record", "life_left"]
 
 R = TypeVar("R")
 
@@ -45,27 +45,20 @@ class Latch:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A renewal of the record's token that was begun: how often its refresh token was sent, first when (wall clock)."""
-
-    since: float
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """What the fleet knows of the chain.
 
     generation: of the token, or of the logout that ended it.
     token: the newest token, None after a logout or while there was none.
-    attempt: for whoever finds it under the lock: whoever wrote it has died, or does not know the answer either.
+    in_doubt: a renewal of the token was begun. Whoever finds that under the lock knows that the one who wrote it has
+        died, or does not know either what came of it.
     client_id: the chain's own, kept when the tokens end.
     logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
     """
 
     generation: int
     token: Token | None = None
-    attempt: Attempt | None = None
+    in_doubt: bool = False
     client_id: str | None = None
     latch: Latch | None = None
     logged_out_until: float = 0.0
@@ -100,7 +93,7 @@ class Chain:
     async def save(self, record: Record) -> bool:
         """Save `record`; when that fails keep it as `unsaved` and return False."""
         try:
-            await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
+            await self.note(record)
         except StoreError:
             self.unsaved = record
             return False
@@ -108,9 +101,8 @@ class Chain:
         return True
 
     async def note(self, record: Record) -> None:
-        """Save what is good to know but not needed; a store that fails is told of, and that is all."""
-        with suppress(StoreError):
-            await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
+        """Save `record`, and do not keep it when that fails. Raises `StoreError`."""
+        await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
 
     async def disconnect(self) -> None:
         """Let the store close the connections that nobody uses."""
@@ -133,7 +125,10 @@ class Chain:
             await self.save(unsaved)  # what is there may be unreadable, which only a save can mend
 
     async def bury(self, generation: int, token: Token | None) -> int:
-        """Leave a tombstone one generation above everything known, so that the fleet drops the chain; return it."""
+        """Leave a tombstone one generation above everything known, so that the fleet drops the chain; return it.
+
+        Waits for a renewal that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
+        """
         newest: Record | None = None
 
         def look(record: Record | None) -> bool:
@@ -141,18 +136,21 @@ class Chain:
             newest = record
             return False
 
-        def tombstone() -> Record:
-            client_id = token.client_id if token is not None else newest.client_id if newest is not None else None
-            above = 1 + max(generation, newest.generation if newest is not None else 0)
-            return Record(above, client_id=client_id, logged_out_until=self._clock.wall() + TOMBSTONE_LIFE)
-
-        try:
+        record = self.mourn(generation, token)
+        with suppress(StoreError):
             async with self.turn(look):
-                record = tombstone()
+                if newest is not None:
+                    client_id = record.client_id or newest.client_id
+                    record = replace(record, generation=1 + max(generation, newest.generation), client_id=client_id)
                 await self.save(record)
-        except StoreError:
-            record = self.unsaved = tombstone()
         return record.generation
+
+    def mourn(self, generation: int, token: Token | None) -> Record:
+        """Return a tombstone that will be saved later, unless `bury` does it."""
+        client_id = token.client_id if token is not None else None
+        until = self._clock.wall() + TOMBSTONE_LIFE
+        self.unsaved = Record(generation + 1, client_id=client_id, logged_out_until=until)
+        return self.unsaved
 
     @asynccontextmanager
     async def turn(self, look: Callable[[Record | None], bool]) -> AsyncGenerator[bool, None]:
@@ -170,7 +168,8 @@ class Chain:
                 try:
                     yield not look(await self.load())
                 finally:
-                    await lock.__aexit__(None, None, None)
+                    with suppress(StoreError):  # it ends by itself
+                        await self._bounded("unlock", lock.__aexit__(None, None, None))
                 return
             if waited >= LOCK_TIMEOUT:
                 error = StoreError(f"another process has held the renewal lock for {LOCK_TIMEOUT:.0f} s")
@@ -232,7 +231,7 @@ def _encode(record: Record, key: str) -> StoredToken:
         "version": 1,
         "key": key,
         "token": None if record.token is None else record.token.to_dict(),
-        "attempt": None if record.attempt is None else dataclasses.asdict(record.attempt),
+        "in_doubt": record.in_doubt,
         "client_id": record.client_id,
         "latch": None if record.latch is None else dataclasses.asdict(record.latch),
         "logged_out_until": record.logged_out_until,
@@ -244,14 +243,14 @@ def _decode(stored: StoredToken, key: str) -> Record:
     document: Any = json.loads(stored.payload)
     if document["version"] != 1 or document["key"] != key:
         raise ValueError("another version, or another account's")
-    attempt, latch, client_id = document["attempt"], document["latch"], document["client_id"]
+    latch, client_id = document["latch"], document["client_id"]
     token = None if document["token"] is None else Token.from_dict(document["token"])
     if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
         raise ValueError("not a token that the service has given")
     return Record(
         generation=stored.generation,
         token=None if token is None else dataclasses.replace(token, generation=stored.generation),
-        attempt=None if attempt is None else Attempt(float(attempt["since"]), int(attempt["times"])),
+        in_doubt=bool(document["in_doubt"]),
         client_id=None if client_id is None else str(client_id),
         latch=None if latch is None else _latch(latch),
         logged_out_until=float(document["logged_out_until"]),

@@ -112,9 +112,13 @@ class FlightDesk:
         holder, token = self._holder, record.token
         if record.logged_out_until > self._clock.wall() and record.generation > holder.generation:
             holder.forget()
-        known = holder.token
-        holder.generation = max(holder.generation, record.generation)
-        if token is None or (known is not None and not _is_news(token, known)):
+        known, newest = holder.token, holder.generation
+        holder.generation = max(newest, record.generation)
+        if token is None or (known is None and record.generation <= newest):
+            return False  # nothing to adopt, or what a logout has ended
+        if known is not None and not _is_news(token, known):
+            if token.refresh_token is None and token.access_token == known.access_token:
+                holder.drop_refresh_token()  # another process has found it spent
             return False
         left = life_left(record, self._clock.wall())
         holder.put_shared(token, left)

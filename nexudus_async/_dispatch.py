@@ -12,7 +12,7 @@ from yarl import URL
 
 from ._bearer import UNAUTHORIZED, BearerRule
 from ._events import Statistics, Throttled
-from ._gate import HELD_BACK, NEW, REPLAY, Gate, HeldBack, Place, holding
+from ._gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from ._pacing import Pacer, Pacing
 from ._sending import Answer, Handshake, Sending, carried, release, status_of, with_token
 from ._throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
@@ -37,6 +37,7 @@ class _Sendable(Protocol[_Answer]):
 
     method: str
     target: URL
+    options: dict[str, Any]
 
     async def send(self, token: Token) -> _Answer: ...
     def replayable_after(self, answer: _Answer, /) -> bool: ...
@@ -67,7 +68,7 @@ class Dispatcher:
         if self.pacer is not None:
             await self._pace(method)
         token = self._manager.current()
-        if token is None or self.gate.engaged:
+        if token is None or self.gate.engaged or "middlewares" in options:
             sending = Sending(session, method, target, headers, options)
             return await self._persist(sending, *await self._send_in_turn(sending))
         # The way of nearly every request, without a `Sending`: this is the hot path.
@@ -171,7 +172,8 @@ class Dispatcher:
             try:
                 token = token or self._manager.current() or await self._manager.token()
                 if gate.admits(turn):  # no longer, if another pause has begun during one of these waits
-                    with holding(turn):
+                    # The caller's own middlewares may have begun something that cannot be begun again.
+                    with holding(NOT_OURS if "middlewares" in sending.options else turn):
                         return await sending.send(token), token, turn
             except HeldBack as held:
                 sending.resume_at(held)

@@ -8,19 +8,11 @@ from dataclasses import dataclass, replace
 from ._clock import Clock
 from ._secret import Secret
 
-__all__ = ["Doubt", "Sent", "Unanswered"]
+__all__ = ["Doubt", "Sent"]
 
 REPLAY_WITHIN = 10.0
 """Seconds after a lost answer in which a refresh token may be sent once more: the service may not have got it."""
 MAX_SENDINGS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """It was sent so many times, first so long ago, and no answer came."""
-
-    seconds_ago: float
-    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +31,14 @@ class Doubt:
         self._clock = clock
         self._sent: Sent | None = None
 
-    def about(self, refresh_token: str) -> Unanswered | None:
-        """Return what is not known of this refresh token; None where there is no doubt."""
-        sent = self._known(refresh_token)
-        return None if sent is None else Unanswered(self._clock.monotonic() - sent.since, sent.times)
+    def about(self, refresh_token: str) -> bool:
+        """Tell whether it may have been used, for all that is known."""
+        return self._known(refresh_token) is not None
 
     def late(self, refresh_token: str) -> bool:
         """Tell whether its one replay was made already, or the time for it is over."""
-        known = self.about(refresh_token)
-        return known is not None and (known.times >= MAX_SENDINGS or not 0 <= known.seconds_ago <= REPLAY_WITHIN)
+        sent = self._known(refresh_token)
+        return sent is not None and (sent.times >= MAX_SENDINGS or self._clock.monotonic() - sent.since > REPLAY_WITHIN)
 
     def sending(self, refresh_token: Secret) -> Sent | None:
         """Learn that it is about to be sent, and return what to `restore` where it turns out not to have been used.
@@ -68,11 +59,10 @@ class Doubt:
         """Go back to what was known before it was sent; None: the doubt is over."""
         self._sent = known
 
-    def recall(self, refresh_token: str, unanswered: Unanswered) -> None:
-        """Learn what another process knows, unless more is known here."""
+    def recall(self, refresh_token: str) -> None:
+        """Learn that another process has sent it, and did not live to know the answer: there is no replay of that."""
         if self._known(refresh_token) is None:
-            since = self._clock.monotonic() - unanswered.seconds_ago
-            self._sent = Sent(Secret(refresh_token), since, unanswered.times)
+            self._sent = Sent(Secret(refresh_token), self._clock.monotonic(), MAX_SENDINGS)
 
     def _known(self, refresh_token: str) -> Sent | None:
         return self._sent if self._sent is not None and self._sent.refresh_token == refresh_token else None

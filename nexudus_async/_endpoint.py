@@ -28,7 +28,7 @@ from yarl import URL
 from ._arguments import check_kind, check_methods
 from ._clock import Clock, SystemClock, sleep
 from ._credentials import PasswordCredentials
-from ._doubt import Doubt, Unanswered
+from ._doubt import Doubt
 from ._lifecycle import RefreshPolicy
 from ._origin import parse_origin
 from ._secret import Secret, SecretBytes
@@ -65,6 +65,7 @@ _NOT_SENT = (
     aiohttp.ClientConnectorDNSError,
     aiohttp.ClientSSLError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
     aiohttp.ClientProxyConnectionError,
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
@@ -117,8 +118,7 @@ class TokenEndpoint:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
         self._doubt = Doubt(self._clock)
         self._typed_code_used = False
-        self._rejected: bytes | None = None
-        self._salt = secrets.token_bytes(16)
+        self._rejected: str | None = None
         self.key = account_key(origin, credentials.username if credentials else account, client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
 
@@ -141,25 +141,20 @@ class TokenEndpoint:
         if not self._named:
             self._client_id = client_id
 
-    def recall(self, token: Token, unanswered: Unanswered) -> None:
-        """Treat the refresh token of `token` as one whose answer was lost, unless this endpoint knows better."""
+    def recall(self, token: Token) -> None:
+        """Treat the refresh token of `token` as one that may have been used, unless this endpoint knows better."""
         if token.refresh_token is not None:
-            self._doubt.recall(token.refresh_token, unanswered)
+            self._doubt.recall(token.refresh_token)
 
-    def unanswered(self, token: Token) -> Unanswered | None:
-        """Return what nobody knows of the refresh token of `token`; None where there is no doubt."""
-        return None if token.refresh_token is None else self._doubt.about(token.refresh_token)
+    def in_doubt(self, token: Token) -> bool:
+        """Tell whether the refresh token of `token` may have been used, for all that is known."""
+        return token.refresh_token is not None and self._doubt.about(token.refresh_token)
 
     async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return a slow hash of the password, with the salt of the fingerprint `like` or a new one (RFC 7914)."""
-        if self._credentials is None:
-            return None
-        salt = secrets.token_hex(16) if like is None else like.partition("$")[0]
-        password = await self._credentials.fetch_password()
-        digest = await asyncio.to_thread(
-            hashlib.scrypt, _bytes_of(password), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
-        )
-        return f"{salt}${digest.hex()}"
+        """Return a slow hash (RFC 7914) of the password refused last, or, with the salt of `like`, of today's."""
+        if self._credentials is None or like is None:
+            return self._rejected
+        return await _hash(await self._credentials.fetch_password(), like.partition("$")[0])
 
     async def _login(self, client_id: str) -> Token:
         credentials = self._credentials
@@ -197,7 +192,7 @@ class TokenEndpoint:
         """Tell whether a callable password now returns another value than the one that was refused."""
         if self._credentials is None or isinstance(self._credentials.password, str):
             return False
-        return self._digest(await self._credentials.fetch_password()) != self._rejected
+        return self._rejected is None or await self.fingerprint(self._rejected) != self._rejected
 
     async def _sign_in(self, credentials: PasswordCredentials, client_id: str) -> Token:
         typed_code = isinstance(credentials.totp, str)
@@ -215,7 +210,7 @@ class TokenEndpoint:
             if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
                 self._typed_code_used = False
             if isinstance(failed.error, CredentialsRejectedError | PasswordResetRequiredError | TotpRequiredError):
-                self._rejected = self._digest(password)
+                self._rejected = await _hash(password, secrets.token_hex(16))
             if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
                 failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
             raise
@@ -248,9 +243,6 @@ class TokenEndpoint:
     def _attended(self) -> bool:
         """Whether a sign-in needs a person, or is impossible: then a doubtful refresh token is better than none."""
         return self._credentials is None or isinstance(self._credentials.totp, str)
-
-    def _digest(self, password: Secret) -> bytes:
-        return hashlib.blake2b(_bytes_of(password), key=self._salt).digest()
 
     async def _retrying(
         self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[["_AttemptFailed"], bool]
@@ -344,6 +336,13 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretB
 
 def _new_client_id() -> str:
     return f"nexudus-async-{secrets.token_hex(8)}"
+
+
+async def _hash(password: Secret, salt: str) -> str:
+    digest = await asyncio.to_thread(
+        hashlib.scrypt, _bytes_of(password), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
+    )
+    return f"{salt}${digest.hex()}"
 
 
 def _bytes_of(password: Secret) -> SecretBytes:

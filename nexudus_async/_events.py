@@ -182,8 +182,14 @@ def check_listener(listener: Listener | None) -> None:
 
 
 def deliver(listener: Listener, event: Event) -> None:
-    """Call the listener; what it raises is logged and dropped."""
+    """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later."""
     try:
         listener(event)
-    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - foreign code, which must not break a renewal
+    except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a renewal, whose token is not saved yet
+        asyncio.get_running_loop().call_soon(_raise, exc)
+    except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a renewal
         logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

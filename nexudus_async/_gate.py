@@ -145,6 +145,8 @@ class Gate:
     def close(self) -> None:
         """End every wait."""
         self._closed = True
+        if self._alarm is not None and self._alarm.get_loop().is_closed():
+            return  # it took those who waited along
         self._stop_watching()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar, runtime_checkable
 import anyio
 
 from ._clock import Clock, sleep
-from ._doubt import Unanswered
 from ._events import Grant
 from ._lifecycle import RefreshPolicy
 from ._token import Token
@@ -62,12 +61,12 @@ class SharesChain(Protocol):
         """Sign in under a new `client_id`, which leaves the chain that others use alone."""
         ...
 
-    def recall(self, token: Token, unanswered: Unanswered) -> None:
+    def recall(self, token: Token) -> None:
         """Learn that another process has sent the refresh token of `token`, and nobody knows the answer."""
         ...
 
-    def unanswered(self, token: Token) -> Unanswered | None:
-        """Return what `recall` would tell another process; None where there is no doubt."""
+    def in_doubt(self, token: Token) -> bool:
+        """Tell whether another process should learn that of this one."""
         ...
 
     async def fingerprint(self, like: str | None = None) -> str | None:
@@ -97,12 +96,13 @@ class Grants:
         self,
         token: Token | None,
         *,
-        on_spent: Callable[[], Awaitable[bool]],
+        on_spent: Callable[[TokenEndpointError], Awaitable[bool]],
         before_sign_in: Callable[[], Awaitable[None]],
     ) -> Obtained | None:
         """Return the successor of `token`, or None when there is no need for one any more.
 
-        on_spent: called when the refresh token must not be sent again, before anything else; true ends the work.
+        on_spent: called with the error that says that the refresh token must not be sent again, before anything else;
+            true ends the work.
         before_sign_in: called before the password is sent; raises where it must not be.
         """
         if token is not None and token.refresh_token is not None:
@@ -111,7 +111,8 @@ class Grants:
             except TokenEndpointError as exc:
                 if not is_spent(exc):
                     raise
-            if await on_spent():
+                spent = exc
+            if await on_spent(spent):
                 return None
         await before_sign_in()
         return await self._sign_in()
@@ -146,14 +147,14 @@ class Grants:
         if client_id is not None and isinstance(self._source, SharesChain):
             self._source.join(client_id)
 
-    def recall(self, token: Token, unanswered: Unanswered) -> None:
+    def recall(self, token: Token) -> None:
         """Tell the source that another process may have used the refresh token of `token`."""
         if isinstance(self._source, SharesChain):
-            self._source.recall(token, unanswered)
+            self._source.recall(token)
 
-    def unanswered(self, token: Token) -> Unanswered | None:
-        """Return what the source does not know of the refresh token of `token`."""
-        return self._source.unanswered(token) if isinstance(self._source, SharesChain) else None
+    def in_doubt(self, token: Token) -> bool:
+        """Tell whether the refresh token of `token` may have been used, for all that the source knows."""
+        return isinstance(self._source, SharesChain) and self._source.in_doubt(token)
 
     async def _sign_in(self) -> Obtained:
         try:

@@ -244,20 +244,30 @@ class TokenManager:
         """Forget the tokens, and end a sign-in or renewal under way.
 
         Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`; the next
-        call of `token()` signs in again. Cancelling leaves the session logged out.
+        call of `token()` signs in again. With a store it waits, up to a minute, for a renewal under way elsewhere.
+        Cancelling leaves the session logged out; the other processes are told as soon as the store can take it.
         """
         self.check_usable()
         self._ledger.logouts += 1
-        token = self._holder.token
-        self._holder.forget()
+        holder, chain = self._holder, self._chain
+        token, known = holder.token, holder.generation
+        holder.forget()
+        if chain is not None:
+            holder.generation += 1  # what the store still has is not to be adopted again
+            chain.mourn(known, token)
         self._ledger.backoff = Backoff()
         if (flight := self._flight) is not None:
             flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
             flight.cancel()
             await flight.until_ended()
-        if self._chain is not None:
-            self._holder.generation = await self._chain.bury(self._holder.generation, token)
-            self._save_later()
+        if chain is not None:
+            try:
+                buried = await chain.bury(known, token)
+            finally:
+                self._save_later()
+            if (token := self._holder.token) is not None and token.generation < buried:
+                self._holder.forget()  # adopted meanwhile, of the chain that this logout ends
+            self._holder.generation = max(self._holder.generation, buried)
 
     async def close(self) -> None:
         """End every wait with `SessionClosedError`, and let a running renewal commit for `close_timeout` seconds.

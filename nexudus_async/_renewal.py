@@ -15,13 +15,13 @@ Nothing here holds a token: the `Desk` does, which is the manager, for the time 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
 from ._backoff import CredentialsRestError
-from ._chain import Attempt, Chain, Latch, Record
+from ._chain import Chain, Latch, Record
 from ._clock import Clock
-from ._doubt import Unanswered
 from ._grants import Grants, Obtained, is_spent
 from ._lifecycle import LATCHED_AFTER, LONGEST_LATCH, latch_delay
 from ._token import Token
@@ -87,7 +87,7 @@ class AloneRenewal:
     async def run(self, desk: Desk, *, forced: bool) -> None:
         """Renew, or sign in. Raises a `NexudusAuthError`."""
 
-        async def on_spent() -> bool:
+        async def on_spent(_error: TokenEndpointError) -> bool:
             desk.drop_refresh_token()
             return False
 
@@ -111,13 +111,15 @@ class SharedRenewal:
 
     async def run(self, desk: Desk, *, forced: bool) -> None:
         """Adopt, renew or sign in. Raises a `NexudusAuthError`."""
-        ours = False
+        begun = False
         try:
             async with self._chain.turn(self._look(desk)) as ours:
                 if ours:
+                    await self._note_attempt(desk.token)
+                    begun = True
                     await self._renew(desk, forced=forced)
         except StoreError as exc:
-            if ours:
+            if begun:
                 raise
             await self._without_store(desk, exc, forced=forced)
 
@@ -131,18 +133,42 @@ class SharedRenewal:
 
         return look
 
+    async def _note_attempt(self, token: Token | None) -> None:
+        """Note in the record that the refresh token of `token` is about to be sent, and learn whether it was before.
+
+        Raises `StoreError`: what cannot be noted is not sent, or every process of the fleet would send it.
+        """
+        record = self._record_of(token)
+        if token is None or record is None or not self._grants.share_chain:
+            return
+        if record.in_doubt:
+            self._grants.recall(token)
+        else:
+            self._record = replace(record, in_doubt=True)
+            await self._chain.note(self._record)
+
+    def _record_of(self, token: Token | None) -> Record | None:
+        """Return the record, if it is where others find the refresh token of `token`."""
+        record = self._record
+        if token is None or token.refresh_token is None or record is None or record.token is None:
+            return None
+        return record if record.token.refresh_token == token.refresh_token else None
+
     async def _renew(self, desk: Desk, *, forced: bool) -> None:
-        async def on_spent() -> bool:
+        refused = attempted = False
+        shared = self._record_of(desk.token) is not None
+
+        async def on_spent(error: TokenEndpointError) -> bool:
             # Another process may have renewed in spite of the lock, when ours outlived its lease.
+            nonlocal refused
             try:
                 if self._look(desk)(await self._chain.load()):
                     return True
             except StoreError:
                 pass
+            refused = error.error is not None
             desk.drop_refresh_token()
             return False
-
-        attempted = False
 
         async def before_sign_in() -> None:
             nonlocal attempted
@@ -151,38 +177,32 @@ class SharedRenewal:
                 await insist_on_a_change(self._grants, desk.refused)
             attempted = True
 
-        noted = await self._note_attempt(desk.token)
         try:
             obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
         except Exception as exc:
-            if attempted and isinstance(exc, REJECTIONS):
-                await self._latch(desk, exc)
-            elif noted is not None:
-                await self._note_outcome(noted)
+            rejection = exc if attempted and isinstance(exc, REJECTIONS) else None
+            await self._note_failure(desk.token, rejection, refused=refused and shared)
             raise
         if obtained is not None:
             await self._save(desk.publish(obtained))
 
-    async def _note_attempt(self, token: Token | None) -> Record | None:
-        """Note in the record that the refresh token of `token` is about to be sent, and learn whether it was before."""
-        record = self._record
-        if token is None or token.refresh_token is None or record is None or record.token is None:
-            return None
-        if token.refresh_token != record.token.refresh_token or not self._grants.share_chain:
-            return None
-        found = record.attempt
-        if found is not None:
-            self._grants.recall(token, Unanswered(self._clock.wall() - found.since, found.times))
-        attempt = replace(found, times=found.times + 1) if found is not None else Attempt(self._clock.wall(), 1)
-        noted = replace(record, attempt=attempt)
-        await self._chain.note(noted)
-        return noted
+    async def _note_failure(self, token: Token | None, rejection: NexudusAuthError | None, *, refused: bool) -> None:
+        """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
-    async def _note_outcome(self, noted: Record) -> None:
-        """Correct the note after a failure, and take it back where the refresh token has certainly not been used."""
-        doubt = None if noted.token is None else self._grants.unanswered(noted.token)
-        attempt = None if doubt is None else Attempt(self._clock.wall() - doubt.seconds_ago, doubt.times)
-        await self._chain.note(replace(noted, attempt=attempt))
+        refused: the record's refresh token was, and so must not be sent by anybody.
+        """
+        before = self._record
+        generation = token.generation if token is not None else 0
+        record = before if before is not None else Record(generation, token)
+        if record.token is not None and refused:
+            record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
+        elif record.token is not None and record.in_doubt:
+            record = replace(record, in_doubt=self._grants.in_doubt(record.token))
+        if rejection is not None:
+            record = replace(record, latch=await self._latch(record.latch, rejection))
+        if record not in (before, Record(generation, token)):
+            with suppress(StoreError):
+                await self._chain.note(record)
 
     async def _without_store(self, desk: Desk, error: StoreError, *, forced: bool) -> None:
         token = desk.token
@@ -240,16 +260,10 @@ class SharedRenewal:
         """Whether these are the credentials that were refused, as far as can be told."""
         return latch.fingerprint in (None, await self._grants.fingerprint(latch.fingerprint))
 
-    async def _latch(self, desk: Desk, error: NexudusAuthError) -> None:
-        known = self._record.latch if self._record is not None else None
-        rejections = 1 + (known.rejections if known is not None else 0)
-        generation = max(self._record.generation if self._record else 0, desk.token.generation if desk.token else 0)
-        latch = Latch(
-            rejections, self._clock.wall() + latch_delay(rejections), type(error).__name__,
-            await self._grants.fingerprint(),
-        )  # fmt: skip
-        client_id = self._record.client_id if self._record is not None else None
-        await self._chain.save(Record(generation, desk.token, client_id=client_id, latch=latch))
+    async def _latch(self, before: Latch | None, rejection: NexudusAuthError) -> Latch:
+        rejections = 1 + (before.rejections if before is not None else 0)
+        until = self._clock.wall() + latch_delay(rejections)
+        return Latch(rejections, until, type(rejection).__name__, await self._grants.fingerprint())
 
 
 async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:

@@ -58,6 +58,8 @@ class Sending:
         options = {name: value for name, value in self.options.items() if name != "params"}  # in the URL by now
         if not held.body:  # never had one, or a redirect has made a GET of it
             options = {name: value for name, value in options.items() if name not in ("data", "json")}
+            self.headers = CIMultiDict(self.headers or {})
+            self.headers.popall("Content-Length", None)  # of the body that is not sent
         elif not can_be_sent_again(options):
             options["data"] = held.body  # a file that a hop has read knows there how to be read again
         self.method, self.target, self.options = held.method, held.url, options

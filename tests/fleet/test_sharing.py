@@ -296,8 +296,12 @@ async def test_a_renewed_token_that_could_not_be_saved_is_saved_when_the_store_i
     session = await connect(store=store)
     await session.token()
     clock.advance(3600)
-    store.saves_down = True
-    token = await session.token()
+    with emulator.hold("token") as hold:
+        renewing = asyncio.create_task(session.token())
+        await hold.wait()
+        store.saves_down = True
+    token = await renewing
+    await until(lambda: session.statistics().unsaved == 1)
     store.saves_down = False
     await until(lambda: session.statistics().unsaved == 0)
     another = await connect(store=store)

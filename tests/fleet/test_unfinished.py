@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from nexudus_async import (
+    CredentialsRejectedError,
     EndpointUnavailableError,
     LoginRequiredError,
     MemoryStore,
     PasswordCredentials,
     RefreshPolicy,
     StoredToken,
+    StoreError,
     Token,
     TokenManager,
     TokenSession,
@@ -51,41 +53,93 @@ async def die(emulator: NexudusEmulator, session: TokenSession, fault: Fault | N
     await until(lambda: emulator.token_requests[-1].finished is not None)
 
 
-async def test_the_next_process_sends_the_refresh_token_once_more_when_that_is_prompt(
-    emulator: NexudusEmulator, connect: Connect, store: MemoryStore
+@pytest.mark.parametrize("seconds", [0, 11, -600], ids=["at once", "later", "on a host whose clock is another"])
+@pytest.mark.parametrize("fault", [None, Fault.dropped()], ids=["used", "not used"])
+async def test_a_refresh_token_that_a_dead_process_has_sent_is_not_sent_again(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore, seconds: float, fault: Fault
 ) -> None:
-    """The service had not got it: no sign-in."""
+    """The service may have used it: the next process signs in."""
     one, two = await fleet(connect, store, 2)
-    await die(emulator, one, Fault.dropped())
-    assert await two.refresh()
-    assert (emulator.sign_ins, emulator.renewals, emulator.refresh_tokens_reused) == (1, 1, 0)
-
-
-async def test_a_refresh_token_is_not_sent_once_more_by_every_process_that_dies(
-    emulator: NexudusEmulator, connect: Connect, store: MemoryStore
-) -> None:
-    """The one replay is the fleet's: the third process signs in."""
-    one, two, three = await fleet(connect, store, 3)
-    await die(emulator, one, Fault.dropped())
-    await die(emulator, two, Fault.dropped())
-    assert await three.refresh()
-    assert len(emulator.token_requests) == 4
-    assert (emulator.sign_ins, emulator.renewals) == (2, 0)
-
-
-@pytest.mark.parametrize("seconds", [11, -600])
-async def test_a_refresh_token_that_was_sent_some_time_ago_is_not_sent_again(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore, seconds: float
-) -> None:
-    """The service may have used it. Nor when the note seems to come from the future: this host's clock is another."""
-    one, two = await fleet(connect, store, 2)
-    await die(emulator, one)
-    if seconds > 0:
+    await die(emulator, one, fault)
+    if seconds >= 0:
         clock.advance(seconds)
     else:
         clock.step_wall(seconds)
     assert await two.refresh()
-    assert (emulator.sign_ins, emulator.renewals, emulator.refresh_tokens_reused) == (2, 1, 0)
+    assert [record.form["grant_type"] for record in emulator.token_requests] == [
+        "password",
+        "refresh_token",
+        "password",
+    ]
+    assert emulator.refresh_tokens_reused == 0
+
+
+async def test_a_refused_refresh_token_is_not_sent_by_the_others_either(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore
+) -> None:
+    """Though the sign-in after it failed, so that there is no newer one: they know, and sign in."""
+    sessions = await fleet(connect, store, 4)
+    emulator.fail("token", Fault.json({"error": "invalid_grant"}, 400))
+    emulator.fail("token", Fault.answer(503), times=3)
+    with pytest.raises(EndpointUnavailableError):
+        await sessions[0].refresh()
+    for session in sessions[1:]:
+        assert await session.token()
+    clock.advance(3600)
+    for session in sessions:
+        assert await session.token()
+    grants = [record.form["grant_type"] for record in emulator.token_requests]
+    assert grants == ["password", "refresh_token", *3 * ["password"], "password"]
+
+
+async def test_a_rejected_password_takes_nothing_from_the_record(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore
+) -> None:
+    """Neither a dead process's note nor the token: who has the right password does not send what may have been used."""
+    one, two = await fleet(connect, store, 2)
+    await die(emulator, one)
+    wrong = await connect(PasswordCredentials(emulator.username, "wrong"), store=store)
+    with pytest.raises(CredentialsRejectedError):
+        await wrong.refresh()
+    clock.advance(20)
+    assert await two.refresh()
+    assert emulator.refresh_tokens_reused == 0
+
+
+async def test_a_rejected_password_does_not_undo_a_logout(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore
+) -> None:
+    """The tombstone stays: the others drop the chain."""
+    one, two = await fleet(connect, store, 2)
+    await one.logout()
+    wrong = await connect(PasswordCredentials(emulator.username, "wrong"), store=store)
+    with pytest.raises(CredentialsRejectedError):
+        await wrong.token()
+    clock.advance(3600)
+    assert await two.token()
+    assert (emulator.sign_ins, emulator.renewals) == (2, 0)
+
+
+async def test_what_cannot_be_noted_is_not_sent(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: each process would send the same refresh token. They sign in apart, when there is no other way."""
+    store = MemoryStore()
+    sessions = await fleet(connect, store, 3)
+
+    async def full(_self: MemoryStore, _key: str, _record: StoredToken) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(MemoryStore, "save", full)
+    clock.advance(3000)
+    for session in sessions:
+        assert await session.token()
+    assert len(emulator.token_requests) == 1
+    clock.advance(3600)
+    for session in sessions:
+        assert await session.token()
+    assert (emulator.sign_ins, emulator.renewals, emulator.renewals_refused) == (4, 0, 0)
+    assert len({record.headers["client_id"] for record in emulator.token_requests}) == 4
 
 
 async def test_where_nobody_can_sign_in_a_doubtful_refresh_token_is_better_than_none(

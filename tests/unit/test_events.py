@@ -1,5 +1,6 @@
 """Events and listeners."""
 
+import asyncio
 import dataclasses
 import functools
 import inspect
@@ -108,14 +109,36 @@ def test_what_a_listener_raises_goes_no_further(caplog: pytest.LogCaptureFixture
     assert "hunter2" not in caplog.text
 
 
-def test_a_listener_can_still_end_the_program() -> None:
-    """Ctrl-C within a listener is not swallowed."""
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_listener_can_still_end_the_program(kind: type[BaseException]) -> None:
+    """But not in the middle of what told it: that goes on first."""
+    went_on = False
 
-    def interrupted(event: Event) -> None:
-        raise KeyboardInterrupt
+    def end(event: Event) -> None:
+        raise kind
 
-    with pytest.raises(KeyboardInterrupt):
-        deliver(interrupted, REJECTED)
+    async def renew() -> None:
+        nonlocal went_on
+        deliver(end, REJECTED)
+        went_on = True
+        await asyncio.Event().wait()
+
+    with pytest.raises(kind):
+        asyncio.run(renew())
+    assert went_on
+
+
+def test_a_listener_that_raises_what_is_no_exception_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Its own way to leave, say: nobody else is to leave with it."""
+
+    class Leave(BaseException):
+        pass
+
+    def leave(event: Event) -> None:
+        raise Leave
+
+    deliver(leave, REJECTED)
+    assert "the listener raised Leave" in caplog.text
 
 
 @pytest.mark.parametrize(("configured", "said"), [("", ""), ("logging.basicConfig(); ", "WARNING:nexudus_async:no\n")])
