@@ -118,7 +118,9 @@ class TokenEndpoint:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
         self._doubt = Doubt(self._clock)
         self._typed_code_used = False
-        self._rejected: str | None = None
+        self._rejected: bytes | None = None
+        self._to_be_hashed: Secret | None = None
+        self._salt = secrets.token_bytes(16)
         self.key = account_key(origin, credentials.username if credentials else account, client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
 
@@ -152,9 +154,12 @@ class TokenEndpoint:
 
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return a slow hash (RFC 7914) of the password refused last, or, with the salt of `like`, of today's."""
-        if self._credentials is None or like is None:
-            return self._rejected
-        return await _hash(await self._credentials.fetch_password(), like.partition("$")[0])
+        if self._credentials is None:
+            return None
+        if like is not None:
+            return await _hash(await self._credentials.fetch_password(), like.partition("$")[0])
+        refused, self._to_be_hashed = self._to_be_hashed, None
+        return None if refused is None else await _hash(refused, secrets.token_hex(16))
 
     async def _login(self, client_id: str) -> Token:
         credentials = self._credentials
@@ -192,7 +197,7 @@ class TokenEndpoint:
         """Tell whether a callable password now returns another value than the one that was refused."""
         if self._credentials is None or isinstance(self._credentials.password, str):
             return False
-        return self._rejected is None or await self.fingerprint(self._rejected) != self._rejected
+        return self._digest(await self._credentials.fetch_password()) != self._rejected
 
     async def _sign_in(self, credentials: PasswordCredentials, client_id: str) -> Token:
         typed_code = isinstance(credentials.totp, str)
@@ -204,13 +209,14 @@ class TokenEndpoint:
             )
         password, totp = await credentials.fetch_password(), await credentials.fetch_totp()
         self._typed_code_used = typed_code  # before the request: whoever cancels it cannot tell whether it arrived
+        self._to_be_hashed = None
         try:
             return await self._post(sign_in(credentials.username, password, totp, client_id))
         except _AttemptFailed as failed:
             if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
                 self._typed_code_used = False
             if isinstance(failed.error, CredentialsRejectedError | PasswordResetRequiredError | TotpRequiredError):
-                self._rejected = await _hash(password, secrets.token_hex(16))
+                self._rejected, self._to_be_hashed = self._digest(password), password
             if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
                 failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
             raise
@@ -243,6 +249,9 @@ class TokenEndpoint:
     def _attended(self) -> bool:
         """Whether a sign-in needs a person, or is impossible: then a doubtful refresh token is better than none."""
         return self._credentials is None or isinstance(self._credentials.totp, str)
+
+    def _digest(self, password: Secret) -> bytes:
+        return hashlib.blake2b(_bytes_of(password), key=self._salt).digest()
 
     async def _retrying(
         self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[["_AttemptFailed"], bool]

@@ -161,7 +161,7 @@ MUTANTS = (
         "a lost answer is forgotten", _doubt.Doubt._known,
         "self._sent is not None and self._sent.refresh_token == refresh_token", "False",
     ),
-    _mutant("a replay has no time limit", _doubt.Doubt.late, "known.times >= MAX_SENDINGS or", "False and"),
+    _mutant("a replay has no time limit", _doubt.Doubt.late, "sent.times >= MAX_SENDINGS or", "False and"),
     _mutant("a typed code is used again", _ENDPOINT._sign_in, "typed_code and self._typed_code_used", "False"),
     # Logout and close
     _mutant(
