@@ -1,5 +1,7 @@
 """A renewal that its process did not live to finish, or whose end it does not know: what the next process does."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +16,7 @@ from nexudus_async import (
     RefreshPolicy,
     StoredToken,
     StoreError,
+    StoreFailed,
     Token,
     TokenManager,
     TokenSession,
@@ -239,3 +242,21 @@ async def test_a_session_without_credentials_is_told_when_a_doubtful_refresh_tok
     async with TokenSession(**options) as worker:
         with pytest.raises(LoginRequiredError):
             await worker.token()
+
+
+async def test_a_lock_that_cannot_be_given_back_takes_no_token_away(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """It ends by itself; the renewal it was for has succeeded."""
+
+    class Clinging(MemoryStore):
+        @asynccontextmanager
+        async def refresh_lock(self, key: str) -> AsyncGenerator[None]:
+            yield
+            raise StoreError("the server is gone")
+
+    session = await connect(store=Clinging())
+    assert await session.token()
+    assert await session.refresh()
+    assert session.statistics().failures == 0
+    assert {event.operation for event in connect.events if isinstance(event, StoreFailed)} == {"unlock"}

@@ -177,3 +177,22 @@ async def test_only_another_password_is_a_change(make: MakeEndpoint, emulator: N
     assert await endpoint.credentials_changed()
     assert not await make().credentials_changed()
     assert not await make(credentials=None).credentials_changed()
+
+
+async def test_the_fingerprint_is_of_what_was_sent(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
+    """Not of what a vault says by then, which may be the right one; and nothing is kept once it was asked for."""
+    asked: list[str] = []
+
+    def vault() -> str:
+        asked.append(f"wrong {len(asked)}")
+        return asked[-1]
+
+    endpoint = make(credentials=PasswordCredentials(emulator.username, vault))
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    fingerprint = await endpoint.fingerprint()
+    assert fingerprint is not None
+    assert asked == ["wrong 0"]
+    same = make(credentials=PasswordCredentials(emulator.username, "wrong 0"))
+    assert await same.fingerprint(fingerprint) == fingerprint
+    assert await endpoint.fingerprint() is None
