@@ -81,8 +81,10 @@ class TokenEndpoint:
     credentials: None where nobody can sign in: `login` then raises `LoginRequiredError`.
     client_id: the `client_id` header (Nexudus keeps one refresh token for each). None: a unique one, made at the
         first sign-in.
-    account: the user name that `key` is made of, where there are no credentials.
     policy: for `connect_timeout`, `flight_deadline` and `default_lifetime`.
+    clock: the time; the system's by default.
+    account: the user name that `key` is made of, where there are no credentials.
+    allow_insecure_http: allow plain http to other machines.
 
     Raises `ConfigurationError` for an unusable `base_url` or `client_id`. One object serves one manager.
     """

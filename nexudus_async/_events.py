@@ -1,7 +1,8 @@
 """What happened, as data: events for a listener, and counters.
 
 An event is named in the past tense, holds no secret, and is made only when somebody listens. Listeners are called on
-the event loop after everyone who waited has been woken; what they raise is logged and goes no further.
+the event loop; of a token that was obtained, adopted or refused to us they hear when everyone who waited has been
+woken. They must not block: that would hold up everything else. What they raise is logged and goes no further.
 """
 
 import asyncio
@@ -133,7 +134,7 @@ class TokenAdopted(Event):
 class StoreFailed(Event):
     """The token store could not be used; requests go on without it.
 
-    operation: "load", "save", "lock" or "unlock". error: the cause; its text is safe to show.
+    operation: "load", "save", "lock", "unlock" or "disconnect". error: the cause; its text is safe to show.
     """
 
     operation: str

@@ -11,7 +11,8 @@ When the store is down, nobody's request suffers:
   the others share alone; without credentials it renews the chain, and takes a refusal for the race that it may be;
 - what could not be saved is saved when the store answers again.
 
-Nothing here holds a token: the `Desk` does, which is the manager, for the time of one flight.
+The token held is the `Desk`'s, which is the manager, for the time of one flight; what is remembered here is the record
+that was seen last.
 """
 
 from collections.abc import Callable

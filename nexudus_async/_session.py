@@ -75,7 +75,7 @@ class TokenSession:
     keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
     pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
-    on_event: called with each event, before the call that it comes of returns. It must not block.
+    on_event: a function of one event, called on the event loop, which it must not block.
     clock: the time; the system's by default.
 
     Making and entering one does no I/O and needs no event loop; nothing is fetched before the first use. One session

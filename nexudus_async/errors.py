@@ -62,7 +62,10 @@ class StoreError(NexudusAuthError):
 
 
 class LoginRequiredError(NexudusAuthError):
-    """Raised when tokens come from a store only and the chain there has ended. Sign in where the password is."""
+    """Raised when tokens come from a store only and the chain there has ended: sign in where the password is.
+
+    Also out of calls that wait for a token when `logout()` is called.
+    """
 
 
 class TokenEndpointError(NexudusAuthError):

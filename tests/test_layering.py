@@ -1,4 +1,4 @@
-"""The layers: every import arrow points to a lower level. The table here is the one of the design."""
+"""The layers: every import arrow points to a lower level."""
 
 import ast
 from collections.abc import Iterator

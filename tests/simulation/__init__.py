@@ -14,7 +14,7 @@ shares no code with the client.
 What must never happen is checked where it would: `chain.py` sees every token request (one at a time, no refresh token
 twice, none lost, none without a reason or before its time), `checks.py` every answer to a caller (when it may wait or
 fail, that nothing expired is served, that no text holds a secret), `replays.py` what a 401 leads to. They know only
-`book.py`, a reading of the design that is independent of the code. When the actions are over the faults stop, and
+`book.py`, a reading of the rules that is independent of the code. When the actions are over the faults stop, and
 everybody must be served; after the close nothing may be left.
 
     pytest tests/simulation                                 what CI runs

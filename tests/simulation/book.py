@@ -1,6 +1,6 @@
 """What somebody outside can know of the tokens: which were delivered, how old they are, which failure still holds.
 
-The times are computed here anew from the design, not by the code under test.
+The times are computed here anew from the documented rules, not by the code under test.
 """
 
 from dataclasses import dataclass, field
@@ -108,7 +108,7 @@ class Book:
         self.hold = Hold(kind, now, now + delay)
 
     def least_pause(self, kind: str, retry_after: float | None) -> float:
-        """Return the shortest pause that the design allows after one more failure of this kind."""
+        """Return the shortest pause that the rules allow after one more failure of this kind."""
         steps = {"served": SERVED, "empty": EMPTY, "latch": LATCH}[kind]
         step = steps[min(self.counts[kind], len(steps) - 1)]
         return step if kind == "latch" else max(step, min(retry_after or 0.0, 3600.0))
@@ -154,7 +154,7 @@ class Book:
 
 
 def _times(policy: RefreshPolicy, lifetime: float) -> tuple[float, float, float, bool]:
-    """Return when a renewal may begin, when it must, when callers wait, and whether the design is clear about it."""
+    """Return when a renewal may begin, when it must, when callers wait, and whether the rules are clear about it."""
     tier = 300.0 if lifetime <= 1200 else 900.0 if lifetime < 5400 else 3600.0
     window = min(tier, lifetime / 2) if policy.advisory_window is None else policy.advisory_window
     margin = min(60.0, lifetime / 10) if policy.hard_margin is None else policy.hard_margin

@@ -22,7 +22,7 @@ TYPED_CODE = f"typed-{SECRET}"
 
 
 class Outcome(Enum):
-    """What the client can know of a token request when it is over; the design's table of failures."""
+    """What the client can know of a token request when it is over; the rows of the table in `_endpoint.py`."""
 
     NOT_SENT = "not sent"
     THROTTLED = "throttled"

@@ -1,4 +1,4 @@
-"""What a failed renewal means for the refresh token: the design's table, row by row, over a real socket."""
+"""What a failed renewal means for the refresh token: row by row of the table in `_endpoint.py`, over a real socket."""
 
 import asyncio
 
