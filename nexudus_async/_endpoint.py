@@ -14,7 +14,6 @@ Trying again is decided by what became of the attempt (`_wire.Fate`):
 This is the only place where tenacity and the token requests' aiohttp errors are known.
 """
 
-import asyncio
 import hashlib
 import json
 import secrets
@@ -31,6 +30,7 @@ from ._credentials import PasswordCredentials
 from ._doubt import Doubt
 from ._lifecycle import RefreshPolicy
 from ._origin import parse_origin
+from ._refused import RefusedPassword
 from ._secret import Secret, SecretBytes
 from ._token import Token
 from ._wire import TOKEN_PATH, Answer, Fate, GrantRequest, fate_of, parse_answer, renewal, sign_in
@@ -120,9 +120,7 @@ class TokenEndpoint:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout)
         self._doubt = Doubt(self._clock)
         self._typed_code_used = False
-        self._rejected: bytes | None = None
-        self._to_be_hashed: Secret | None = None
-        self._salt = secrets.token_bytes(16)
+        self._refused = RefusedPassword()
         self.key = account_key(origin, credentials.username if credentials else account, client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
 
@@ -159,9 +157,8 @@ class TokenEndpoint:
         if self._credentials is None:
             return None
         if like is not None:
-            return await _hash(await self._credentials.fetch_password(), like.partition("$")[0])
-        refused, self._to_be_hashed = self._to_be_hashed, None
-        return None if refused is None else await _hash(refused, secrets.token_hex(16))
+            return await self._refused.fingerprint_like(await self._credentials.fetch_password(), like)
+        return await self._refused.fingerprint()
 
     async def _login(self, client_id: str) -> Token:
         credentials = self._credentials
@@ -199,7 +196,7 @@ class TokenEndpoint:
         """Tell whether a callable password now returns another value than the one that was refused."""
         if self._credentials is None or isinstance(self._credentials.password, str):
             return False
-        return self._digest(await self._credentials.fetch_password()) != self._rejected
+        return self._refused.is_another(await self._credentials.fetch_password())
 
     async def _sign_in(self, credentials: PasswordCredentials, client_id: str) -> Token:
         typed_code = isinstance(credentials.totp, str)
@@ -211,14 +208,14 @@ class TokenEndpoint:
             )
         password, totp = await credentials.fetch_password(), await credentials.fetch_totp()
         self._typed_code_used = typed_code  # before the request: whoever cancels it cannot tell whether it arrived
-        self._to_be_hashed = None
+        self._refused.drop()
         try:
             return await self._post(sign_in(credentials.username, password, totp, client_id))
         except _AttemptFailed as failed:
             if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
                 self._typed_code_used = False
             if isinstance(failed.error, CredentialsRejectedError | PasswordResetRequiredError | TotpRequiredError):
-                self._rejected, self._to_be_hashed = self._digest(password), password
+                self._refused.remember(password)
             if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
                 failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
             raise
@@ -251,9 +248,6 @@ class TokenEndpoint:
     def _attended(self) -> bool:
         """Whether a sign-in needs a person, or is impossible: then a doubtful refresh token is better than none."""
         return self._credentials is None or isinstance(self._credentials.totp, str)
-
-    def _digest(self, password: Secret) -> bytes:
-        return hashlib.blake2b(_bytes_of(password), key=self._salt).digest()
 
     async def _retrying(
         self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[["_AttemptFailed"], bool]
@@ -347,18 +341,6 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretB
 
 def _new_client_id() -> str:
     return f"nexudus-async-{secrets.token_hex(8)}"
-
-
-async def _hash(password: Secret, salt: str) -> str:
-    digest = await asyncio.to_thread(
-        hashlib.scrypt, _bytes_of(password), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
-    )
-    return f"{salt}${digest.hex()}"
-
-
-def _bytes_of(password: Secret) -> SecretBytes:
-    """Return bytes to hash, of text too that UTF-8 cannot encode: a sign-in refuses it later, by name."""
-    return SecretBytes(password.encode(errors="surrogatepass"))
 
 
 def account_key(origin: URL, username: str | None, client_id: str | None) -> str:

@@ -153,7 +153,7 @@ class Statistics:
     waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
     expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
 
-    Of a session only: throttled: answers that asked for a pause. paused_for: seconds that the pause in force still
+    Of a session only: throttled: answers whose pause was kept. paused_for: seconds that the pause in force still
     lasts, 0 for none. queued: requests that wait for its end, or are paced.
     """
 
@@ -178,7 +178,7 @@ def check_listener(listener: Listener | None) -> None:
         return
     if not callable(listener):
         raise ConfigurationError(f"on_event must be a function of one event, not {type(listener).__name__}")
-    if any(map(inspect.iscoroutinefunction, (listener, getattr(listener, "__call__", None)))):  # noqa: B004
+    if any(map(inspect.iscoroutinefunction, (listener, getattr(listener, "__call__", None)))):  # noqa: B004 - not whether
         raise ConfigurationError("on_event must be a plain function; start a task in it for anything that waits")
 
 

@@ -41,10 +41,9 @@ NOT_OURS: Final = object()
 """The turn of a request that carries its caller's authorization, and that no gate stops."""
 
 
-class HeldBack(BaseException):
+class HeldBack(Exception):  # noqa: N818 - no error: the request has yet to be sent
     """Raised by our connector, before anything is sent, for a request that left the pool's queue during a pause.
 
-    Not an `Exception`, as `CancelledError` is none: a middleware that catches those must not swallow it.
     method, url, body: of the hop that is still to be sent.
     """
 

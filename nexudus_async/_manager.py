@@ -15,7 +15,6 @@ The token held is in `_holder.py`; by which grant one is asked for in `_grants.p
 """
 
 import asyncio
-import contextvars
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,7 +26,7 @@ import anyio
 from ._arguments import check_kind, check_methods
 from ._backoff import Backoff, CredentialsRestError
 from ._chain import Chain
-from ._clock import Clock, SystemClock, sleep
+from ._clock import Clock, SystemClock
 from ._desk import FlightDesk, Ledger
 from ._events import (
     Event,
@@ -42,6 +41,7 @@ from ._grants import Grants, TokenSource
 from ._holder import SERVABLE, TokenHolder
 from ._lifecycle import Freshness, RefreshPolicy
 from ._renewal import AloneRenewal, SharedRenewal
+from ._saver import Saver
 from ._token import Token
 from .errors import (
     ConfigurationError,
@@ -61,8 +61,6 @@ _ELSEWHERE = (
 )
 _MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
-_SAVE_FIRST, _SAVE_LAST = 1.0, 30.0
-"""Seconds between attempts to save what could not be saved: doubling from the first to the last."""
 
 
 class TokenManager:
@@ -105,12 +103,13 @@ class TokenManager:
         self._holder = TokenHolder(self._policy, self._clock, self._chance)
         self._grants = Grants(source, self._policy, self._clock)
         self._chain: Chain | None = None
+        self._saver: Saver | None = None
         self._renewal: AloneRenewal | SharedRenewal = AloneRenewal(self._grants)
         if store is not None:
             self._chain = Chain(store, source.key, self._clock, self._chance, self._ledger.emit)
+            self._saver = Saver(self._chain, self._clock, self._chance, lambda: self._flight is not None)
             self._renewal = SharedRenewal(self._grants, self._chain, self._clock)
         self._flight: Flight[Token] | None = None
-        self._saver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_is_running: Callable[[], bool] = bool
         self._thread = 0
@@ -281,7 +280,7 @@ class TokenManager:
         self._holder.close()
         if self._loop is not asyncio.get_running_loop():
             return
-        saver, flight = self._saver, self._flight
+        flight, saving = self._flight, None
         try:
             with anyio.move_on_after(self._policy.close_timeout):
                 if flight is not None:
@@ -290,15 +289,14 @@ class TokenManager:
                 if self._chain is not None and self._chain.unsaved is not None:
                     await self._chain.save_unsaved()
         finally:
-            running = [task for task in (saver, self._saver) if task is not None]
-            for task in running:
-                task.cancel()
+            if self._saver is not None:
+                saving = self._saver.end()
             if flight is not None:
                 flight.cancel()
         if flight is not None:
             await flight.until_ended()
-        if running:
-            await asyncio.wait(running)
+        if saving is not None:
+            await asyncio.wait([saving])
         if self._chain is not None:
             await self._chain.disconnect()
 
@@ -393,26 +391,9 @@ class TokenManager:
                 self._flight = None
             self._save_later()
 
-    # What a store did not take
-
     def _save_later(self) -> None:
-        chain = self._chain
-        if chain is None or chain.unsaved is None or self._closed or self._saver is not None:
-            return
-        self._saver = asyncio.get_running_loop().create_task(
-            self._save_until_saved(chain), context=contextvars.Context(), name="nexudus_async saver"
-        )
-
-    async def _save_until_saved(self, chain: Chain) -> None:
-        pause = _SAVE_FIRST
-        try:
-            while chain.unsaved is not None:
-                await sleep(self._clock, pause * (0.5 + self._chance()))
-                if self._flight is None:  # a flight saves by itself
-                    await chain.save_unsaved()
-                pause = min(2 * pause, _SAVE_LAST)
-        finally:
-            self._saver = None
+        if self._saver is not None and not self._closed:
+            self._saver.start()
 
 
 def _chance() -> float:

@@ -193,15 +193,16 @@ class SharedRenewal:
         refused: the record's refresh token was, and so must not be sent by anybody.
         """
         before = self._record
-        generation = token.generation if token is not None else 0
-        record = before if before is not None else Record(generation, token)
+        if before is None and rejection is None:
+            return
+        record = before or Record(token.generation if token is not None else 0, token)
         if record.token is not None and refused:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.in_doubt(record.token))
         if rejection is not None:
             record = replace(record, latch=await self._latch(record.latch, rejection))
-        if record not in (before, Record(generation, token)):
+        if record != before:
             with suppress(StoreError):
                 await self._chain.note(record)
 
@@ -259,7 +260,7 @@ class SharedRenewal:
 
     async def _may_be_the_same(self, latch: Latch) -> bool:
         """Whether these are the credentials that were refused, as far as can be told."""
-        return latch.fingerprint in (None, await self._grants.fingerprint(latch.fingerprint))
+        return latch.fingerprint is None or latch.fingerprint == await self._grants.fingerprint(latch.fingerprint)
 
     async def _latch(self, before: Latch | None, rejection: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)

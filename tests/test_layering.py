@@ -13,10 +13,10 @@ LAYERS = [
     {"_secret"},  # below the errors: one of them carries a secret
     {"errors"},
     {"_arguments", "_clock", "_events", "_futile", "_replay", "_retry_after", "_token"},
-    {"_credentials", "_doubt", "_gate", "_lifecycle", "_origin"},
+    {"_credentials", "_doubt", "_refused", "_gate", "_lifecycle", "_origin"},
     {"_backoff", "_flight", "_grants", "_holder", "_transport", "_wire", "stores"},
     {"_chain"},
-    {"_desk", "_renewal"},
+    {"_desk", "_renewal", "_saver"},
     {"_endpoint", "_manager", "_throttle"},
     {"_bearer", "_context", "_keep_alive", "_pacing"},
     {"_destination", "_sending"},
@@ -75,7 +75,9 @@ def test_every_arrow_points_to_a_lower_level(path: Path) -> None:
     assert not upwards, f"{unit} (level {LEVELS[unit]}) must not import {sorted(upwards)}"
 
 
-@pytest.mark.parametrize("unit", ["_manager", "_desk", "_renewal", "_chain", "_holder", "_grants", "_backoff"])
+@pytest.mark.parametrize(
+    "unit", ["_manager", "_desk", "_renewal", "_saver", "_chain", "_holder", "_grants", "_backoff"]
+)
 def test_the_manager_knows_nothing_of_http(unit: str) -> None:
     """It, and the parts it is made of, import neither aiohttp nor the endpoint nor the protocol."""
     assert unit not in importers("aiohttp")

@@ -84,7 +84,7 @@ async def test_a_body_of_unknown_length_is_looked_at_and_stays_the_callers(
         answer.enable_chunked_encoding()
         await answer.prepare(request)
         await answer.write(b"Too many requests. ")
-        await asyncio.sleep(0.02)  # so that it comes in two parts
+        await settle()  # so that it comes in two parts
         if rest is None:
             await over.wait()
         await answer.write(rest or b"Wait 7 seconds.")

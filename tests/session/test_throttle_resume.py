@@ -13,7 +13,7 @@ from nexudus_async import TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 
-from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, sent, settle, start, status
+from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, greet, sent, settle, start, status
 
 
 async def _body() -> AsyncIterator[bytes]:
@@ -182,11 +182,7 @@ async def test_a_handshake_is_held_back_too(
 
     async def socket(request: web.Request) -> web.WebSocketResponse:
         shaken.append(request.headers["Authorization"])
-        answer = web.WebSocketResponse()
-        await answer.prepare(request)
-        await answer.send_str("hello")
-        await answer.close()
-        return answer
+        return await greet(request)
 
     emulator.route("GET", "/socket", socket)
     tasks = await fill_the_pool(session, place)

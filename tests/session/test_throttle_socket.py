@@ -10,7 +10,7 @@ from nexudus_async import Pacing, Throttled, TokenSession
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 
-from .throttling import calls, settle, status
+from .throttling import calls, greet, settle, status
 
 
 @pytest.fixture
@@ -19,13 +19,7 @@ async def answers(emulator: NexudusEmulator) -> list[web.Response]:
     refusals: list[web.Response] = []
 
     async def socket(request: web.Request) -> web.StreamResponse:
-        if refusals:
-            return refusals.pop(0)
-        answer = web.WebSocketResponse()
-        await answer.prepare(request)
-        await answer.send_str("hello")
-        await answer.close()
-        return answer
+        return refusals.pop(0) if refusals else await greet(request)
 
     emulator.route("GET", "/socket", socket)
     return refusals

@@ -66,6 +66,15 @@ class Place:
                 self.answer_all()
 
 
+async def greet(request: web.Request) -> web.WebSocketResponse:
+    """Accept a WebSocket, say hello, and hang up."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    await socket.send_str("hello")
+    await socket.close()
+    return socket
+
+
 async def status(session: TokenSession, path: str = CUSTOMER, method: str = "GET", **options: Any) -> int:
     async with session.request(method, path, **options) as response:
         await response.read()

@@ -1,0 +1,47 @@
+"""Saving what a store did not take, once it answers again."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+
+from ._chain import Chain
+from ._clock import Clock, sleep
+
+__all__ = ["Saver"]
+
+SAVE_FIRST, SAVE_LAST = 1.0, 30.0
+"""Seconds between attempts to save what could not be saved: doubling from the first to the last."""
+
+
+class Saver:
+    """One task that tries until nothing is unsaved. busy: whether a flight is under way, which saves by itself."""
+
+    def __init__(self, chain: Chain, clock: Clock, chance: Callable[[], float], busy: Callable[[], bool]) -> None:
+        self._chain, self._clock, self._chance, self._busy = chain, clock, chance, busy
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def start(self) -> None:
+        """See to it that what is unsaved will be saved."""
+        if self._chain.unsaved is not None and self._task is None and not self._ended:
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), context=contextvars.Context(), name="nexudus_async saver"
+            )
+
+    def end(self) -> asyncio.Task[None] | None:
+        """Try no more; return the task that has yet to end, if there is one."""
+        self._ended = True
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
+    async def _run(self) -> None:
+        pause = SAVE_FIRST
+        try:
+            while self._chain.unsaved is not None:
+                await sleep(self._clock, pause * (0.5 + self._chance()))
+                if not self._busy():
+                    await self._chain.save_unsaved()
+                pause = min(2 * pause, SAVE_LAST)
+        finally:
+            self._task = None
