@@ -107,7 +107,7 @@ class TokenManager:
         self._renewal: AloneRenewal | SharedRenewal = AloneRenewal(self._grants)
         if store is not None:
             self._chain = Chain(store, source.key, self._clock, self._chance, self._ledger.emit)
-            self._saver = Saver(self._chain, self._clock, self._chance, lambda: self._flight is not None)
+            self._saver = Saver(self._chain, self._clock, self._chance)
             self._renewal = SharedRenewal(self._grants, self._chain, self._clock)
         self._flight: Flight[Token] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

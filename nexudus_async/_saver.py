@@ -14,23 +14,21 @@ SAVE_FIRST, SAVE_LAST = 1.0, 30.0
 
 
 class Saver:
-    """One task that tries until nothing is unsaved. busy: whether a flight is under way, which saves by itself."""
+    """One task that tries until nothing is unsaved."""
 
-    def __init__(self, chain: Chain, clock: Clock, chance: Callable[[], float], busy: Callable[[], bool]) -> None:
-        self._chain, self._clock, self._chance, self._busy = chain, clock, chance, busy
+    def __init__(self, chain: Chain, clock: Clock, chance: Callable[[], float]) -> None:
+        self._chain, self._clock, self._chance = chain, clock, chance
         self._task: asyncio.Task[None] | None = None
-        self._ended = False
 
     def start(self) -> None:
         """See to it that what is unsaved will be saved."""
-        if self._chain.unsaved is not None and self._task is None and not self._ended:
+        if self._chain.unsaved is not None and self._task is None:
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), context=contextvars.Context(), name="nexudus_async saver"
             )
 
     def end(self) -> asyncio.Task[None] | None:
         """Try no more; return the task that has yet to end, if there is one."""
-        self._ended = True
         if self._task is not None:
             self._task.cancel()
         return self._task
@@ -40,8 +38,7 @@ class Saver:
         try:
             while self._chain.unsaved is not None:
                 await sleep(self._clock, pause * (0.5 + self._chance()))
-                if not self._busy():
-                    await self._chain.save_unsaved()
+                await self._chain.save_unsaved()
                 pause = min(2 * pause, SAVE_LAST)
         finally:
             self._task = None

@@ -323,6 +323,18 @@ async def test_close_offers_the_store_once_more_what_it_did_not_take(
     assert (await another.token()).access_token == token.access_token
 
 
+async def test_close_ends_the_attempts_to_save(connect: Connect, clock: ManualClock, store: Fragile) -> None:
+    """A store that stays down keeps no task alive."""
+    clock.autojump = False
+    session = await connect(store=store)
+    store.saves_down = True
+    await session.token()
+    await clock.wait_for_sleepers()
+    assert [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async saver"]
+    await session.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async saver"]
+
+
 async def test_without_credentials_a_refusal_in_a_race_is_no_end_while_the_store_is_down(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
@@ -484,6 +496,17 @@ async def test_a_fresh_token_costs_the_store_nothing(connect: Connect, store: Fr
     for _ in range(100):
         await session.token()
     assert store.loads == before
+
+
+async def test_a_failed_first_sign_in_leaves_nothing_in_the_store(
+    emulator: NexudusEmulator, connect: Connect, store: Fragile
+) -> None:
+    """There is nothing to tell the others."""
+    session = await connect(store=store)
+    emulator.fail("token", Fault.answer(503), times=3)
+    with pytest.raises(NexudusAuthError):
+        await session.token()
+    assert await store.load(session.manager.key) is None
 
 
 async def test_faults_of_a_shared_renewal_are_back_off_as_ever(

@@ -196,3 +196,16 @@ async def test_the_fingerprint_is_of_what_was_sent(make: MakeEndpoint, emulator:
     same = make(credentials=PasswordCredentials(emulator.username, "wrong 0"))
     assert await same.fingerprint(fingerprint) == fingerprint
     assert await endpoint.fingerprint() is None
+
+
+async def test_a_refused_password_is_forgotten_by_the_next_sign_in(
+    make: MakeEndpoint, emulator: NexudusEmulator
+) -> None:
+    """It is kept no longer than the fleet may ask for its hash."""
+    password = "wrong"
+    endpoint = make(credentials=PasswordCredentials(emulator.username, lambda: password))
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    password = emulator.password
+    await endpoint.login()
+    assert await endpoint.fingerprint() is None
