@@ -335,6 +335,21 @@ async def test_close_ends_the_attempts_to_save(connect: Connect, clock: ManualCl
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async saver"]
 
 
+async def test_a_flight_that_close_cuts_off_begins_no_attempt_to_save(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """It ends after the attempts were ended."""
+    clock.autojump = False
+    session = await connect(store=store, policy=RefreshPolicy(close_timeout=0))
+    store.saves_down = True
+    token = await session.token()
+    with emulator.hold("token") as hold:
+        session.manager.successor_of(token)
+        await hold.wait()
+        await session.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async saver"]
+
+
 async def test_without_credentials_a_refusal_in_a_race_is_no_end_while_the_store_is_down(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
