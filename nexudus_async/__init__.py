@@ -1,9 +1,7 @@
 """An async token manager for Nexudus. Start with `TokenSession`."""
 
-from ._bearer import BearerMiddleware
 from ._clock import Clock
 from ._credentials import PasswordCredentials, totp_from_secret
-from ._endpoint import TokenEndpoint
 from ._events import (
     Event,
     Listener,
@@ -16,11 +14,13 @@ from ._events import (
     TokenObtained,
     TokenRejected,
 )
-from ._lifecycle import Freshness, RefreshPolicy
+from ._http.middleware import BearerMiddleware
 from ._manager import TokenManager, TokenSource
-from ._pacing import Pacing
+from ._oauth.endpoint import TokenEndpoint
+from ._ratelimit.pacing import Pacing
+from ._ratelimit.throttle import Throttle
+from ._refresh.policy import Freshness, RefreshPolicy
 from ._session import TokenSession
-from ._throttle import Throttle
 from ._token import Token
 from .errors import (
     ConfigurationError,

@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line, or say which extra it needs."""
     try:
-        from ._cli import run  # noqa: PLC0415 - an extra: imported by those who use it
+        from ._cli.app import run  # noqa: PLC0415 - an extra: imported by those who use it
     except ModuleNotFoundError as exc:
         if exc.name not in ("typer", "rich"):
             raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from ._clock import Clock, SystemClock
-from ._secret import Secret
+from ._token import Secret
 from .errors import ConfigurationError, NexudusAuthError
 
 __all__ = ["PasswordCredentials", "totp_from_secret"]

@@ -9,8 +9,8 @@ import asyncio
 import contextvars
 
 from ._clock import sleep
-from ._lifecycle import Freshness
 from ._manager import TokenManager
+from ._refresh.policy import Freshness
 from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
 
 __all__ = ["KeepAlive"]

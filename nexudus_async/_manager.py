@@ -23,11 +23,7 @@ from threading import get_ident
 
 import anyio
 
-from ._arguments import check_kind, check_methods
-from ._backoff import Backoff, CredentialsRestError
-from ._chain import Chain
 from ._clock import Clock, SystemClock
-from ._desk import FlightDesk, Ledger
 from ._events import (
     Event,
     Listener,
@@ -36,13 +32,17 @@ from ._events import (
     TokenRejected,
     check_listener,
 )
-from ._flight import Flight
-from ._grants import Grants, TokenSource
-from ._holder import SERVABLE, TokenHolder
-from ._lifecycle import Freshness, RefreshPolicy
-from ._renewal import AloneRenewal, SharedRenewal
-from ._saver import Saver
+from ._fleet.desk import FlightDesk, Ledger
+from ._fleet.renewal import AloneRenewal, SharedRenewal
+from ._fleet.saver import Saver
+from ._fleet.storage import Chain
+from ._refresh.backoff import Backoff, CredentialsRestError
+from ._refresh.policy import Freshness, RefreshPolicy
+from ._refresh.renewal import Grants, TokenSource
+from ._refresh.single_flight import Flight
+from ._refresh.state import SERVABLE, TokenHolder
 from ._token import Token
+from ._validation import check_kind, check_methods
 from .errors import (
     ConfigurationError,
     EndpointUnavailableError,

@@ -15,25 +15,24 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 import aiohttp
 from yarl import URL
 
-from ._arguments import check_kind
-from ._bearer import BearerMiddleware
 from ._clock import Clock
-from ._context import RequestContext
 from ._credentials import PasswordCredentials
-from ._destination import destination, has_authorization, is_in_netrc
-from ._dispatch import Dispatcher
-from ._endpoint import TokenEndpoint
 from ._events import Listener, Statistics
-from ._gate import NOT_OURS, holding
+from ._http.aiohttp_internals import check_borrowed, own_session, token_session, token_session_like
+from ._http.context import RequestContext
+from ._http.destination import destination, has_authorization, is_in_netrc
+from ._http.middleware import BearerMiddleware
+from ._http.request import Handshake, RaiseForStatus, apply
+from ._http.sender import Dispatcher
 from ._keep_alive import KeepAlive
-from ._lifecycle import Freshness, RefreshPolicy
 from ._manager import TokenManager
-from ._origin import parse_origin
-from ._pacing import Pacing
-from ._sending import Handshake, RaiseForStatus, apply
-from ._throttle import Throttle
+from ._oauth.endpoint import TokenEndpoint
+from ._ratelimit.gate import NOT_OURS, holding
+from ._ratelimit.pacing import Pacing
+from ._ratelimit.throttle import Throttle
+from ._refresh.policy import Freshness, RefreshPolicy
 from ._token import Token
-from ._transport import check_borrowed, own_session, token_session, token_session_like
+from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
 

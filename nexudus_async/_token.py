@@ -1,6 +1,9 @@
-"""The token: an immutable value that shows no secret.
+"""The token, and text and bytes that do not show themselves.
 
-It holds facts only. Whether it is still fresh depends on a clock and a policy, and is computed in `_lifecycle.py`.
+A `Token` holds facts only: whether it is still fresh depends on a clock and a policy, and is computed in
+`_refresh/policy.py`. A `Secret` cannot be printed by accident: its `repr` is redacted, which covers containers,
+dataclasses, aiohttp's `repr(ClientResponseError)` and tools that show the local variables of a traceback. The value
+itself is an ordinary `str` or `bytes`, because it has to be sent. Copying gives the same object; pickling is refused.
 """
 
 import dataclasses
@@ -9,12 +12,49 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
-from ._secret import Secret
-
-__all__ = ["VISIBLE_ASCII", "Token", "can_be_sent"]
+__all__ = ["VISIBLE_ASCII", "Secret", "SecretBytes", "Token", "can_be_sent"]
 
 VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 """What a token may consist of (RFC 6749, appendix A.12 and A.17), but for spaces."""
+
+
+_REDACTED = "'***'"
+
+
+class Secret(str):
+    """A `str` whose repr is redacted."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _REDACTED
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Secret":
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+
+class SecretBytes(bytes):
+    """A `bytes` whose repr is redacted."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _REDACTED
+
+    def __copy__(self) -> "SecretBytes":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SecretBytes":
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,8 +22,6 @@ from typing import ClassVar, TypeVar
 
 import aiohttp
 
-from ._secret import Secret
-
 __all__ = [
     "ConfigurationError",
     "CredentialsRejectedError",
@@ -118,7 +116,7 @@ class PasswordResetRequiredError(TokenEndpointError):
         status: int | None = None,
         error: str | None = None,
         refresh_token_spent: bool = False,
-        reset_token: Secret | None = None,
+        reset_token: str | None = None,
     ) -> None:
         super().__init__(message, status=status, error=error, refresh_token_spent=refresh_token_spent)
         self._reset_token = reset_token

@@ -68,15 +68,15 @@ def test_demo_shows_every_claim_and_succeeds() -> None:
 BROKEN_PACKAGE = """
 import sys
 from nexudus_async import Freshness
-from nexudus_async._lifecycle import Schedule
+from nexudus_async._refresh.policy import Schedule
 
 def freshness(self, elapsed):  # callers wait for the renewal wherever they should be served
     return Freshness.FRESH if elapsed < self.refresh_after else Freshness.EXPIRED
 
-import nexudus_async._demo as demo
+import nexudus_async._cli.demo as demo
 demo.PATIENCE = 0.2
 Schedule.freshness = freshness
-from nexudus_async._cli import run
+from nexudus_async._cli.app import run
 sys.exit(run(["demo"]))
 """
 

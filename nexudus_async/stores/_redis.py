@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
-from nexudus_async._secret import Secret
+from nexudus_async._token import Secret
 from nexudus_async.errors import ConfigurationError, StoreError
 
 from ._foreign import extra, without_frames

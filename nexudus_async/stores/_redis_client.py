@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nexudus_async._secret import Secret
+from nexudus_async._token import Secret
 from nexudus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:

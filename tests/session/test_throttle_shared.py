@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 from nexudus_async import SessionClosedError
-from nexudus_async._gate import NEW, Gate
+from nexudus_async._ratelimit.gate import NEW, Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 

@@ -10,22 +10,19 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, cast
 
-from nexudus_async import (
-    TokenEndpoint,
-    TokenManager,
-    _backoff,
-    _bearer,
-    _desk,
-    _doubt,
-    _endpoint,
-    _futile,
-    _grants,
-    _holder,
-    _lifecycle,
-    _renewal,
-    _wire,
-)
-from nexudus_async._flight import Flight
+from nexudus_async import TokenEndpoint, TokenManager
+from nexudus_async._fleet import desk as _desk
+from nexudus_async._fleet import renewal as _renewal
+from nexudus_async._http import futile as _futile
+from nexudus_async._http import middleware as _bearer
+from nexudus_async._oauth import endpoint as _endpoint
+from nexudus_async._oauth import protocol as _wire
+from nexudus_async._oauth import replay_guard as _doubt
+from nexudus_async._refresh import backoff as _backoff
+from nexudus_async._refresh import policy as _lifecycle
+from nexudus_async._refresh import renewal as _grants
+from nexudus_async._refresh import state as _holder
+from nexudus_async._refresh.single_flight import Flight
 
 __all__ = ["MUTANTS", "Mutant", "applied"]
 

@@ -11,7 +11,7 @@ from nexudus_async import (
     PasswordResetRequiredError,
     TotpRequiredError,
 )
-from nexudus_async._backoff import Backoff
+from nexudus_async._refresh.backoff import Backoff
 
 START = 1_000.0
 OUTAGE = EndpointUnavailableError("down")

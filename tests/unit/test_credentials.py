@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from nexudus_async import ConfigurationError, NexudusAuthError, PasswordCredentials, totp_from_secret
-from nexudus_async._secret import Secret
+from nexudus_async._token import Secret
 from nexudus_async.testing import ManualClock, totp_code
 
 from .leaks import printed

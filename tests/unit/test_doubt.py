@@ -2,8 +2,8 @@
 
 import pytest
 
-from nexudus_async._doubt import Doubt
-from nexudus_async._secret import Secret
+from nexudus_async._oauth.replay_guard import Doubt
+from nexudus_async._token import Secret
 from nexudus_async.testing import ManualClock
 
 TOKEN, OTHER = Secret("refresh"), Secret("another")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nexudus_async import NexudusAuthError, RefreshPolicy, TotpRequiredError, totp_from_secret
-from nexudus_async._grants import Grants
+from nexudus_async._refresh.renewal import Grants
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 
 from .conftest import MakeEndpoint

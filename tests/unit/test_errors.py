@@ -9,7 +9,7 @@ import pytest
 
 import nexudus_async
 from nexudus_async import errors
-from nexudus_async._secret import Secret
+from nexudus_async._token import Secret
 from nexudus_async.errors import (
     NexudusAuthError,
     PasswordResetRequiredError,

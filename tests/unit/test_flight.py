@@ -6,7 +6,7 @@ import time
 import pytest
 
 from nexudus_async import ConfigurationError, EndpointUnavailableError, NexudusAuthError, SessionClosedError
-from nexudus_async._flight import Flight
+from nexudus_async._refresh.single_flight import Flight
 
 from .work import Work, join, launch, settle
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nexudus_async import EndpointUnavailableError, SessionClosedError
-from nexudus_async._flight import Flight
+from nexudus_async._refresh.single_flight import Flight
 
 from .work import Work, join, launch, settle
 

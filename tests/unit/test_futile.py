@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexudus_async._futile import MAX_PATHS, FutileRenewals
+from nexudus_async._http.futile import MAX_PATHS, FutileRenewals
 
 START = 5_000.0
 

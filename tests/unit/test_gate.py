@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nexudus_async import _gate
-from nexudus_async._gate import HELD_BACK, NEW, REPLAY, Gate
+from nexudus_async._ratelimit import gate as _gate
+from nexudus_async._ratelimit.gate import HELD_BACK, NEW, REPLAY, Gate
 from nexudus_async.testing import ManualClock
 from tests.conftest import until
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from nexudus_async import ConfigurationError
-from nexudus_async._origin import origin_key, parse_origin
+from nexudus_async._validation import origin_key, parse_origin
 
 HOME = "https://spaces.nexudus.com"
 

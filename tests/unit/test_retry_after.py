@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 import pytest
 
-from nexudus_async._retry_after import MAX_WORDS, retry_after, wait_in_words
+from nexudus_async._ratelimit.retry_after import MAX_WORDS, retry_after, wait_in_words
 
 from .wire import SENT_AT, fail
 

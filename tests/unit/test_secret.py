@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from nexudus_async._secret import Secret, SecretBytes
+from nexudus_async._token import Secret, SecretBytes
 
 PLAIN = "hunter2 é"
 

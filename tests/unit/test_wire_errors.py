@@ -13,8 +13,8 @@ from nexudus_async import (
     TokenEndpointError,
     TotpRequiredError,
 )
-from nexudus_async._secret import Secret
-from nexudus_async._wire import Fate, GrantRequest, fate_of, sign_in
+from nexudus_async._oauth.protocol import Fate, GrantRequest, fate_of, sign_in
+from nexudus_async._token import Secret
 
 from .leaks import printed
 from .wire import CLIENT, CODE, GOOD, GRANTS, PASSWORD, RENEWAL, RESET, SENT_REFRESH, SIGN_IN, USER, fail, parse

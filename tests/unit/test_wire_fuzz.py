@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from nexudus_async import NexudusAuthError, Token, TokenEndpointError
-from nexudus_async._retry_after import retry_after
-from nexudus_async._secret import Secret, SecretBytes
-from nexudus_async._wire import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
+from nexudus_async._oauth.protocol import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
+from nexudus_async._ratelimit.retry_after import retry_after
+from nexudus_async._token import Secret, SecretBytes
 
 from .leaks import printed
 from .wire import ACCESS, CLIENT, GOOD, GRANTS, PASSWORD, REFRESH, RESET, SENT_AT, SENT_REFRESH, USER

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexudus_async import ConfigurationError, MalformedResponseError
-from nexudus_async._secret import Secret
-from nexudus_async._wire import GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._oauth.protocol import GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._token import Secret
 
 from .wire import (
     ACCESS,

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from nexudus_async import EndpointUnavailableError, MalformedResponseError, WrongHostError
-from nexudus_async._wire import Fate, fate_of
+from nexudus_async._oauth.protocol import Fate, fate_of
 
 from .leaks import printed
 from .wire import GOOD, RENEWAL, SENT_AT, fail

@@ -8,8 +8,8 @@ import pytest
 from multidict import CIMultiDict
 
 from nexudus_async import Token, TokenEndpointError
-from nexudus_async._secret import Secret, SecretBytes
-from nexudus_async._wire import Answer, GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._oauth.protocol import Answer, GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._token import Secret, SecretBytes
 
 USER, PASSWORD, CODE, CLIENT = "ops@example.com", 'pa&s=w+o r%d/é"\\n', "493817", "worker-1"
 SENT_REFRESH = "0123456789abcdef0123456789abcdef"

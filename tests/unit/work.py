@@ -3,7 +3,7 @@
 import asyncio
 
 from nexudus_async import NexudusAuthError
-from nexudus_async._flight import Flight
+from nexudus_async._refresh.single_flight import Flight
 
 Waiters = list[asyncio.Task[str]]
 

@@ -1,0 +1,1 @@
+"""How the token endpoint is asked."""

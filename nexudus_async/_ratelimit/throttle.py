@@ -1,0 +1,86 @@
+"""How patiently a throttled request is replayed, and how long its answer asks to wait."""
+
+from dataclasses import dataclass
+
+import aiohttp
+import anyio
+
+from nexudus_async._clock import Clock
+from nexudus_async._validation import check_seconds
+from nexudus_async.errors import ConfigurationError
+
+from .retry_after import MAX_WORDS, retry_after, wait_in_words
+
+__all__ = ["CONFLICT", "TOO_MANY_REQUESTS", "Patience", "Throttle"]
+
+CONFLICT, TOO_MANY_REQUESTS = 409, 429
+WORDS_TIMEOUT = 1.0
+"""Seconds to wait for the body of a 429 without a header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttle:
+    """How patiently a request is replayed when the API throttles it (https://developers.nexudus.com, "Throttling").
+
+    max_replays: how often one request is sent again. Five, because every one of them comes after a pause that the
+        service itself named: more means that it does not keep its word.
+    max_wait: seconds that one request waits in all for its own throttled answers. A minute, the longest window of
+        the documented limits that a caller would sit out. An answer that asks for more is returned at once.
+    first_wait: seconds to wait for a 429 that names none; doubled each time.
+
+    While a pause lasts the session sends nothing, those requests included that wait for a connection of its pool; in
+    the pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
+    A 409 without `Retry-After` is an ordinary conflict, and the caller's. Raises `ConfigurationError` for nonsense.
+    """
+
+    max_replays: int = 5
+    max_wait: float = 60.0
+    first_wait: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_replays, int) or isinstance(self.max_replays, bool) or self.max_replays < 0:
+            raise ConfigurationError(f"max_replays must be a whole number, 0 or more, not {self.max_replays!r}")
+        for name in ("max_wait", "first_wait"):
+            check_seconds(name, getattr(self, name), zero=True)
+
+
+class Patience:
+    """What one request has left of the replays and the waiting that `Throttle` grants it."""
+
+    def __init__(self, throttle: Throttle, clock: Clock) -> None:
+        self._throttle, self._clock = throttle, clock
+        self.replays = 0
+        self.asked: float | None = None
+        """What the last answer asked for, in seconds; None: it was not throttled."""
+        self._waited = 0.0
+
+    async def pause_for(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
+        """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""
+        self.asked = asked = await self._asked_by(answer)
+        if asked is None or self.replays >= self._throttle.max_replays:
+            return None
+        if self._waited + asked > self._throttle.max_wait:
+            return None
+        self.replays += 1
+        self._waited += asked
+        return asked
+
+    async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
+        seconds = retry_after(answer.headers or {}, self._clock.wall())
+        if seconds is not None or answer.status != TOO_MANY_REQUESTS:
+            return seconds
+        in_words = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
+        return in_words if in_words is not None else self._throttle.first_wait * 2.0**self.replays
+
+
+async def _in_words(response: aiohttp.ClientResponse) -> float | None:
+    """Return what the body says, if it is short and here soon. It stays the caller's to read."""
+    content = response.content
+    try:
+        with anyio.move_on_after(WORDS_TIMEOUT):
+            await content.wait_eof()
+        if not content.is_eof() or content.total_bytes > MAX_WORDS:
+            return None
+        return wait_in_words(await response.read())
+    except aiohttp.ClientError:  # the connection broke
+        return None

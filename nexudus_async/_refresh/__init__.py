@@ -1,0 +1,1 @@
+"""How one process keeps one token fresh: no HTTP, no aiohttp."""

@@ -1,0 +1,204 @@
+"""Every number and every rule about time: how fresh a token is, when to renew it, how long to hold off after a failure.
+
+Pure: no await, no clock, no log, no randomness of its own. All times are in seconds.
+
+A token's life, counted from the moment its request was sent:
+
+    0 ............ refresh_after ........ hard_after ... lifetime
+      FRESH          ADVISORY              MANDATORY       EXPIRED
+      served         served, one flight    waits a little  waits
+                     in the background
+"""
+
+import enum
+from dataclasses import dataclass
+
+from nexudus_async._token import Token
+from nexudus_async._validation import check_seconds, check_share
+from nexudus_async.errors import ConfigurationError
+
+__all__ = ["Freshness", "RefreshPolicy", "Schedule"]
+
+MINUTE = 60.0
+SHARE_OF_LIFETIME = 0.5
+"""A window of the policy's own choosing is at most this share, so that short tokens are used more than once."""
+CLAMP_OF_LIFETIME = 0.9
+"""A window given by hand is at most this share: renewing without a pause would be a loop against the service."""
+HARD_MARGIN = 60.0
+HARD_MARGIN_SHARE = 0.1
+SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
+"""Back-off while a token is still served: nobody waits, so there is no hurry."""
+EMPTY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Back-off with nothing to serve: callers fail meanwhile, so it is short, but shared by all of them."""
+LATCH_DELAYS = (60.0, 300.0)
+"""Pauses after the first and after each further rejection of the credentials: services lock accounts that insist."""
+LONGEST_LATCH = LATCH_DELAYS[-1]
+LATCHED_AFTER = 3
+"""From so many rejections on, the same credentials are not sent again unless asked for by hand."""
+RETRY_AFTER_CAP = 3600.0
+"""A `Retry-After` beyond an hour is taken for an hour."""
+DELAY_JITTER = 0.25
+"""Back-off is lengthened by up to this share, so that a fleet does not come back in step."""
+
+
+class Freshness(enum.Enum):
+    """How good the token held is, and so what a caller gets (see the drawing at the head of `_lifecycle.py`)."""
+
+    EMPTY = "empty"
+    FRESH = "fresh"
+    ADVISORY = "advisory"
+    MANDATORY = "mandatory"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshPolicy:
+    """When to renew, and how long to wait for what. All in seconds; the defaults suit lifetimes from seconds to weeks.
+
+    advisory_window: how long before its end a token is renewed in the background. None: 5 minutes for lifetimes up to
+        20 minutes, 15 minutes below 90, else 60, and never more than half the lifetime. A number replaces both rules,
+        and is only kept below the lifetime.
+    hard_margin: how long before its end callers wait for the renewal. None: a minute, or a tenth of the lifetime if
+        that is less: clocks and requests in flight need some room, short tokens cannot give more.
+    jitter: the share of the window, 0 to 1, by which the renewal of each token is delayed at random, so that
+        processes started together do not renew together.
+    mandatory_wait: how long a caller waits within the hard margin before it gets the ageing token: better late than
+        refused, and the token is still good.
+    flight_deadline: how long a sign-in or renewal may take in all: longer than a slow service, shorter than a
+        caller's patience.
+    connect_timeout: for one connection attempt: twice the usual retransmissions of a lost SYN.
+    default_lifetime: for an answer without `expires_in` (RFC 6749, section 5.1 leaves it to documentation): an hour
+        is the shortest that is usual.
+    close_timeout: how long `close()` lets a running renewal finish, so that its token is not lost.
+
+    Raises `ConfigurationError` for numbers that make no sense.
+    """
+
+    advisory_window: float | None = None
+    hard_margin: float | None = None
+    jitter: float = 0.25
+    mandatory_wait: float = 5.0
+    flight_deadline: float = 30.0
+    connect_timeout: float = 10.0
+    default_lifetime: float = 3600.0
+    close_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("advisory_window", "hard_margin"):
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name), zero=True)
+        for name in ("mandatory_wait", "close_timeout"):
+            check_seconds(name, getattr(self, name), zero=True)
+        for name in ("flight_deadline", "connect_timeout", "default_lifetime"):
+            check_seconds(name, getattr(self, name), zero=False)
+        check_share("jitter", self.jitter, "window")
+        window, margin = self.advisory_window, self.hard_margin
+        if window is not None and margin is not None and margin >= window:
+            raise ConfigurationError(
+                f"hard_margin ({margin!r}) must be less than advisory_window ({window!r}): "
+                "a token is renewed in the background before anyone waits for it"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The three moments of one token's life, in seconds since its request was sent."""
+
+    refresh_after: float
+    hard_after: float
+    lifetime: float
+
+    def freshness(self, elapsed: float) -> Freshness:
+        """Return the state at `elapsed`; each boundary belongs to the later state."""
+        if elapsed < self.refresh_after:
+            return Freshness.FRESH
+        if elapsed < self.hard_after:
+            return Freshness.ADVISORY
+        if elapsed < self.lifetime:
+            return Freshness.MANDATORY
+        return Freshness.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A token, its schedule, and when its request was sent by both readings of the clock."""
+
+    token: Token
+    schedule: Schedule
+    sent_monotonic: float
+    sent_wall: float
+
+    def elapsed(self, monotonic: float, wall: float) -> float:
+        """Return the age of the token: the larger reading, since one clock can stand still and the other be stepped."""
+        return max(monotonic - self.sent_monotonic, wall - self.sent_wall)
+
+    def freshness(self, monotonic: float, wall: float) -> Freshness:
+        """Return the state now."""
+        return self.schedule.freshness(self.elapsed(monotonic, wall))
+
+
+def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: float) -> float:
+    """Return how long ago the request for `token` was sent, at most.
+
+    monotonic_elapsed, wall_elapsed: seconds since the source was asked, by both readings of the clock; the request
+    may have been sent later. The token says when, by the wall clock: to that comes what the wall clock was set back
+    meanwhile. Where it cannot be true, the longest possible age is the safe one. To the millisecond: a datetime's
+    rounding must not blur the boundaries.
+    """
+    longest = max(monotonic_elapsed, wall_elapsed)
+    set_back = max(0.0, monotonic_elapsed - wall_elapsed)
+    age = round(token.lifetime - (token.expires_at.timestamp() - wall) + set_back, 3)
+    return min(age, longest) if age >= 0 else longest
+
+
+def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
+    """Return the schedule of a token. `chance`, from 0 to 1, is its share of the jitter."""
+    window = _window(policy, lifetime)
+    margin = _margin(policy, lifetime, window)
+    hard_after = lifetime - margin
+    refresh_after = min(lifetime - window + policy.jitter * chance * window, hard_after)
+    return Schedule(refresh_after, hard_after, lifetime)
+
+
+def served_delay(failures: int, retry_after: float | None, chance: float) -> float:
+    """Return how long to hold off after the `failures`-th failure in a row while a token is still served."""
+    return _at_least(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), retry_after)
+
+
+def empty_delay(failures: int, retry_after: float | None) -> float:
+    """Return how long all callers share the `failures`-th failure in a row when there is nothing to serve."""
+    return _at_least(_step(EMPTY_DELAYS, failures), retry_after)
+
+
+def latch_delay(rejections: int) -> float:
+    """Return how long rejected credentials rest after their `rejections`-th rejection."""
+    return _step(LATCH_DELAYS, rejections)
+
+
+def _window(policy: RefreshPolicy, lifetime: float) -> float:
+    if policy.advisory_window is not None:
+        return min(policy.advisory_window, lifetime * CLAMP_OF_LIFETIME)
+    return min(_tier(lifetime), lifetime * SHARE_OF_LIFETIME)
+
+
+def _tier(lifetime: float) -> float:
+    """Return the window by the tiers of the AWS SDKs: the longer a token lives, the more time there is to renew it."""
+    if lifetime <= 20 * MINUTE:
+        return 5 * MINUTE
+    return 15 * MINUTE if lifetime < 90 * MINUTE else 60 * MINUTE
+
+
+def _margin(policy: RefreshPolicy, lifetime: float, window: float) -> float:
+    margin = policy.hard_margin
+    if margin is None:
+        margin = min(HARD_MARGIN, lifetime * HARD_MARGIN_SHARE)
+    return margin if margin < window else window / 2  # a window shorter than the margin still has an advisory half
+
+
+def _step(delays: tuple[float, ...], count: int) -> float:
+    return delays[min(count, len(delays)) - 1]
+
+
+def _at_least(delay: float, retry_after: float | None) -> float:
+    return delay if retry_after is None else max(delay, min(retry_after, RETRY_AFTER_CAP))
