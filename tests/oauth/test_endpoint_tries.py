@@ -19,9 +19,9 @@ from nexudus_async import (
     TokenEndpoint,
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.leaks import printed
 
 from .conftest import MakeEndpoint
-from .leaks import printed
 
 
 class Nowhere(AbstractResolver):

@@ -14,9 +14,9 @@ from nexudus_async import NexudusAuthError, Token, TokenEndpointError
 from nexudus_async._oauth.protocol import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
 from nexudus_async._ratelimit.retry_after import retry_after
 from nexudus_async._token import Secret, SecretBytes
+from tests.leaks import printed
 
-from .leaks import printed
-from .wire import ACCESS, CLIENT, GOOD, GRANTS, PASSWORD, REFRESH, RESET, SENT_AT, SENT_REFRESH, USER
+from .grants import ACCESS, CLIENT, GOOD, GRANTS, PASSWORD, REFRESH, RESET, SENT_AT, SENT_REFRESH, USER
 
 WORDLIKE = "correct_horse_battery"  # a password that could pass for an error code
 CODE = "one_time_code"  # so could this; digits alone appear in any number

@@ -8,9 +8,9 @@ import pytest
 
 from nexudus_async import EndpointUnavailableError, MalformedResponseError, WrongHostError
 from nexudus_async._oauth.protocol import Fate, fate_of
+from tests.leaks import printed
 
-from .leaks import printed
-from .wire import GOOD, RENEWAL, SENT_AT, fail
+from .grants import GOOD, RENEWAL, SENT_AT, fail
 
 HTML = b"<!doctype html><title>Portal</title>"
 

@@ -10,9 +10,9 @@ import pytest
 
 from nexudus_async import EndpointUnavailableError, MalformedResponseError, RefreshPolicy, WrongHostError
 from nexudus_async.testing import Fault, NexudusEmulator
+from tests.leaks import leaked
 
 from .conftest import MakeEndpoint
-from .leaks import leaked
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -15,9 +15,9 @@ from nexudus_async import (
 )
 from nexudus_async._oauth.protocol import Fate, GrantRequest, fate_of, sign_in
 from nexudus_async._token import Secret
+from tests.leaks import printed
 
-from .leaks import printed
-from .wire import CLIENT, CODE, GOOD, GRANTS, PASSWORD, RENEWAL, RESET, SENT_REFRESH, SIGN_IN, USER, fail, parse
+from .grants import CLIENT, CODE, GOOD, GRANTS, PASSWORD, RENEWAL, RESET, SENT_REFRESH, SIGN_IN, USER, fail, parse
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])

@@ -9,10 +9,7 @@ import pytest
 from yarl import URL
 
 from nexudus_async import BearerMiddleware, TokenSession
-from nexudus_async.testing import NexudusEmulator
 from tests.conftest import Connect
-
-from .throttling import Place
 
 
 class Carrier:
@@ -52,15 +49,3 @@ async def carry(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterat
             return Carrier(session, await stack.enter_async_context(http))
 
         yield make
-
-
-@pytest.fixture
-def place(emulator: NexudusEmulator) -> Place:
-    return Place(emulator)
-
-
-@pytest.fixture
-async def session(connect: Connect) -> TokenSession:
-    session = await connect()
-    await session.token()
-    return session

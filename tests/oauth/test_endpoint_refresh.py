@@ -13,9 +13,9 @@ from nexudus_async import (
     TokenEndpointError,
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.leaks import leaked
 
 from .conftest import MakeEndpoint
-from .leaks import leaked
 
 LOST = {
     "dropped before": Fault.dropped(),

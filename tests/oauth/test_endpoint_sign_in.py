@@ -15,9 +15,9 @@ from nexudus_async import (
     WrongHostError,
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from tests.leaks import leaked
 
 from .conftest import MakeEndpoint
-from .leaks import leaked
 
 
 async def test_a_sign_in_brings_a_token(make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock) -> None:

@@ -12,7 +12,7 @@ from nexudus_async import ConfigurationError, MalformedResponseError
 from nexudus_async._oauth.protocol import GrantRequest, parse_answer, renewal, sign_in
 from nexudus_async._token import Secret
 
-from .wire import (
+from .grants import (
     ACCESS,
     CLIENT,
     CODE,

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexudus_async import Token
-
-from .leaks import printed
+from tests.leaks import printed
 
 ACCESS, REFRESH = "acc-3fC9-ess", "ref-77aa-resh"
 END = datetime(2026, 1, 1, tzinfo=UTC)

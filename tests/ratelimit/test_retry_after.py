@@ -5,8 +5,7 @@ from email.utils import formatdate
 import pytest
 
 from nexudus_async._ratelimit.retry_after import MAX_WORDS, retry_after, wait_in_words
-
-from .wire import SENT_AT, fail
+from tests.oauth.grants import SENT_AT, fail
 
 
 @pytest.mark.parametrize("ahead", [-3600, -5, 0, 5, 3600])

@@ -18,7 +18,7 @@ import pytest
 
 from nexudus_async import FileStore, LoginRequiredError, TokenSession
 from nexudus_async.testing import Fault, NexudusEmulator
-from tests.test_cli import MODULE, PLAIN
+from tests.cli.test_cli import MODULE, PLAIN
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 TEAMS, CUSTOMER = "/api/public/teams/my", "/api/public/billing/customer"

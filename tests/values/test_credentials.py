@@ -11,8 +11,7 @@ import pytest
 from nexudus_async import ConfigurationError, NexudusAuthError, PasswordCredentials, totp_from_secret
 from nexudus_async._token import Secret
 from nexudus_async.testing import ManualClock, totp_code
-
-from .leaks import printed
+from tests.leaks import printed
 
 USER, PASSWORD, CODE = "ops@example.com", "a&b=c+d %é", "123456"
 PLAIN = "correct-horse"
