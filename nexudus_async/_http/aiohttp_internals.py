@@ -13,14 +13,12 @@ from aiohttp.connector import Connection
 from aiohttp.hdrs import AUTHORIZATION
 from multidict import CIMultiDict
 
-from nexudus_async._ratelimit.gate import TURN, Gate, HeldBack
+from nexudus_async._ratelimit.gate import TICKET, Gate, HeldBack
 from nexudus_async._token import Secret
 from nexudus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
-
-__all__ = ["check_borrowed", "own_session", "token_session", "token_session_like"]
 
 
 def own_session(gate: Gate) -> aiohttp.ClientSession:
@@ -70,7 +68,7 @@ class _GatedConnector(aiohttp.TCPConnector):
     ) -> Connection:
         """Return a connection, or raise `HeldBack` and keep it in the pool."""
         connection = await super().connect(req, traces, timeout)
-        if self._gate.engaged and _carries_our_token(req) and not self._gate.admits(TURN.get()):
+        if self._gate.engaged and _carries_our_token(req) and not self._gate.admits(TICKET.get()):
             connection.release()
             held = HeldBack(req)
             vars(req)["_body"] = None  # or aiohttp would close the file that is still to be sent
