@@ -18,9 +18,9 @@ from yarl import URL
 from ._clock import Clock
 from ._credentials import PasswordCredentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed, own_session, token_session, token_session_like
+from ._http.aiohttp_internals import check_borrowed, heed_netrc, own_session, token_session, token_session_like
 from ._http.context import RequestContext
-from ._http.destination import destination, has_authorization, is_in_netrc
+from ._http.destination import destination, has_authorization
 from ._http.middleware import BearerMiddleware
 from ._http.request import Handshake, RaiseForStatus, apply
 from ._http.sender import Dispatcher
@@ -37,13 +37,7 @@ from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
 
 if TYPE_CHECKING:
-    # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
-    from aiohttp.client import _RequestOptions as RequestOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.client import _WSConnectOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.typedefs import LooseHeaders
-
-    class WSConnectOptions(_WSConnectOptions, total=False):
-        decode_text: bool
+    from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
@@ -107,9 +101,9 @@ class TokenSession:
             raise ConfigurationError(
                 "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
             )
-        if client_session is not None:
-            check_borrowed(client_session)
         self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        if client_session is not None:
+            check_borrowed(client_session, self._base_url)
         origins = [self._base_url] + [
             parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
             for origin in allowed_origins
@@ -268,12 +262,15 @@ class TokenSession:
     ) -> "Response":
         session = self._client()
         target, is_ours = self._destination(url)
-        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
+        if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
-        response = await self._dispatcher.send(session, method, target, headers, kwargs)
+        response = await self._dispatcher.send(ours, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
             await apply(judge, response)
@@ -282,10 +279,13 @@ class TokenSession:
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._client()
         target, is_ours = self._destination(url)
-        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
+        if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
-        return await self._dispatcher.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
+        return await self._dispatcher.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
     def _client(self) -> aiohttp.ClientSession:
         """Return the session to send through; made, and tied to the running event loop, at the first use."""

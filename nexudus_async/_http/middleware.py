@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import aiohttp
-from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from nexudus_async._manager import TokenManager
@@ -19,6 +18,7 @@ from nexudus_async._token import Token
 from nexudus_async._validation import check_methods, origin_key, parse_origin
 from nexudus_async.errors import ConfigurationError
 
+from .aiohttp_internals import is_netrc_default
 from .futile import FutileRenewals
 
 __all__ = ["AUTHORIZATION", "BearerMiddleware", "BearerRule"]
@@ -69,7 +69,7 @@ class BearerMiddleware:
 
     For sessions that someone else owns: `aiohttp.ClientSession(middlewares=(BearerMiddleware(manager, [origin]),))`.
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
-    its caller, the session, `auth=`, the URL or netrc, is left alone, and so is its 401.
+    its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
     Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
     Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
@@ -96,14 +96,16 @@ class BearerMiddleware:
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
         rule, headers = self.rule, request.headers
-        if origin_key(request.url) not in rule.origins or AUTHORIZATION in headers:
+        if origin_key(request.url) not in rule.origins or (
+            AUTHORIZATION in headers and not await is_netrc_default(request)
+        ):
             return await handler(request)
         token = rule.manager.current() or await rule.manager.token()
         headers[AUTHORIZATION] = token.authorization
         response = await handler(request)
         if response.status != UNAUTHORIZED:
             return response
-        replayable = not request.body or isinstance(request.body, BytesPayload)
+        replayable = not request.body or isinstance(request.body, aiohttp.BytesPayload)
         successor = rule.successor_after_401(token, request.method, request.url, replayable=replayable)
         if successor is None:
             return response

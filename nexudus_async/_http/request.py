@@ -15,7 +15,7 @@ from .middleware import AUTHORIZATION
 from .replay import can_be_sent_again
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 

@@ -21,7 +21,7 @@ from .middleware import UNAUTHORIZED, BearerRule
 from .request import Answer, Handshake, Sending, carried, release, status_of, with_token
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 

@@ -305,7 +305,7 @@ class TokenEndpoint:
             timeout=self._timeout,
             allow_redirects=False,
             raise_for_status=False,
-            middlewares=(),
+            middlewares=(_without_authorization,),
         ) as response:
             body = await _read_at_most(response, MAX_BODY)
             return Answer(response.status, response.headers, body, sent_at, self._clock.wall())
@@ -321,6 +321,14 @@ class _AttemptFailed(Exception):  # noqa: N818 - it never leaves this file
         super().__init__(str(error))
         self.error = error
         self.fate = fate
+
+
+async def _without_authorization(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a token request without what aiohttp finds for its host in netrc: the service asks for none."""
+    request.headers.pop(aiohttp.hdrs.AUTHORIZATION, None)
+    return await handler(request)
 
 
 def _asked_wait(state: "RetryCallState") -> float:
