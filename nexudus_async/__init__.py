@@ -15,11 +15,12 @@ from ._events import (
     TokenRejected,
 )
 from ._http.middleware import BearerMiddleware
-from ._manager import TokenManager, TokenSource
+from ._manager import TokenManager
 from ._oauth.endpoint import TokenEndpoint
 from ._ratelimit.pacing import Pacing
 from ._ratelimit.throttle import Throttle
 from ._refresh.policy import Freshness, RefreshPolicy
+from ._refresh.renewal import TokenSource
 from ._session import TokenSession
 from ._token import Token
 from .errors import (

@@ -172,6 +172,19 @@ class Statistics:
     queued: int = 0
 
 
+class Emitter:
+    """Tells one listener, or nobody."""
+
+    def __init__(self, listener: Listener | None) -> None:
+        check_listener(listener)
+        self._listener = listener
+
+    def emit(self, event: Callable[[], Event]) -> None:
+        """Tell the listener, if there is one; `event` is called only then. Those who wait have been woken before."""
+        if self._listener is not None:
+            deliver(self._listener, event())
+
+
 def check_listener(listener: Listener | None) -> None:
     """Raise `ConfigurationError` for a listener that could never work."""
     if listener is None:

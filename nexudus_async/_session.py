@@ -1,11 +1,9 @@
 """`TokenSession`: an aiohttp session whose requests carry the token.
 
-A request goes the way that the head of `_manager.py` and `_bearer.py` describe; here is what only a wrapper can do: set
-the header through `headers=` (so that mocks see it and aiohttp strips it on a redirect to another origin), judge
-`raise_for_status` on the final response, and own the sessions underneath.
+Here is what only a wrapper can do: set the header through `headers=` (so that mocks see it, and aiohttp strips it on a
+redirect to another origin), judge `raise_for_status` on the final response, and own the sessions underneath.
 """
 
-import asyncio
 import functools
 import warnings
 from collections.abc import Coroutine, Iterable
@@ -18,14 +16,13 @@ from yarl import URL
 from ._clock import Clock
 from ._credentials import PasswordCredentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed, heed_netrc, own_session, token_session, token_session_like
-from ._http.context import RequestContext
-from ._http.destination import destination, has_authorization
-from ._http.middleware import BearerMiddleware
-from ._http.request import Handshake, RaiseForStatus, apply
-from ._http.sender import Dispatcher
+from ._http.aiohttp_internals import check_borrowed, heed_netrc
+from ._http.connections import Connections
+from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
+from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization
+from ._http.sender import Sender
 from ._keep_alive import KeepAlive
-from ._manager import TokenManager
+from ._manager import TokenManager, coordinator_of
 from ._oauth.endpoint import TokenEndpoint
 from ._ratelimit.gate import NOT_OURS, holding
 from ._ratelimit.pacing import Pacing
@@ -35,14 +32,13 @@ from ._token import Token
 from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
+from .stores._tasks import finish
 
 if TYPE_CHECKING:
     from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
-
-__all__ = ["DEFAULT_BASE_URL", "TokenSession"]
 
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 DEFAULT_THROTTLE = Throttle()
@@ -109,23 +105,20 @@ class TokenSession:
             for origin in allowed_origins
         ]
         endpoint = TokenEndpoint(
-            self._session_for_tokens, self._base_url, credentials, client_id=client_id, policy=policy, clock=clock,
-            account=account, allow_insecure_http=allow_insecure_http,
+            lambda: self._connections.for_tokens(),  # noqa: PLW0108 - made below
+            self._base_url, credentials, client_id=client_id, policy=policy,
+            clock=clock, account=account, allow_insecure_http=allow_insecure_http,
         )  # fmt: skip
         self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
+        self._coordinator = coordinator_of(self._manager)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
-        self._rule = self._middleware.rule
-        self._dispatcher = Dispatcher(self._rule, throttle, pacing)
-        self._keep_alive = KeepAlive(self._manager) if keep_alive else None
+        self._sender = Sender(self._manager, unauthorized_of(self._middleware), throttle, pacing)
+        self._connections = Connections(client_session, self._coordinator.state, self._sender.gate)
+        self._keep_alive = KeepAlive(self._coordinator) if keep_alive else None
         self._destination = functools.lru_cache(_KNOWN_URLS)(
-            functools.partial(destination, self._base_url, self._rule.covers)
+            functools.partial(destination, self._base_url, origins_of(self._middleware))
         )
         self._username = username
-        self._borrowed = client_session
-        self._session: aiohttp.ClientSession | None = None
-        self._token_session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
 
     def request(self, method: str, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
         """Send a request, with aiohttp's own keywords; `await` the result or enter it with `async with`.
@@ -188,24 +181,17 @@ class TokenSession:
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         Raises `ConfigurationError`, and closes nothing, while another thread's event loop uses it, and after a fork.
         """
-        self._manager.check_closable()
-        self._closed = True
-        self._dispatcher.close()
+        self._coordinator.state.check_closable()
+        self._sender.close()
         try:
-            await self._manager.close()
-            if self._keep_alive is not None:
-                await self._keep_alive.stop()
-            await self._dispatcher.disconnect()
+            await self._coordinator.close()
         finally:
-            owned = [self._token_session, self._session if self._borrowed is None else None]
-            for session in owned:
-                if session is not None:
-                    await session.close()
+            await finish(self._disconnect())
 
     @property
     def closed(self) -> bool:
         """Whether `close()` was called."""
-        return self._closed
+        return self._coordinator.state.closed
 
     @property
     def freshness(self) -> Freshness:
@@ -214,7 +200,7 @@ class TokenSession:
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        return self._dispatcher.added_to(self._manager.statistics())
+        return self._sender.added_to(self._manager.statistics())
 
     @property
     def manager(self) -> TokenManager:
@@ -227,7 +213,7 @@ class TokenSession:
         return self._middleware
 
     async def __aenter__(self) -> Self:
-        if self._closed:
+        if self.closed:
             raise SessionClosedError("the session is closed: make a new one")
         return self
 
@@ -240,8 +226,8 @@ class TokenSession:
         return f"<TokenSession {self._username} at {self._base_url}: {self._manager!r}>"
 
     def __del__(self) -> None:
-        own = self.__dict__  # what __init__ got to before it raised
-        if own.get("_token_session") is not None and not own["_closed"]:
+        connections: Connections | None = self.__dict__.get("_connections")  # __init__ may have raised
+        if connections is not None and connections.unclosed and not self.closed:
             warnings.warn(
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
@@ -260,63 +246,51 @@ class TokenSession:
         raise_for_status: RaiseForStatus = None,
         **kwargs: Any,
     ) -> "Response":
-        session = self._client()
+        session = self._session_for_requests()
         target, is_ours = self._destination(url)
-        ours = session if is_ours and not has_authorization(headers, kwargs) else None
-        if ours is not None and session.trust_env:
-            ours = await heed_netrc(session, target)
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
         if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
-        response = await self._dispatcher.send(ours, method, target, headers, kwargs)
+        response = await self._sender.send(ours, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
             await apply(judge, response)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session = self._client()
+        session = self._session_for_requests()
         target, is_ours = self._destination(url)
-        ours = session if is_ours and not has_authorization(headers, kwargs) else None
-        if ours is not None and session.trust_env:
-            ours = await heed_netrc(session, target)
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
         if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
-        return await self._dispatcher.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
+        return await self._sender.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
-    def _client(self) -> aiohttp.ClientSession:
-        """Return the session to send through; made, and tied to the running event loop, at the first use."""
-        loop = asyncio.get_running_loop()
-        session = self._session
-        if session is None or loop is not self._loop or self._closed:
-            session = self._bind(loop)
-        if session.closed:
-            raise ConfigurationError("client_session was closed by its owner: close it after this session")
-        return session
-
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
-        if self._closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        if self._loop is not None:
-            raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
-        self._manager.check_usable()  # `token()` may have tied it to another loop before
-        self._loop = loop
+    def _session_for_requests(self) -> aiohttp.ClientSession:
+        session = self._connections.for_requests()
         if self._keep_alive is not None:
             self._keep_alive.start()
-        self._session = self._borrowed if self._borrowed is not None else own_session(self._dispatcher.gate)
-        return self._session
+        return session
 
-    def _session_for_tokens(self) -> aiohttp.ClientSession:
-        """Return the session for token requests: a pool of their own, with the settings of a borrowed session."""
-        if self._token_session is None:
-            twin = token_session() if self._borrowed is None else token_session_like(self._borrowed)
-            if twin is None:
-                return self._client()
-            self._token_session = twin
-        return self._token_session
+    async def _disconnect(self) -> None:
+        if self._keep_alive is not None:
+            await self._keep_alive.stop()
+        try:
+            await self._sender.disconnect()
+        finally:
+            await self._connections.close()
+
+
+async def _with_token(
+    session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", options: dict[str, Any]
+) -> aiohttp.ClientSession | None:
+    """Return what a request with our token goes through, or None for one with authorization of its caller's own."""
+    if has_authorization(headers, options):
+        return None
+    return await heed_netrc(session, target) if session.trust_env else session
 
 
 def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:

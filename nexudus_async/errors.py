@@ -18,7 +18,7 @@ The root is an `aiohttp.ClientError`, so that code which handles aiohttp's error
 No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
 """
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import aiohttp
 
@@ -151,6 +151,9 @@ class MalformedResponseError(TokenEndpointError):
 class WrongHostError(TokenEndpointError):
     """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
 
+
+CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
+"""The errors that mean: do not send these credentials again and again."""
 
 E = TypeVar("E", bound=NexudusAuthError)
 

@@ -78,7 +78,7 @@ def test_refreshing_knows_nothing_of_http() -> None:
             assert not units_imported(path) & {"_oauth", "_http"}
 
 
-@pytest.mark.parametrize("file", ["_refresh/policy", "_refresh/backoff", "_http/futile"])
+@pytest.mark.parametrize("file", ["_refresh/policy", "_refresh/backoff"])
 def test_the_rules_about_time_are_pure(file: str) -> None:
     """No event loop, no clock, no log, no randomness."""
     forbidden = {"asyncio", "anyio", "time", "logging", "random", f"{PACKAGE}._clock", "aiohttp"}

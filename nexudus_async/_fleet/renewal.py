@@ -1,139 +1,91 @@
-"""What one flight does: alone, or as one of a fleet that shares its tokens through a store.
+"""The flight of a process that shares its chain of tokens with others, through a store.
 
-A fleet's renewal: look at the record and adopt a newer token → lock → look again → note the attempt → renew → publish
-and wake the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for
-whoever comes next if this process dies in between: the service may have used the refresh token.
+Look at the record and adopt a newer token → try the lock → look again → note the attempt → refresh → publish and wake
+the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for whoever comes
+next if this process dies in between: the service may have used the refresh token.
 
 When the store is down, nobody's request suffers:
 
-- before the hard margin there is no renewal: the token is good, and the store may come back;
+- before the hard margin nothing is refreshed: the token is good, and the store may come back;
 - after it, or when somebody waits, the process signs in under a `client_id` of its own, and so leaves the chain that
-  the others share alone; without credentials it renews the chain, and takes a refusal for the race that it may be;
+  the others share alone; without credentials it refreshes the chain, and takes a refusal for the race that it may be;
 - what could not be saved is saved when the store answers again.
-
-The token held is the `Desk`'s, which is the manager, for the time of one flight; what is remembered here is the record
-that was seen last.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
-from nexudus_async._clock import Clock
-from nexudus_async._refresh.backoff import CredentialsRestError
+from nexudus_async._clock import Clock, sleep
+from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.policy import LATCHED_AFTER, LONGEST_LATCH, latch_delay
-from nexudus_async._refresh.renewal import Grants, Obtained, is_spent
+from nexudus_async._refresh.renewal import Asking, CredentialsRestError, is_spent
+from nexudus_async._refresh.state import Obtained, Shared
 from nexudus_async._token import Token
 from nexudus_async.errors import (
+    CREDENTIALS_REFUSED,
     CredentialsRejectedError,
     EndpointUnavailableError,
     LoginRequiredError,
     NexudusAuthError,
-    PasswordResetRequiredError,
     StoreError,
     TokenEndpointError,
-    TotpRequiredError,
     copy_of,
 )
+from nexudus_async.stores._chain_record import Latch, Record
 
-from .storage import Chain, Latch, Record
-
-__all__ = ["REJECTIONS", "AloneRenewal", "Desk", "SharedRenewal"]
-
-REJECTIONS = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
-"""The errors that mean: do not send these credentials again and again."""
+from .storage import Storage
 
 
-class Desk(Protocol):
-    """What a flight may do to the manager that owns it."""
+class FleetRenewal:
+    """Gets a newer token for one process of a fleet: its own, or another's."""
 
-    @property
-    def token(self) -> Token | None:
-        """The token held."""
-        ...
-
-    @property
-    def refused(self) -> NexudusAuthError | None:
-        """The rejection after which this process needs other credentials, unless somebody asked by hand."""
-        ...
-
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody waits, or the token held cannot be served for much longer."""
-        ...
-
-    def publish(self, obtained: Obtained) -> Token | None:
-        """Hold a new token and wake the waiters; return it with its generation, None after a logout."""
-        ...
-
-    def adopt(self, record: Record) -> bool:
-        """Take over what a record says, if it is news; tell whether it ends the flight."""
-        ...
-
-    def keep(self) -> None:
-        """End the flight with the token held, and leave the store alone for a moment."""
-        ...
-
-    def drop_refresh_token(self) -> None:
-        """Hold the token without its refresh token."""
-        ...
-
-
-class AloneRenewal:
-    """The flight of a process that has its chain for itself."""
-
-    def __init__(self, grants: Grants) -> None:
-        self._grants = grants
-
-    async def run(self, desk: Desk, *, forced: bool) -> None:
-        """Renew, or sign in. Raises a `NexudusAuthError`."""
-
-        async def on_spent(_error: TokenEndpointError) -> bool:
-            desk.drop_refresh_token()
-            return False
-
-        async def before_sign_in() -> None:
-            if not forced:
-                await insist_on_a_change(self._grants, desk.refused)
-
-        obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
-        if obtained is not None:
-            desk.publish(obtained)
-
-
-class SharedRenewal:
-    """The flight of a process that shares its chain."""
-
-    def __init__(self, grants: Grants, chain: Chain, clock: Clock) -> None:
-        self._grants, self._chain, self._clock = grants, chain, clock
+    def __init__(self, asking: Asking, storage: Storage, clock: Clock) -> None:
+        self._asking, self._grants = asking, asking.grants
+        self._storage, self._clock = storage, clock
         self._record: Record | None = None
+        """The record as it was seen or written last."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
+        self.entomb, self.bury = storage.entomb, storage.bury
+        self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
+        self.end_saving = storage.end_saving
+        self.disconnect = storage.disconnect
 
-    async def run(self, desk: Desk, *, forced: bool) -> None:
-        """Adopt, renew or sign in. Raises a `NexudusAuthError`."""
+    shared = True
+
+    @property
+    def unsaved(self) -> bool:
+        return self._storage.unsaved is not None
+
+    async def run(self, attempt: Attempt) -> None:
+        """Adopt, refresh or sign in. Raises a `NexudusAuthError`, or `CredentialsRestError`."""
         begun = False
         try:
-            async with self._chain.turn(self._look(desk)) as ours:
-                if ours:
-                    await self._note_attempt(desk.token)
-                    begun = True
-                    await self._renew(desk, forced=forced)
+            for pause in self._storage.looks():
+                if await self._look(attempt):
+                    return
+                async with self._storage.try_lock() as ours:
+                    if ours:
+                        if await self._look(attempt):  # another process may have refreshed since
+                            return
+                        await self._note_attempt(attempt.token)
+                        begun = True
+                        await self._refresh(attempt)
+                        return
+                await sleep(self._clock, pause)
         except StoreError as exc:
             if begun:
                 raise
-            await self._without_store(desk, exc, forced=forced)
+            await self._without_store(attempt, exc)
 
-    def _look(self, desk: Desk) -> Callable[[Record | None], bool]:
-        def look(record: Record | None) -> bool:
-            self._record = record
-            if record is None:
-                return False
-            self._grants.join(record.client_id)
-            return desk.adopt(record)
-
-        return look
+    async def _look(self, attempt: Attempt) -> bool:
+        """Read the record, and tell whether it ends the attempt. Raises `StoreError`."""
+        self._record = record = await self._storage.load()
+        if record is None:
+            return False
+        wall = self._clock.wall()
+        logged_out = record.logged_out_until > wall
+        return attempt.adopted(Shared(record.token, record.generation, record.life_left(wall), logged_out))
 
     async def _note_attempt(self, token: Token | None) -> None:
         """Note in the record that the refresh token of `token` is about to be sent, and learn whether it was before.
@@ -141,13 +93,14 @@ class SharedRenewal:
         Raises `StoreError`: what cannot be noted is not sent, or every process of the fleet would send it.
         """
         record = self._record_of(token)
-        if token is None or record is None or not self._grants.share_chain:
+        if token is None or record is None or not self._grants.for_fleets:
             return
         if record.in_doubt:
-            self._grants.recall(token)
+            self._grants.others_have_sent(token)
         else:
-            self._record = replace(record, in_doubt=True)
-            await self._chain.note(self._record)
+            record = replace(record, in_doubt=True)
+            await self._storage.note(record)
+            self._record = record
 
     def _record_of(self, token: Token | None) -> Record | None:
         """Return the record, if it is where others find the refresh token of `token`."""
@@ -156,37 +109,48 @@ class SharedRenewal:
             return None
         return record if record.token.refresh_token == token.refresh_token else None
 
-    async def _renew(self, desk: Desk, *, forced: bool) -> None:
-        refused = attempted = False
-        shared = self._record_of(desk.token) is not None
-
-        async def on_spent(error: TokenEndpointError) -> bool:
-            # Another process may have renewed in spite of the lock, when ours outlived its lease.
-            nonlocal refused
-            try:
-                if self._look(desk)(await self._chain.load()):
-                    return True
-            except StoreError:
-                pass
-            refused = error.error is not None
-            desk.drop_refresh_token()
-            return False
-
-        async def before_sign_in() -> None:
-            nonlocal attempted
-            if not forced:
-                await self._respect_latch()
-                await insist_on_a_change(self._grants, desk.refused)
-            attempted = True
-
+    async def _refresh(self, attempt: Attempt) -> None:
+        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure."""
+        shared = self._record_of(attempt.token) is not None
+        refused = signing_in = False
         try:
-            obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
+            obtained, spent = await self._by_refresh_token(attempt)
+            if obtained is None:
+                if spent is not None:
+                    with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
+                        if await self._look(attempt):
+                            return
+                    refused = shared and spent.error is not None
+                    attempt.refresh_token_refused()
+                if not attempt.forced:
+                    await self._respect_latch()
+                await self._asking.insist_on_a_change(attempt.refused)
+                signing_in = True
+                obtained = await self._asking.sign_in(self._client_id)
         except Exception as exc:
-            rejection = exc if attempted and isinstance(exc, REJECTIONS) else None
-            await self._note_failure(desk.token, rejection, refused=refused and shared)
+            rejection = exc if signing_in and isinstance(exc, CREDENTIALS_REFUSED) else None
+            await self._note_failure(attempt.token, rejection, refused=refused)
             raise
-        if obtained is not None:
-            await self._save(desk.publish(obtained))
+        token = attempt.granted(obtained)
+        if token is not None:
+            await self._storage.save(Record(token.generation, token, client_id=token.client_id))
+
+    async def _by_refresh_token(self, attempt: Attempt) -> tuple[Obtained | None, TokenEndpointError | None]:
+        """Return what the refresh grant gives: a token, or why its refresh token must not be sent again."""
+        token = attempt.token
+        if token is None or token.refresh_token is None:
+            return None, None
+        try:
+            return await self._asking.refresh(token), None
+        except TokenEndpointError as exc:
+            if not is_spent(exc):
+                raise
+            return None, exc
+
+    @property
+    def _client_id(self) -> str | None:
+        """The `client_id` of the chain, if it has one already."""
+        return self._record.client_id if self._record is not None else None
 
     async def _note_failure(self, token: Token | None, rejection: NexudusAuthError | None, *, refused: bool) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
@@ -200,47 +164,49 @@ class SharedRenewal:
         if record.token is not None and refused:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
-            record = replace(record, in_doubt=self._grants.in_doubt(record.token))
+            record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
         if rejection is not None:
             record = replace(record, latch=await self._latch(record.latch, rejection))
         if record != before:
             with suppress(StoreError):
-                await self._chain.note(record)
+                await self._storage.note(record)
 
-    async def _without_store(self, desk: Desk, error: StoreError, *, forced: bool) -> None:
-        token = desk.token
-        if not desk.urgent:
-            desk.keep()
+    # Without the store
+
+    async def _without_store(self, attempt: Attempt, error: StoreError) -> None:
+        if not attempt.urgent:
+            attempt.kept()
             return
+        obtained = await self._apart_from_the_chain(attempt, error)
+        if (token := attempt.granted(obtained)) is not None:
+            self._storage.keep(Record(token.generation, token, client_id=token.client_id))
+
+    async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
+        token = attempt.token
         if token is not None and token.refresh_token is not None and token.client_id == self._apart:
-            obtained = await self._renew_apart(token)
-        else:
-            if not forced:
-                await insist_on_a_change(self._grants, desk.refused)
-            try:
-                obtained = await self._grants.sign_in_apart()
-                self._apart = obtained.token.client_id
-            except LoginRequiredError:
-                if token is None or token.refresh_token is None:
-                    raise copy_of(error) from error
-                obtained = await self._renew_apart(token)
-        if (token := desk.publish(obtained)) is not None:
-            self._chain.unsaved = Record(token.generation, token, client_id=token.client_id)
-
-    async def _save(self, token: Token | None) -> None:
-        if token is not None:
-            await self._chain.save(Record(token.generation, token, client_id=token.client_id))
-
-    async def _renew_apart(self, token: Token) -> Obtained:
+            return await self._asking.refresh(token)
+        await self._asking.insist_on_a_change(attempt.refused)
         try:
-            return await self._grants.renew(token)
+            obtained = await self._asking.sign_in_apart()
+        except LoginRequiredError:
+            if token is None or token.refresh_token is None:
+                raise copy_of(error) from error
+            return await self._refresh_blindly(token)
+        self._apart = obtained.token.client_id
+        return obtained
+
+    async def _refresh_blindly(self, token: Token) -> Obtained:
+        try:
+            return await self._asking.refresh(token)
         except TokenEndpointError as exc:
-            if token.client_id == self._apart or not is_spent(exc):
+            if not is_spent(exc):
                 raise
             raise EndpointUnavailableError(
                 "the refresh token was refused while the store is down: another process may hold a newer one",
                 status=exc.status,
             ) from exc
+
+    # Refused credentials
 
     async def _respect_latch(self) -> None:
         """Raise what the fleet was told of these credentials: for a while, and after several times for good."""
@@ -251,7 +217,9 @@ class SharedRenewal:
         resting = 0 < left <= LONGEST_LATCH  # more: a host's clock is wrong
         for_good = latch.rejections >= LATCHED_AFTER and latch.fingerprint is not None
         if (resting or for_good) and await self._may_be_the_same(latch):
-            kind = next((kind for kind in REJECTIONS if kind.__name__ == latch.error), CredentialsRejectedError)
+            kind = next(
+                (kind for kind in CREDENTIALS_REFUSED if kind.__name__ == latch.error), CredentialsRejectedError
+            )
             rest = "until they change" if for_good else f"for another {left:.0f} s"
             error = kind(
                 f"these credentials were refused, here or in another process, and rest {rest} so as not to lock the "
@@ -261,15 +229,9 @@ class SharedRenewal:
 
     async def _may_be_the_same(self, latch: Latch) -> bool:
         """Whether these are the credentials that were refused, as far as can be told."""
-        return latch.fingerprint is None or latch.fingerprint == await self._grants.fingerprint(latch.fingerprint)
+        return latch.fingerprint is None or latch.fingerprint == await self._asking.fingerprint(latch.fingerprint)
 
     async def _latch(self, before: Latch | None, rejection: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)
         until = self._clock.wall() + latch_delay(rejections)
-        return Latch(rejections, until, type(rejection).__name__, await self._grants.fingerprint())
-
-
-async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:
-    """Raise `refused` again, without a request, unless the source has other credentials now."""
-    if refused is not None and not await grants.have_changed():
-        raise CredentialsRestError(refused, LONGEST_LATCH)
+        return Latch(rejections, until, type(rejection).__name__, await self._asking.fingerprint())

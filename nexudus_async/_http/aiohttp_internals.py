@@ -27,7 +27,7 @@ from aiohttp.hdrs import AUTHORIZATION
 from multidict import CIMultiDict
 from yarl import URL
 
-from nexudus_async._ratelimit.gate import TURN, Gate, HeldBack
+from nexudus_async._ratelimit.gate import TICKET, Gate, HeldBack
 from nexudus_async._token import Secret
 from nexudus_async._validation import origin_key
 from nexudus_async.errors import ConfigurationError
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
         decode_text: bool
 
-
-__all__ = ["check_borrowed", "heed_netrc", "is_netrc_default", "own_session", "token_session", "token_session_like"]
 
 SESSION_SETTINGS: Final = (
     "_read_bufsize",
@@ -172,7 +170,7 @@ class _GatedConnector(aiohttp.TCPConnector):
     async def connect(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> "Connection":
         """Return a connection, or raise `HeldBack` and keep it in the pool."""
         connection = await super().connect(req, *args, **kwargs)
-        if self._gate.engaged and not self._gate.admits(TURN.get()) and _can_be_held_back(req):
+        if self._gate.engaged and not self._gate.admits(TICKET.get()) and _can_be_held_back(req):
             connection.release()
             raise _held_back(req)
         return connection

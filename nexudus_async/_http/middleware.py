@@ -1,67 +1,17 @@
-"""The one rule of what a request carries and what a 401 means, and the aiohttp client middleware that applies it.
-
-A request to one of the origins carries `Authorization: Bearer …` (RFC 6750, section 2.1), unless its caller set that
-header; a request to any other origin does not. A 401 to our header leads to one renewal, shared with everyone who was
-refused with the same token, and to one replay. The second 401 is the caller's to see.
-
-`TokenSession` and `BearerMiddleware` both go through `BearerRule`. What differs is what they can see of a request.
-"""
+"""The aiohttp client middleware that carries the token for a session that someone else owns."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 
 import aiohttp
 from yarl import URL
 
-from nexudus_async._manager import TokenManager
-from nexudus_async._token import Token
-from nexudus_async._validation import check_methods, origin_key, parse_origin
+from nexudus_async._manager import TokenManager, coordinator_of
+from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
 from .aiohttp_internals import is_netrc_default
-from .futile import FutileRenewals
-
-__all__ = ["AUTHORIZATION", "BearerMiddleware", "BearerRule"]
-
-AUTHORIZATION: Final = aiohttp.hdrs.AUTHORIZATION
-UNAUTHORIZED: Final = 401
-
-
-class BearerRule:
-    """Decides for one manager and its origins. Everything here is synchronous; what it returns may be awaited."""
-
-    def __init__(self, manager: TokenManager, origins: Iterable[URL]) -> None:
-        self.manager = manager
-        self.origins = frozenset(origin_key(origin) for origin in origins)
-        self._futile = FutileRenewals()
-
-    def covers(self, url: URL) -> bool:
-        """Tell whether a request to `url` carries the token."""
-        return origin_key(url) in self.origins
-
-    def successor_after_401(
-        self, token: Token, method: str, url: URL, *, replayable: bool
-    ) -> Callable[[], Awaitable[Token]] | None:
-        """Decide what a 401 to `token` leads to: call and await the result for the token to replay with.
-
-        None: the 401 is the caller's answer. That includes bodies that cannot be sent again; their renewal is
-        started, and helps the next call.
-        """
-        now = self.manager.clock.monotonic()
-        if self.manager.would_force(token):
-            if not self._futile.allow(method, url.raw_path, token.generation, now):
-                return None
-            if not replayable:
-                self._futile.unproven(method, url.raw_path, token.generation, now)
-        successor = self.manager.successor_of(token)
-        return successor if replayable else None
-
-    def replayed(self, token: Token, method: str, url: URL, status: int) -> None:
-        """Learn from the answer to the replay with `token`."""
-        if status == UNAUTHORIZED:
-            self._futile.refused(method, url.raw_path, token.generation, self.manager.clock.monotonic())
-        else:
-            self._futile.helped(method, url.raw_path)
+from .request import AUTHORIZATION, Origins, is_buffered
+from .unauthorized import UNAUTHORIZED, Unauthorized
 
 
 class BearerMiddleware:
@@ -82,12 +32,16 @@ class BearerMiddleware:
         *,
         allow_insecure_http: bool = False,
     ) -> None:
-        check_methods("manager", manager, ("token", "current", "reject"), "a TokenManager, such as session.manager")
+        if not isinstance(manager, TokenManager):
+            raise ConfigurationError(f"manager must be a TokenManager, such as session.manager, not {kind_of(manager)}")
         several = [origins] if isinstance(origins, str | URL) else list(origins)
         if not several:
             raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
-        parsed = [parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several]
-        self.rule = BearerRule(manager, parsed)
+        self._manager = manager
+        self._origins = Origins(
+            parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several
+        )
+        self._unauthorized = Unauthorized(coordinator_of(manager))
 
     async def __call__(
         self,
@@ -95,23 +49,32 @@ class BearerMiddleware:
         handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
-        rule, headers = self.rule, request.headers
-        if origin_key(request.url) not in rule.origins or (
-            AUTHORIZATION in headers and not await is_netrc_default(request)
-        ):
+        headers, manager = request.headers, self._manager
+        if not self._origins.cover(request.url) or (AUTHORIZATION in headers and not await is_netrc_default(request)):
             return await handler(request)
-        token = rule.manager.current() or await rule.manager.token()
+        token = manager.current() or await manager.token()
         headers[AUTHORIZATION] = token.authorization
         response = await handler(request)
         if response.status != UNAUTHORIZED:
             return response
-        replayable = not request.body or isinstance(request.body, aiohttp.BytesPayload)
-        successor = rule.successor_after_401(token, request.method, request.url, replayable=replayable)
-        if successor is None:
+        replay = self._unauthorized.replay_of(
+            token, request.method, request.url, carried=True, replayable=is_buffered(request)
+        )
+        if replay is None:
             return response
         response.release()  # before the wait: its connection may be the last of the pool
-        token = await successor()
+        token = await replay.token()
         headers[AUTHORIZATION] = token.authorization
         response = await handler(request)
-        rule.replayed(token, request.method, request.url, response.status)
+        replay.answered(token, response.status)
         return response
+
+
+def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:
+    """Return what decides about a 401, for the session that the middleware belongs to."""
+    return middleware._unauthorized  # noqa: SLF001 - for this
+
+
+def origins_of(middleware: BearerMiddleware) -> Origins:
+    """Return the origins that the token goes to."""
+    return middleware._origins  # noqa: SLF001 - for this

@@ -17,8 +17,6 @@ from nexudus_async._token import Token
 from nexudus_async._validation import check_seconds, check_share
 from nexudus_async.errors import ConfigurationError
 
-__all__ = ["Freshness", "RefreshPolicy", "Schedule"]
-
 MINUTE = 60.0
 SHARE_OF_LIFETIME = 0.5
 """A window of the policy's own choosing is at most this share, so that short tokens are used more than once."""
@@ -42,7 +40,7 @@ DELAY_JITTER = 0.25
 
 
 class Freshness(enum.Enum):
-    """How good the token held is, and so what a caller gets (see the drawing at the head of `_lifecycle.py`)."""
+    """How good the token held is, and so what a caller gets (see the drawing at the head of `policy.py`)."""
 
     EMPTY = "empty"
     FRESH = "fresh"
@@ -50,6 +48,10 @@ class Freshness(enum.Enum):
     MANDATORY = "mandatory"
     EXPIRED = "expired"
     CLOSED = "closed"
+
+
+SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
+"""The states in which the token has not expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,24 +120,6 @@ class Schedule:
         if elapsed < self.lifetime:
             return Freshness.MANDATORY
         return Freshness.EXPIRED
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A token, its schedule, and when its request was sent by both readings of the clock."""
-
-    token: Token
-    schedule: Schedule
-    sent_monotonic: float
-    sent_wall: float
-
-    def elapsed(self, monotonic: float, wall: float) -> float:
-        """Return the age of the token: the larger reading, since one clock can stand still and the other be stepped."""
-        return max(monotonic - self.sent_monotonic, wall - self.sent_wall)
-
-    def freshness(self, monotonic: float, wall: float) -> Freshness:
-        """Return the state now."""
-        return self.schedule.freshness(self.elapsed(monotonic, wall))
 
 
 def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: float) -> float:

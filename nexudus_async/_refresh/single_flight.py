@@ -22,8 +22,6 @@ from typing import Any, Generic, TypeVar, cast
 
 from nexudus_async.errors import NexudusAuthError, SessionClosedError, as_auth_error, copy_of
 
-__all__ = ["Flight"]
-
 T = TypeVar("T")
 
 

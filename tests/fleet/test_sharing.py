@@ -27,6 +27,7 @@ from nexudus_async import (
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import key_of, refuse
 
 NO_JITTER = RefreshPolicy(jitter=0)
 
@@ -219,11 +220,11 @@ async def test_an_absent_record_is_no_logout(
     """Somebody emptied the store: whoever holds a token renews it, and saves it there."""
     session = await connect(store=store)
     await session.token()
-    await store.clear(session.manager.key)
+    await store.clear(key_of(session))
     clock.advance(3600)
     await session.token()
     assert (emulator.sign_ins, emulator.renewals) == (1, 1)
-    assert await store.load(session.manager.key) is not None
+    assert await store.load(key_of(session)) is not None
 
 
 async def test_wrong_credentials_are_latched_for_the_fleet(
@@ -344,7 +345,7 @@ async def test_a_flight_that_close_cuts_off_begins_no_attempt_to_save(
     store.saves_down = True
     token = await session.token()
     with emulator.hold("token") as hold:
-        session.manager.successor_of(token)
+        refuse(session.manager, token)
         await hold.wait()
         await session.close()
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async saver"]
@@ -409,7 +410,7 @@ async def test_an_unreadable_record_is_an_event_and_is_replaced_by_a_sign_in(
 ) -> None:
     """Not a crash; nothing of it is shown."""
     session = await connect(store=store)
-    await store.save(session.manager.key, StoredToken(7, payload))
+    await store.save(key_of(session), StoredToken(7, payload))
     with caplog.at_level(logging.DEBUG):
         assert await session.token()
         await asyncio.sleep(0)
@@ -444,11 +445,11 @@ async def test_a_record_with_a_token_that_cannot_be_is_unreadable(
     """Somebody wrote into the store: an event and a sign-in, and nothing of it in a header, an error or a log."""
     async with await connect(store=store) as first:
         await first.token()
-    stored = await store.load(first.manager.key)
+    stored = await store.load(key_of(first))
     assert stored is not None
     document = json.loads(stored.payload)
     document["token"].update(change)
-    await store.save(first.manager.key, StoredToken(stored.generation, json.dumps(document)))
+    await store.save(key_of(first), StoredToken(stored.generation, json.dumps(document)))
     second = await connect(store=store)
     assert await second.refresh()
     await asyncio.sleep(0)
@@ -479,18 +480,18 @@ async def test_a_flight_that_finishes_waits_for_its_save_before_the_next(
     first = await session.token()
     second = await session.refresh()
     assert second.generation == first.generation + 1
-    record = await store.load(session.manager.key)
+    record = await store.load(key_of(session))
     while record is not None and record.generation < second.generation:
         await asyncio.sleep(0)
-        record = await store.load(session.manager.key)
+        record = await store.load(key_of(session))
     assert emulator.max_concurrent_token_requests == 1
 
 
 async def test_the_store_key_names_nobody(connect: Connect, store: Fragile) -> None:
     """A hash: no e-mail, no origin."""
     session = await connect(store=store)
-    assert "ops" not in session.manager.key
-    assert "@" not in session.manager.key
+    assert "ops" not in key_of(session)
+    assert "@" not in key_of(session)
 
 
 async def test_a_renewal_by_hand_renews_though_the_store_has_a_token(
@@ -521,7 +522,7 @@ async def test_a_failed_first_sign_in_leaves_nothing_in_the_store(
     emulator.fail("token", Fault.answer(503), times=3)
     with pytest.raises(NexudusAuthError):
         await session.token()
-    assert await store.load(session.manager.key) is None
+    assert await store.load(key_of(session)) is None
 
 
 async def test_faults_of_a_shared_renewal_are_back_off_as_ever(

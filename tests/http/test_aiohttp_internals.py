@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator
@@ -203,6 +204,14 @@ SUBCLASSED = {"ClientError", "ClientResponse"}
 """The root of our errors, and a stand-in for users' tests that asks aiohttp's signature."""
 
 
+PRIVATE_NAMES = {
+    name
+    for file in ("client", "client_reqrep", "connector", "payload")
+    for name in re.findall(r"\._[a-z]\w*", Path(aiohttp.__file__).with_name(f"{file}.py").read_text(encoding="utf-8"))
+}
+"""`._name`, for every attribute that aiohttp's client has for itself."""
+
+
 def private_uses(tree: ast.Module) -> Iterator[str]:
     """Yield what a file uses of aiohttp that is not public, and what could reach it."""
     for node in ast.walk(tree):
@@ -218,11 +227,11 @@ def private_uses(tree: ast.Module) -> Iterator[str]:
                 yield f"aiohttp.{name}"
             case ast.Attribute(value=ast.Name("self" | "cls")):
                 pass
-            case ast.Attribute(attr=name) if name.startswith("_") and not name.startswith("__"):
+            case ast.Attribute(attr=name) if f".{name}" in PRIVATE_NAMES:
                 yield ast.unparse(node)
             case ast.Call(func=ast.Name("vars")):
                 yield ast.unparse(node)
-            case ast.Constant(value=str(name)) if name.startswith("_") and hasattr(aiohttp.ClientSession, name):
+            case ast.Constant(value=str(name)) if f".{name}" in PRIVATE_NAMES:
                 yield name
             case ast.ClassDef(bases=[ast.Attribute(value=ast.Name("aiohttp"), attr=base), *_]):
                 if base not in SUBCLASSED:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from nexudus_async._http.replay import can_be_sent_again
+from nexudus_async._http.request import can_be_sent_again
 
 
 async def chunks() -> AsyncIterator[bytes]:

@@ -17,17 +17,36 @@ START = 1_000.0
 OUTAGE = EndpointUnavailableError("down")
 
 
+class Memory:
+    """A `Backoff` that is replaced by each failure, as the state does it."""
+
+    def __init__(self) -> None:
+        self.value = Backoff()
+
+    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float = 0.0) -> float:
+        self.value = self.value.failed(error, now, served=served, chance=chance)
+        return self.value.retry_in(now, served=served)
+
+    def rested(self, error: NexudusAuthError, until: float) -> None:
+        self.value = self.value.rested(error, until)
+
+
 def pauses(error: NexudusAuthError, times: int, *, served: bool, chance: float = 0.0) -> list[float]:
-    backoff = Backoff()
+    backoff = Memory()
     return [backoff.failed(error, START, served=served, chance=chance) for _ in range(times)]
 
 
 def test_without_a_failure_nothing_is_held_off() -> None:
     """The first attempt is free."""
-    backoff = Backoff()
-    assert backoff.in_force(-math.inf, served=True) is None
-    assert backoff.in_force(START, served=False) is None
-    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START, served=False)) == (
+    backoff = Memory()
+    assert backoff.value.in_force(-math.inf, served=True) is None
+    assert backoff.value.in_force(START, served=False) is None
+    assert (
+        backoff.value.failures,
+        backoff.value.rejection,
+        backoff.value.latched,
+        backoff.value.retry_in(START, served=False),
+    ) == (
         0,
         None,
         False,
@@ -49,29 +68,29 @@ def test_with_nothing_to_serve_they_are_short() -> None:
 @pytest.mark.parametrize("served", [True, False])
 def test_the_pause_ends_at_its_time(served: bool) -> None:
     """A moment before, the same error is given; at the time, nothing forbids an attempt."""
-    backoff = Backoff()
+    backoff = Memory()
     until = START + backoff.failed(OUTAGE, START, served=served, chance=0.5)
-    assert backoff.in_force(math.nextafter(until, 0), served=served) is OUTAGE
-    assert backoff.in_force(until, served=served) is None
-    assert backoff.retry_in(START, served=True) == until - START
-    assert backoff.retry_in(until + 1, served=True) == 0.0
+    assert backoff.value.in_force(math.nextafter(until, 0), served=served) is OUTAGE
+    assert backoff.value.in_force(until, served=served) is None
+    assert backoff.value.retry_in(START, served=True) == until - START
+    assert backoff.value.retry_in(until + 1, served=True) == 0.0
 
 
 def test_a_pause_does_not_outlive_the_token_that_was_served() -> None:
     """Once callers would fail, an attempt is made at once."""
-    backoff = Backoff()
+    backoff = Memory()
     backoff.failed(OUTAGE, START, served=True, chance=0.0)
-    assert backoff.in_force(START, served=False) is None
-    assert backoff.retry_in(START, served=False) == 0.0
+    assert backoff.value.in_force(START, served=False) is None
+    assert backoff.value.retry_in(START, served=False) == 0.0
 
 
 def test_the_first_failure_without_a_token_starts_its_own_row() -> None:
     """Long pauses while served do not make those long that callers feel; the total still counts all."""
-    backoff = Backoff()
+    backoff = Memory()
     for _ in range(4):
         backoff.failed(OUTAGE, START, served=True, chance=0.0)
     assert backoff.failed(OUTAGE, START, served=False, chance=0.0) == 1.0
-    assert backoff.failures == 5
+    assert backoff.value.failures == 5
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -87,24 +106,24 @@ def test_retry_after_is_never_undercut(served: bool, retry_after: float, pause: 
 @pytest.mark.parametrize("served", [True, False])
 def test_rejected_credentials_are_latched(rejection: type[NexudusAuthError], served: bool) -> None:
     """60 s, 300 s, then until something changes: services lock accounts that insist. A living token changes nothing."""
-    backoff, error = Backoff(), rejection("no")
+    backoff, error = Memory(), rejection("no")
     assert backoff.failed(error, START, served=served, chance=1.0) == 60.0
     for someone_is_served in (True, False):
-        assert backoff.in_force(START + 59.9, served=someone_is_served) is error
-        assert backoff.in_force(START + 60.0, served=someone_is_served) is None
+        assert backoff.value.in_force(START + 59.9, served=someone_is_served) is error
+        assert backoff.value.in_force(START + 60.0, served=someone_is_served) is None
     assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
-    assert not backoff.latched
+    assert not backoff.value.latched
     assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
-    assert backoff.latched
-    assert backoff.rejection is error
+    assert backoff.value.latched
+    assert backoff.value.rejection is error
 
 
 def test_an_outage_between_rejections_does_not_unlatch() -> None:
     """Only success clears the memory, and success makes a new one."""
-    backoff, error = Backoff(), CredentialsRejectedError("no")
+    backoff, error = Memory(), CredentialsRejectedError("no")
     for failure in (error, OUTAGE, error, OUTAGE, error):
         backoff.failed(failure, START, served=False, chance=0.0)
-    assert backoff.latched
+    assert backoff.value.latched
 
 
 def test_the_next_code_shortens_no_latch() -> None:
@@ -120,9 +139,9 @@ def test_any_error_of_a_source_is_held_off() -> None:
 
 def test_the_rejection_is_remembered_whatever_fails_after_it() -> None:
     """The latch raises it again; an outage in between is not the reason why nothing is sent."""
-    backoff, rejected = Backoff(), CredentialsRejectedError("wrong")
+    backoff, rejected = Memory(), CredentialsRejectedError("wrong")
     for _ in range(3):
         backoff.failed(rejected, START, served=False, chance=0.0)
     backoff.failed(OUTAGE, START, served=False, chance=0.0)
-    assert backoff.latched
-    assert backoff.rejection is rejected
+    assert backoff.value.latched
+    assert backoff.value.rejection is rejected

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexudus_async import Freshness, RefreshPolicy, Token
-from nexudus_async._refresh.policy import Held, Schedule, age_of, empty_delay, latch_delay, schedule, served_delay
+from nexudus_async._refresh.policy import Schedule, age_of, empty_delay, latch_delay, schedule, served_delay
+from nexudus_async._refresh.state import Held
 
 STEADY = RefreshPolicy(jitter=0)
 MINUTE = 60.0
