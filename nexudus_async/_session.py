@@ -16,9 +16,8 @@ from yarl import URL
 from ._clock import Clock
 from ._credentials import PasswordCredentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed
+from ._http.aiohttp_internals import check_borrowed, heed_netrc
 from ._http.connections import Connections
-from ._http.destination import is_in_netrc
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
 from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization, read_once
 from ._http.sender import Sender
@@ -36,13 +35,7 @@ from .stores import TokenStore
 from .stores._tasks import finish
 
 if TYPE_CHECKING:
-    # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
-    from aiohttp.client import _RequestOptions as RequestOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.client import _WSConnectOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.typedefs import LooseHeaders
-
-    class WSConnectOptions(_WSConnectOptions, total=False):
-        decode_text: bool
+    from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
@@ -104,9 +97,9 @@ class TokenSession:
             raise ConfigurationError(
                 "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
             )
-        if client_session is not None:
-            check_borrowed(client_session)
         self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        if client_session is not None:
+            check_borrowed(client_session, self._base_url)
         origins = [self._base_url] + [
             parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
             for origin in allowed_origins
@@ -281,12 +274,13 @@ class TokenSession:
         if "cookies" in kwargs:
             kwargs["cookies"] = read_once(kwargs["cookies"])
         target, is_ours = self._destination(url)
-        if not is_ours or await _is_callers_own(session, target, headers, kwargs):
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
-        response = await self._sender.send(session, method, target, headers, kwargs)
+        response = await self._sender.send(ours, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
             await apply(judge, response)
@@ -296,10 +290,11 @@ class TokenSession:
         session = self._session_for_requests()
         headers = read_once(headers)
         target, is_ours = self._destination(url)
-        if not is_ours or await _is_callers_own(session, target, headers, kwargs):
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
-        return await self._sender.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
+        return await self._sender.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
     def _session_for_requests(self) -> aiohttp.ClientSession:
         session = self._connections.for_requests()
@@ -316,11 +311,13 @@ class TokenSession:
             await self._connections.close()
 
 
-async def _is_callers_own(
+async def _with_token(
     session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", options: dict[str, Any]
-) -> bool:
-    """Tell whether a request carries authorization of its caller's own."""
-    return has_authorization(headers, options) or (session.trust_env and await is_in_netrc(target))
+) -> aiohttp.ClientSession | None:
+    """Return what a request with our token goes through, or None for one with authorization of its caller's own."""
+    if has_authorization(headers, options):
+        return None
+    return await heed_netrc(session, target) if session.trust_env else session
 
 
 def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import aiohttp
-from aiohttp.payload import BytesPayload
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -20,7 +19,7 @@ from nexudus_async._token import Token
 from nexudus_async._validation import origin_key
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
@@ -98,7 +97,7 @@ def read_once(values: Any) -> Any:
 
 def is_buffered(request: aiohttp.ClientRequest) -> bool:
     """Tell whether a request of a middleware can be sent again: its body is empty, or bytes."""
-    return not request.body or isinstance(request.body, BytesPayload)
+    return not request.body or isinstance(request.body, aiohttp.BytesPayload)
 
 
 @dataclass(slots=True)

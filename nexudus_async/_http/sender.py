@@ -21,7 +21,7 @@ from .request import Answer, Handshake, Sending, carried, discard, release, stat
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
