@@ -7,8 +7,6 @@ from weakref import WeakValueDictionary
 
 from ._protocol import StoredToken
 
-__all__ = ["MemoryStore"]
-
 
 class MemoryStore:
     """Keeps records as long as the object lives, for the sessions and tasks of one event loop.

@@ -4,8 +4,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-__all__ = ["KeepsConnections", "StoredToken", "TokenStore"]
-
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:

@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 from nexudus_async._token import Secret
 from nexudus_async.errors import ConfigurationError, StoreError
 
-from ._foreign import extra, without_frames
 from ._protocol import StoredToken
-from ._record import decode, encode
 from ._redis_client import OPERATION_LIMIT, OwnClient
-from ._tasks import finish, poll
+from ._support import decode, encode, extra, finish, poll, without_frames
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
-
-__all__ = ["RedisStore"]
 
 T = TypeVar("T")
 

@@ -11,8 +11,6 @@ from nexudus_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool, Redis
 
-__all__ = ["OPERATION_LIMIT", "OwnClient"]
-
 OPERATION_LIMIT = 3.0
 """Seconds for one command with all it needs: connecting, TLS, signing in, one try again."""
 SOCKET_TIMEOUT = 2.0
