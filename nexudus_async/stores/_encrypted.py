@@ -62,8 +62,7 @@ class EncryptedStore:
         Raises `StoreError` when the one that is there cannot be decrypted, which stays as it is, and as the store
         inside. What not even that can read is replaced. Cancelling may or may not have saved.
         """
-        with suppress(StoreError):  # what `inner` cannot read it replaces; if it is down, its save says so
-            ...
+        await self._refuse_foreign(key)
         await self._inner.save(key, StoredToken(record.generation, self._seal(key, record)))
 
     async def clear(self, key: str) -> None:
@@ -93,8 +92,7 @@ class EncryptedStore:
         return self._fernet.encrypt(content.encode()).decode()
 
     def _open(self, key: str, sealed: StoredToken) -> str:
-        """Return the payload. Raises `StoreError` when it is not what this store sealed under this key and generation.
-        """
+        """Return the payload. Raises `StoreError` for what this store did not seal under this key and generation."""
         content: object = None
         with suppress(self._invalid, ValueError):
             content = parse(self._fernet.decrypt(sealed.payload.encode()))
@@ -107,3 +105,12 @@ class EncryptedStore:
             case _:
                 content = None  # this frame is in the traceback
                 raise StoreError(UNREADABLE)
+
+    async def _refuse_foreign(self, key: str) -> None:
+        """Raise `StoreError` when there is a record that these keys do not decrypt."""
+        try:
+            sealed = await self._inner.load(key)
+        except StoreError:
+            return  # what `inner` cannot read it replaces; if it is down, its save says so
+        if sealed is not None:
+            self._open(key, sealed)
