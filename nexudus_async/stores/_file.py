@@ -16,8 +16,9 @@ from anyio.lowlevel import RunVar
 
 from nexudus_async.errors import ConfigurationError, StoreError, copy_of
 
+from . import _file_records
 from ._file_locks import Claim, locks_beside, writing
-from ._file_records import Content, Edit, change, drop, load, put
+from ._file_records import Content, Edit, drop, put
 from ._private_file import make_folder
 from ._protocol import StoredToken
 from ._support import extra, finish, from_plain, poll, without_frames
@@ -51,10 +52,10 @@ class FileStore:
     written together. With 1,000 accounts a save alone takes some 10 ms, and 1,000 at once take a second. Above some
     thousand accounts, or for more than one machine, use `RedisStore`.
 
-    Every operation ends within four seconds, a file system that hangs included: then it raises `StoreError`, and so
-    it does for a file that others may write, that another user owns or that is a symbolic link. Objects on the same
-    path share what they know; one may serve any number of tasks and event loops. Raises `ConfigurationError` without
-    filelock, and for a path that cannot be one.
+    Every operation, waiting for a lock aside, ends within four seconds: on a file system that hangs it raises
+    `StoreError`, and so it does for a file that others may write, that another user owns or that is a symbolic link.
+    Objects on the same path share what they know; one may serve any number of tasks and event loops. Raises
+    `ConfigurationError` without filelock, and for a path that cannot be one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -100,8 +101,7 @@ class FileStore:
         finally:
             claim.over = True  # a thread that is stuck in the attempt does not take it any more
             if claim.may_be_held:
-                with suppress(StoreError):
-                    await finish(file.run(partial(file.locks.give_back, claim), always=True), grace=GRACE)
+                await finish(file.give_back(claim))
 
     def __repr__(self) -> str:
         return f"<FileStore {str(self._path)!r}>"
@@ -126,15 +126,12 @@ class FileStore:
 
 def _checked(path: object) -> Path:
     """Return the absolute path. Raises `ConfigurationError` for what is not the path of a file."""
-    try:
-        text = os.fspath(path)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType] - whatever it is
-        if isinstance(text, str) and text and "\0" not in text:
-            os.fsencode(text)
-            checked = Path(text).expanduser().absolute()
-            if checked.name:
-                return checked
-    except (TypeError, ValueError, RuntimeError, OSError):  # of which RuntimeError is for a `~` that is nobody's
-        pass
+    with suppress(TypeError, ValueError, OSError, RuntimeError):  # the last is for a `~` that is nobody's home
+        text = os.fspath(cast("str", path))
+        os.fsencode(text)
+        checked = Path(text).expanduser().absolute()
+        if text and "\0" not in text and checked.name:
+            return checked
     raise ConfigurationError("FileStore needs the path of a file, such as '~/.local/state/nexudus/tokens.json'")
 
 
@@ -202,10 +199,10 @@ class _SharedFile:
     def _write(self, changes: list[_Change]) -> None:
         make_folder(self._path.parent)
         with writing(self.locks, self._path):
-            self._content = change(self._path, changes, self._content)
+            self._content = _file_records.change(self._path, changes, self._content)
 
     def _load(self, key: str) -> StoredToken | None:
-        content = load(self._path, self._content)
+        content = _file_records.load(self._path, self._content)
         if content is None:
             raise StoreError(f"{self._path} is not a token store's file; the next save replaces it")
         self._content = content
@@ -216,26 +213,30 @@ class _SharedFile:
         except ValueError:
             raise StoreError(f"{self._path} holds a record that cannot be read; the next save replaces it") from None
 
-    async def run(self, work: Callable[[], T], *, always: bool = False) -> T:
-        """Run `work` in a thread and return its result. Raises `StoreError` for what the system refuses, or after the
-        limit, when the thread is left to itself.
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread and return its result.
 
-        always: also when all threads are busy, or stuck.
+        Raises `StoreError` for what the system refuses, and after the limit; then the thread is left to itself.
         """
-        return await self._limited(self._run(partial(self._translated, work), always=always))
+        return await self._limited(self._run(partial(self._translated, work)))
 
-    async def _limited(self, work: Awaitable[T]) -> T:
+    async def give_back(self, claim: Claim) -> None:
+        """Free a lock, however busy the threads are; where that takes long, go on without waiting for it."""
+        work = partial(self._translated, partial(self.locks.give_back, claim))
+        with suppress(StoreError):
+            await self._limited(_in_thread(work, ended=lambda: None), GRACE)
+
+    async def _limited(self, work: Awaitable[T], seconds: float | None = None) -> T:
+        limit = OPERATION_LIMIT if seconds is None else seconds
         try:
-            async with asyncio.timeout(OPERATION_LIMIT):
+            async with asyncio.timeout(limit):
                 return await work
         except TimeoutError as exc:
-            raise StoreError(f"{self._path}: the file system did not answer within {OPERATION_LIMIT:g} s") from exc
+            raise StoreError(f"{self._path}: the file system did not answer within {limit:g} s") from exc
 
-    async def _run(self, work: Callable[[], T], *, always: bool) -> T:
-        if always:
-            return await _in_thread(work, lambda: None)
+    async def _run(self, work: Callable[[], T]) -> T:
         await self._threads.acquire()
-        return await _in_thread(work, self._threads.release)
+        return await _in_thread(work, ended=self._threads.release)
 
     def _translated(self, work: Callable[[], T]) -> T:
         try:
@@ -247,7 +248,7 @@ class _SharedFile:
             raise StoreError(f"{self._path}: {words or type(exc).__name__}") from without_frames(exc)
 
 
-async def _in_thread(work: Callable[[], T], ended: Callable[[], None]) -> T:
+async def _in_thread(work: Callable[[], T], *, ended: Callable[[], object]) -> T:
     """Run `work` in a thread, which goes on when this is cancelled; when it ends, call `ended` in the event loop.
 
     A thread for each, and a daemon: those of asyncio and anyio keep the process from ending while one is stuck.

@@ -179,6 +179,7 @@ class FileLocks:
             claim.may_be_held = self._try(claim)
         if claim.over:  # given back meanwhile, by another thread, which may not have found it
             self.give_back(claim)
+            claim.may_be_held = False
         return claim.may_be_held
 
     def give_back(self, claim: Claim) -> None:

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -37,8 +37,8 @@ Edit = Callable[[Records], bool]
 class Content:
     """The records of a file, not to be changed, and what it looked like, None when that says too little."""
 
-    records: Records
-    mark: Mark | None = None
+    records: Records = field(repr=False)
+    mark: Mark | None = field(default=None, repr=False)
 
 
 def load(path: Path, known: Content | None) -> Content | None:
@@ -49,13 +49,12 @@ def load(path: Path, known: Content | None) -> Content | None:
     for _ in range(TRIES):
         content = _load(path, known)
         pending = read(pending_path(path))
-        if pending is None:
-            if content is not None:
-                return content
-            continue  # spoilt; or it was being written over in place, and is whole by now
-        newer = _parse(pending)
+        newer = None if pending is None else _parse(pending)
         if newer is not None:
-            return Content(_newest({} if content is None else content.records, newer))
+            return Content(newer if content is None else _newest(content.records, newer))
+        if content is not None:
+            return content
+        # Spoilt; or it was being written over in place, and is whole by now.
     return None
 
 
@@ -183,6 +182,8 @@ def drop(key: str) -> Edit:
     """Return the edit that forgets a record."""
 
     def edit(records: Records) -> bool:
-        return records.pop(key, None) is not None  # a null that someone wrote is no record
+        present = key in records
+        records.pop(key, None)
+        return present
 
     return edit
