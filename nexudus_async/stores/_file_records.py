@@ -47,14 +47,16 @@ def load(path: Path, known: Content | None) -> Content | None:
     known: what it was, which is returned if it still is that, without reading the rest of it.
     """
     for _ in range(TRIES):
-        content = _load(path, known)
+        # This one first: when it is gone, what it held is in the file. The other way round, an older record could be
+        # read after a newer one, by who reads the file just before it is written and looks for this just after.
         pending = read(pending_path(path))
         newer = None if pending is None else _parse(pending)
+        content = _load(path, known)
         if newer is not None:
             return Content(newer if content is None else _newest(content.records, newer))
         if content is not None:
             return content
-        # Spoilt; or it was being written over in place, and is whole by now.
+        # Spoilt; or it was being written over in place.
     return None
 
 

@@ -1,19 +1,22 @@
 """A file system that hangs, as one in the network does when its server is gone: nobody waits for it for long."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nexudus_async import PasswordCredentials, TokenSession
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import FileStore, StoredToken, _file, _file_locks, _private_file
+from nexudus_async.stores import FileStore, StoredToken
+from nexudus_async.stores._file import GRACE, OPERATION_LIMIT, THREADS
 from nexudus_async.testing import NexudusEmulator
 
 ONE, TWO = StoredToken(1, "one"), StoredToken(2, "two")
@@ -30,24 +33,25 @@ def store(path: Path) -> FileStore:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """While it is not set, whoever opens a file does not come back."""
-    there = threading.Event()
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """While it is not set, whoever opens a file in the folder does not come back."""
+    there, opening = threading.Event(), os.open
     there.set()
-    opening, locking = _private_file._open, _file_locks.RangeLocks._open
 
-    def open_file(path: Path, flags: int) -> int | None:
-        there.wait(20)
-        return opening(path, flags)
+    def hang(path: Any, flags: int, mode: int = 0o777) -> int:
+        if tmp_path in Path(path).parents:
+            there.wait(20)
+        return opening(path, flags, mode)
 
-    def open_lock(self: _file_locks.RangeLocks) -> int:
-        there.wait(20)
-        return locking(self)
-
-    monkeypatch.setattr(_private_file, "_open", open_file)
-    monkeypatch.setattr(_file_locks.RangeLocks, "_open", open_lock)
+    monkeypatch.setattr(os, "open", hang)
     yield there
     there.set()
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Change the seconds that an operation may take."""
+    return lambda seconds: monkeypatch.setattr("nexudus_async.stores._file.OPERATION_LIMIT", seconds)
 
 
 def threads() -> set[threading.Thread]:
@@ -76,11 +80,11 @@ async def test_a_caller_that_gives_up_a_save_or_a_lock_leaves_soon(store: FileSt
 
 
 async def test_every_operation_has_an_end_of_its_own(
-    store: FileStore, server: threading.Event, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, server: threading.Event, limit: Callable[[float], None]
 ) -> None:
     """Sooner than a manager gives up, and with words that say what is wrong."""
-    assert _file.OPERATION_LIMIT + _file.GRACE < 5
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 0.1)
+    assert OPERATION_LIMIT + GRACE < 5
+    limit(0.1)
     server.clear()
     for waiting in (store.load("a"), store.save("a", ONE), store.clear("a"), store.refresh_lock("a").__aenter__()):
         started = time.monotonic()
@@ -90,18 +94,18 @@ async def test_every_operation_has_an_end_of_its_own(
 
 
 async def test_threads_that_are_stuck_are_not_added_to(
-    store: FileStore, server: threading.Event, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, server: threading.Event, limit: Callable[[float], None]
 ) -> None:
     """However often it is tried; when the server is back, all is as before."""
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 0.02)
-    await FileStore(store._path).save("a", ONE)
+    limit(0.02)
+    await store.save("a", ONE)
     server.clear()
     before = threads()
-    for _ in range(3 * _file.THREADS):
+    for _ in range(3 * THREADS):
         with pytest.raises(StoreError):
             await store.load("a")
-    assert len(threads() - before) == _file.THREADS
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 4)
+    assert len(threads() - before) == THREADS
+    limit(4)
     server.set()
     assert await store.load("a") == ONE
     await store.save("a", TWO)
@@ -109,24 +113,24 @@ async def test_threads_that_are_stuck_are_not_added_to(
 
 
 async def test_another_file_is_not_held_up(
-    store: FileStore, server: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, server: threading.Event, tmp_path: Path, limit: Callable[[float], None]
 ) -> None:
     """Each has its own threads."""
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 0.02)
+    limit(0.02)
     server.clear()
-    for _ in range(_file.THREADS):
+    for _ in range(THREADS):
         with pytest.raises(StoreError):
             await store.load("a")
     server.set()
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 4)
+    limit(4)
     assert await FileStore(tmp_path / "other.json").load("a") is None
 
 
 async def test_a_session_serves_and_closes_in_time(
-    store: FileStore, server: threading.Event, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, server: threading.Event, limit: Callable[[float], None]
 ) -> None:
     """It signs in by itself; what is stuck holds up neither `token()` nor `close()`."""
-    monkeypatch.setattr(_file, "OPERATION_LIMIT", 0.2)
+    limit(0.2)
     server.clear()
     async with NexudusEmulator() as emulator:
         session = TokenSession(
@@ -141,11 +145,11 @@ async def test_a_session_serves_and_closes_in_time(
 
 
 EXIT = """
-import asyncio, sys, threading
+import asyncio, os, sys, threading
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import FileStore, _file, _private_file
+from nexudus_async.stores import FileStore, _file
 _file.OPERATION_LIMIT = 0.05
-_private_file._open = lambda path, flags: threading.Event().wait()
+os.open = lambda *arguments: threading.Event().wait()
 async def main():
     try:
         await FileStore(sys.argv[1]).load("a")

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,17 +175,17 @@ def test_a_claim_that_was_given_back_gets_no_lock(path: Path, make: Callable[[Pa
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """While it is not set, whoever takes a range lock gets it, but does not come back."""
-    from nexudus_async.stores import _file_locks
+    import fcntl
 
-    free, set_range = threading.Event(), _file_locks._set_range
+    free, control = threading.Event(), fcntl.fcntl
 
-    def slow(descriptor: int, offset: int, *, held: bool) -> bool:
-        done = set_range(descriptor, offset, held=held)
-        if held:
+    def slow(descriptor: int, command: int, lock: bytes) -> Any:
+        done = control(descriptor, command, lock)
+        if struct.unpack_from("@h", lock)[0] == fcntl.F_WRLCK:
             free.wait(20)
         return done
 
-    monkeypatch.setattr(_file_locks, "_set_range", slow)
+    monkeypatch.setattr(fcntl, "fcntl", slow)
     yield free
     free.set()
 

@@ -142,7 +142,7 @@ async def test_saves_that_come_together_are_written_together(
 
 
 async def test_each_of_many_saves_that_fail_together_gets_an_error_of_its_own(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or their tracebacks would grow on one object."""
 
@@ -151,7 +151,7 @@ async def test_each_of_many_saves_that_fail_together_gets_an_error_of_its_own(
 
     monkeypatch.setattr(os, "fsync", full)
     errors = await asyncio.gather(*(store.save(f"key {n}", ONE) for n in range(5)), return_exceptions=True)
-    assert {str(error) for error in errors} == {f"{store._path}: No space left on device"}
+    assert {str(error) for error in errors} == {f"{path}: No space left on device"}
     assert len({id(error) for error in errors}) == 5
 
 
