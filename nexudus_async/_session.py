@@ -32,7 +32,7 @@ from ._token import Token
 from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
-from .stores._tasks import finish
+from .stores._support import finish
 
 if TYPE_CHECKING:
     from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions

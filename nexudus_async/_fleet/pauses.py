@@ -25,7 +25,7 @@ from nexudus_async.errors import (
     TotpRequiredError,
     WrongHostError,
 )
-from nexudus_async.stores._chain_record import MAX_TEXT, Latch, Pause, Record
+from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
 
 _KINDS = (TokenEndpointError, EndpointUnavailableError, MalformedResponseError, WrongHostError)
 

@@ -34,7 +34,7 @@ from nexudus_async.errors import (
     TokenEndpointError,
     copy_of,
 )
-from nexudus_async.stores._chain_record import NewerRecordError, Record
+from nexudus_async.stores._record import NewerRecordError, Record
 
 from .pauses import Pauses
 from .storage import Storage

@@ -23,7 +23,7 @@ from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._chain_record import NewerRecordError, Record, decode, encode
+from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
 
 R = TypeVar("R")
 
