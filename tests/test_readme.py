@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any, cast
 
 import httpx
@@ -28,7 +28,7 @@ from fastapi.routing import APIRoute
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from nexudus_async import TokenSession, otel
+from nexudus_async import otel
 from nexudus_async._session import DEFAULT_BASE_URL
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._api import Handler
@@ -65,9 +65,7 @@ async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGener
         monkeypatch.setenv("NEXUDUS_PASSWORD", "…")
         monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
         monkeypatch.setenv("STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
-        defaults = defaults_of_sessions()
-        assert defaults["base_url"] == DEFAULT_BASE_URL
-        monkeypatch.setitem(defaults, "base_url", emulator.url)
+        monkeypatch.setenv("NEXUDUS_BASE_URL", emulator.url)
         yield emulator
 
 
