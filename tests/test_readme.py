@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, cast
 
 import httpx
@@ -28,7 +28,7 @@ from fastapi.routing import APIRoute
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from nexudus_async import otel
+from nexudus_async import TokenSession, otel
 from nexudus_async._session import DEFAULT_BASE_URL
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._api import Handler
