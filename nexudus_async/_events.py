@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenObtained(Event):
-    """A sign-in or a renewal succeeded.
+    """A sign-in or a refresh succeeded.
 
     grant: how it was asked for. reason: why.
     generation, lifetime, client_id: the token's own.
@@ -66,7 +66,7 @@ class TokenObtained(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshFailed(Event):
-    """A sign-in or a renewal failed.
+    """A sign-in or a refresh failed.
 
     error: the cause; its text is safe to show. reason: why a token was asked for.
     duration: seconds from the start of the flight to the failure.
@@ -88,7 +88,7 @@ class TokenRejected(Event):
     """The API answered 401 to a token that should be good.
 
     generation: of the token that was refused.
-    renewal: whether it led to a renewal: not when a newer token was there, or when back-off forbids one.
+    renewal: whether it led to a refresh: not when a newer token was there, or when back-off forbids one.
     """
 
     generation: int
@@ -150,10 +150,11 @@ Listener = Callable[[Event], None]
 class Statistics:
     """A snapshot of a manager or a session: counts since it was made, and its state now.
 
-    sign_ins, renewals: grants that succeeded. adoptions: tokens taken from the store. failures: flights that failed.
-    unsaved: 1 while the store has not taken the newest token. rejections: calls of `reject`.
-    waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
-    expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
+    sign_ins, renewals: password grants and refresh grants that succeeded. adoptions: tokens taken from the store.
+    failures: flights that failed, and refresh tokens refused. unsaved: 1 while the store lacks the newest token.
+    rejections: calls of `reject`. waiting: calls that wait for a flight now.
+    generation: of the token held, 0 for none. expires_in: seconds left of the token held, None for none.
+    retry_in: seconds that back-off still holds, 0 for none.
 
     Of a session only: throttled: answers whose pause was kept. paused_for: seconds that the pause in force still
     lasts, 0 for none. queued: requests that wait for its end, or are paced.
@@ -201,9 +202,9 @@ def deliver(listener: Listener, event: Event) -> None:
     """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later."""
     try:
         listener(event)
-    except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a renewal, whose token is not saved yet
+    except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a refresh, whose token is not saved yet
         asyncio.get_running_loop().call_soon(_raise, exc)
-    except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a renewal
+    except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a refresh
         logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)
 
 

@@ -162,7 +162,7 @@ class TokenSession(Verbs):
     async def close(self) -> None:
         """Close the session; a borrowed `client_session` stays open.
 
-        Every wait ends with `SessionClosedError`; a renewal under way may commit for `RefreshPolicy.close_timeout`
+        Every wait ends with `SessionClosedError`; a refresh under way may commit for `RefreshPolicy.close_timeout`
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         Raises `ConfigurationError`, and closes nothing, while another thread's event loop uses it, and after a fork.
         """
@@ -189,7 +189,7 @@ class TokenSession(Verbs):
 
     @property
     def manager(self) -> TokenManager:
-        """What holds and renews the token."""
+        """What holds and refreshes the token."""
         return self._manager
 
     @property

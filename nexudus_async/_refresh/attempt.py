@@ -111,7 +111,7 @@ class Attempt:
     def refresh_token_refused(self, error: TokenEndpointError) -> None:
         """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
         if not self._is_over:
-            self._state.refresh_token_refused()
+            self._state.refresh_token_refused(to_us=True)
             logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 

@@ -111,8 +111,9 @@ class TokenState(TokenFacts):
         """The store has something of this generation: the next token is above it."""
         self.generation = max(self.generation, generation)
 
-    def refresh_token_refused(self) -> None:
-        """The refresh token must not be sent again."""
+    def refresh_token_refused(self, *, to_us: bool = False) -> None:
+        """The refresh token must not be sent again. to_us: the service has said so to this process, a failure."""
+        self.failures += to_us
         if self._held is not None:
             self._replace(dataclasses.replace(self._held.token, refresh_token=None))
 
