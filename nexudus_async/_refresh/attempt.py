@@ -25,6 +25,7 @@ class Attempt:
         self._reason: Reason = reason
         self._epoch, self._started = state.epoch, state.monotonic()
         self.by_credentials = by_credentials
+        self._refresh_refused = False
         self.forced = reason == "requested"
         """Whether somebody asked by hand: then nothing that failed before is a reason not to try."""
         self.needed = reason not in ("advisory", "mandatory")
@@ -112,6 +113,7 @@ class Attempt:
         """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
         if not self._is_over:
             self._state.refresh_token_refused(to_us=True)
+            self._refresh_refused = True
             logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 
@@ -127,7 +129,7 @@ class Attempt:
         if self._is_over:
             return
         error = as_auth_error(cause, "the token source")
-        failed = self._state.failed(error)
+        failed = self._state.failed(error, counted=self._refresh_refused)
         self.flight.fail(error)
         logger.warning(
             "%s: no new token: %s; next attempt in %.0f s at the earliest",

@@ -117,10 +117,10 @@ class TokenState(TokenFacts):
         if self._held is not None:
             self._replace(dataclasses.replace(self._held.token, refresh_token=None))
 
-    def failed(self, error: NexudusAuthError) -> Failed:
-        """An attempt has failed: forbid others for a while."""
+    def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
+        """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self._rejected is None and self.freshness in SERVABLE
-        self.failures += 1
+        self.failures += not counted
         self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
         if self._rejected is not None:
             self._no_successor = error
