@@ -1,6 +1,6 @@
 """The token endpoint of Nexudus: sends a grant, tries again where that is safe, and guards a lost refresh token.
 
-Trying again is decided by what became of the attempt (`protocol.Fate`):
+Trying again is decided by what became of the attempt (`failures.Fate`):
 
                  sign-in                    refresh
     not sent     again                      again
@@ -38,9 +38,10 @@ from nexudus_async.errors import (
     TotpRequiredError,
 )
 
-from . import protocol
+from . import messages
 from .exchange import AttemptFailed, Exchange
-from .protocol import TOKEN_PATH, Fate
+from .failures import Fate
+from .messages import TOKEN_PATH
 from .rejected_password import RejectedPassword
 from .replay_guard import ReplayGuard
 
@@ -213,7 +214,7 @@ class _NexudusGrants:
         self._typed_code_used = typed_code  # before the request: whoever cancels it cannot tell whether it arrived
         self._rejected.drop()
         try:
-            return await self._exchange.post(protocol.sign_in(credentials.username, password, totp, client_id))
+            return await self._exchange.post(messages.sign_in(credentials.username, password, totp, client_id))
         except AttemptFailed as failed:
             if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
                 self._typed_code_used = False
@@ -231,7 +232,7 @@ class _NexudusGrants:
             )
         before = self._guard.sending(refresh_token)
         try:
-            token = await self._exchange.post(protocol.refresh(refresh_token, client_id))
+            token = await self._exchange.post(messages.refresh(refresh_token, client_id))
         except AttemptFailed as failed:
             if failed.fate in (Fate.LOST, Fate.UNCLEAR):
                 if failed.fate is Fate.UNCLEAR:

@@ -17,7 +17,9 @@ from nexudus_async.errors import (
     TokenEndpointError,
 )
 
-from .protocol import Answer, Fate, GrantRequest, fate_of, parse_answer
+from .failures import Fate, fate_of
+from .messages import Answer, GrantRequest
+from .protocol import parse_answer
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes. A token answer is under 2 KiB; more than this is not one, and is not read to its end."""

@@ -13,7 +13,8 @@ from nexudus_async import (
     TokenEndpointError,
     TotpRequiredError,
 )
-from nexudus_async._oauth.protocol import Fate, GrantRequest, fate_of, sign_in
+from nexudus_async._oauth.failures import Fate, fate_of
+from nexudus_async._oauth.messages import GrantRequest, sign_in
 from nexudus_async._token import Secret
 from tests.leaks import printed
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from nexudus_async import NexudusAuthError, Token, TokenEndpointError
-from nexudus_async._oauth.protocol import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
+from nexudus_async._oauth.failures import Fate, fate_of
+from nexudus_async._oauth.messages import Answer, GrantRequest, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._ratelimit.retry_after import retry_after
 from nexudus_async._token import Secret, SecretBytes
 from tests.leaks import printed
