@@ -1,7 +1,11 @@
 """What a fleet knows of its chain of tokens, and the text that a store keeps of it.
 
-The format has a version. Whoever changes it keeps reading the version before: releases run side by side, and a fleet
-is not stopped for an update.
+Releases run side by side, so the format keeps these rules:
+
+- what is added is optional, and what is not known is passed over: then the version stays;
+- any other change is a new version, and the version before is still read: a test keeps a record of each;
+- a record of a version above ours is not understood. Its generation alone counts, it is never replaced, and the process
+  goes on as if the store were down (`NewerRecordError`).
 """
 
 import dataclasses
@@ -11,20 +15,53 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexudus_async._token import Token, can_be_sent
+from nexudus_async.errors import StoreError
 
 from ._protocol import StoredToken
 
 VERSION = 1
+MAX_TEXT = 300
+"""Characters of an error's text that are told to other processes."""
+
+
+class NewerRecordError(StoreError):
+    """Raised for a record that a later release of this package has written. generation: its own."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(
+            "the record was written by a later release of this package, and is left alone: update this one"
+        )
+        self.generation = generation
 
 
 @dataclass(frozen=True, slots=True)
 class Latch:
-    """Refused credentials, for the whole fleet: how often, until when (wall clock), and which, as a salted hash."""
+    """Refused credentials, for the whole fleet: how often, until when (wall clock), and which, as a salted hash.
+
+    since: when they were refused. probed: whether a process that was started since has tried them.
+    """
 
     rejections: int
     until: float
     error: str
     fingerprint: str | None = None
+    since: float = 0.0
+    probed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A failure that holds off the whole fleet: how often in a row, and until when (wall clock).
+
+    kind, error: what it was, by class and text.
+    served: whether the token was still good then; such a pause ends with it.
+    """
+
+    failures: int
+    until: float
+    served: bool
+    kind: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +82,7 @@ class Record:
     client_id: str | None = None
     latch: Latch | None = None
     logged_out_until: float = 0.0
+    pause: Pause | None = None
 
     def life_left(self, wall: float) -> float:
         """Return the seconds that the token still lives, by this host's clock.
@@ -65,12 +103,16 @@ def encode(record: Record, key: str) -> StoredToken:
         "client_id": record.client_id,
         "latch": None if record.latch is None else dataclasses.asdict(record.latch),
         "logged_out_until": record.logged_out_until,
+        "pause": None if record.pause is None else dataclasses.asdict(record.pause),
     }
     return StoredToken(record.generation, json.dumps(document))
 
 
 def decode(stored: StoredToken, key: str) -> Record:
-    """Return the record that `encode` was given. Raises `ValueError` for anything else, showing nothing of it."""
+    """Return the record that `encode` was given.
+
+    Raises `NewerRecordError`, and `ValueError` for anything else that is none, showing nothing of it.
+    """
     try:
         return _decoded(stored, key)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -80,9 +122,12 @@ def decode(stored: StoredToken, key: str) -> Record:
 
 def _decoded(stored: StoredToken, key: str) -> Record:
     document: Any = json.loads(stored.payload)
-    if document["version"] != VERSION or document["key"] != key:
+    version = document["version"]
+    if isinstance(version, int) and version > VERSION:
+        raise NewerRecordError(stored.generation)
+    if version != VERSION or document["key"] != key:
         raise ValueError("another version, or another account's")
-    latch, client_id = document["latch"], document["client_id"]
+    client_id = document["client_id"]
     token = None if document["token"] is None else Token.from_dict(document["token"])
     if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
         raise ValueError("not a token that the service has given")
@@ -91,16 +136,33 @@ def _decoded(stored: StoredToken, key: str) -> Record:
         token=None if token is None else dataclasses.replace(token, generation=stored.generation),
         in_doubt=bool(document["in_doubt"]),
         client_id=None if client_id is None else str(client_id),
-        latch=None if latch is None else _latch(latch),
+        latch=_latch(document["latch"]),
         logged_out_until=float(document["logged_out_until"]),
+        pause=_pause(document.get("pause")),
     )
 
 
-def _latch(data: Any) -> Latch:
+def _latch(data: Any) -> Latch | None:
+    if data is None:
+        return None
     fingerprint = data["fingerprint"]
     return Latch(
         rejections=int(data["rejections"]),
         until=float(data["until"]),
         error=str(data["error"]),
         fingerprint=None if fingerprint is None else str(fingerprint),
+        since=float(data.get("since", 0.0)),
+        probed=bool(data.get("probed", False)),
+    )
+
+
+def _pause(data: Any) -> Pause | None:
+    if data is None:
+        return None
+    return Pause(
+        failures=int(data["failures"]),
+        until=float(data["until"]),
+        served=bool(data["served"]),
+        kind=str(data["kind"]),
+        error=str(data["error"])[:MAX_TEXT],
     )
