@@ -102,7 +102,10 @@ BODIES = st.binary() | DOCUMENTS.map(to_bytes) | mutated() | JSON.map(to_bytes)
 STATUSES = st.sampled_from([200, 400, 401, 409, 429, 500, 502, 302, 405]) | st.integers(100, 599)
 HEADERS = st.dictionaries(
     st.sampled_from(["Content-Type", "Date", "Location", "Retry-After"]),
-    st.sampled_from(["text/html", "application/json", "5", "Wed, 21 Oct 2026 07:28:00 GMT"]) | st.text(),
+    st.sampled_from(["text/html", "application/json", "5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    | st.sampled_from(["utf-16", "latin-1", "utf-7", "idna"]).map("application/json; charset={}".format)
+    | echo().map("https://{}.example/".format)
+    | st.text(),
 )
 
 
