@@ -7,6 +7,7 @@ vault is never kept here, and a one-time code is never an old one.
 import inspect
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
@@ -158,14 +159,15 @@ def _cleaned(code: Secret) -> Secret:
 async def _fetch(name: str, source: str | Provider) -> Secret:
     if isinstance(source, str):
         return Secret(source)
+    handled = sys.exception()
     try:
         value = source()
         if inspect.isawaitable(value):
             value = await value
     except NexudusAuthError as exc:
-        raise without_frames(exc)  # noqa: B904 - the same error
+        raise without_frames(exc, handled)  # noqa: B904 - the same error
     except Exception as exc:  # noqa: BLE001 - the code of whoever made the callable
-        cause = without_frames(with_its_place(exc))
+        cause = without_frames(with_its_place(exc), handled)
         raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from cause
     if isinstance(value, str) and value:
         return Secret(value)

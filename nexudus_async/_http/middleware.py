@@ -11,6 +11,7 @@ from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
 from .request import AUTHORIZATION, Origins, is_buffered
+from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Unauthorized
 
 
@@ -94,7 +95,11 @@ class BearerMiddleware:
         """Send with this token, or with the newest."""
         token = token or self._manager.current() or await self._coordinator.token_to_send()
         request.headers[AUTHORIZATION] = _Ours(token.authorization)
-        return token, await handler(request)
+        try:
+            return token, await handler(request)
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
 
 
 def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:

@@ -4,6 +4,7 @@ Here foreign errors become our own. What they came from is attached without its 
 and not at all where its text may repeat the answer.
 """
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -100,6 +101,7 @@ class Exchange:
         clock: Clock,
     ) -> None:
         self._session, self._url, self._clock = session, url, clock
+        self._host = url.raw_host or ""
         self._default_lifetime = policy.default_lifetime
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.connect_timeout)
 
@@ -111,7 +113,7 @@ class Exchange:
         form, session = form or Form(request.form), self._session() if callable(self._session) else self._session
         if session.closed:
             raise ConfigurationError("the aiohttp session for token requests is closed: close it after the manager")
-        sent_at = self._clock.wall()
+        sent_at, handled = self._clock.wall(), sys.exception()
         exchange = session.post(
             self._url, data=form, headers=request.headers, timeout=self._timeout,
             allow_redirects=False, raise_for_status=False, middlewares=(),
@@ -119,21 +121,28 @@ class Exchange:
         try:
             async with exchange as response:
                 body = await _read_at_most(response, MAX_BODY)
-            answer = Answer(
-                response.status, response.headers, body, sent_at, self._clock.wall(), self._url.raw_host or ""
-            )
+        except Exception as exc:
+            without_frames(exc if isinstance(exc, aiohttp.ClientError | OSError) else with_its_place(exc), handled)
+            if isinstance(exc, NexudusAuthError):  # aiohttp errors, too, but they say nothing about an answer
+                raise
+            failed = self._failure(request, form, exc)  # a connector may be anybody's, and raise anything
+        except BaseException as exc:
+            without_frames(exc, handled)
+            raise
+        else:
+            answer = Answer(response.status, response.headers, body, sent_at, self._clock.wall(), self._host)
+            return self._token(request, answer)
+        raise failed  # not above, or all that it came from would be its context
+
+    def _token(self, request: GrantRequest, answer: Answer) -> Token:
+        try:
             return parse_answer(request, answer, self._default_lifetime)
         except TokenEndpointError as error:
-            failed = AttemptFailed(error, fate_of(error))
-        except NexudusAuthError as exc:
-            raise without_frames(exc)  # noqa: B904 - the same error
-        except Exception as exc:  # noqa: BLE001 - a connector may be anybody's, and raise anything
-            failed = self._failure(request, form, exc)
-        raise failed  # not above, or all that it came from would be its context
+            raise AttemptFailed(error, fate_of(error)) from None
 
     def _failure(self, request: GrantRequest, form: Form, exc: Exception) -> AttemptFailed:
         """Return what an exchange without a complete answer amounts to."""
-        kind, host = type(exc).__name__, self._url.host
+        kind, host = type(exc).__name__, self._host
         if isinstance(exc, _NOT_SENT) or form.unsent:
             why = words(_why(exc), request.secrets) or kind
             unreachable = EndpointUnavailableError(f"the token endpoint at {host} could not be reached ({why})")
@@ -152,10 +161,7 @@ class Exchange:
 
 
 def _from(cause: Exception, failed: AttemptFailed) -> AttemptFailed:
-    """Return `failed` with its cause, of which nothing is left but its words and, of foreign ones, the place."""
-    if not isinstance(cause, aiohttp.ClientError | OSError):
-        with_its_place(cause)
-    failed.__cause__ = without_frames(cause)
+    failed.__cause__ = cause
     return failed
 
 

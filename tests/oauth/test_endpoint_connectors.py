@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -47,7 +48,7 @@ class Failing(aiohttp.TCPConnector):
     """A connector that raises what it is told, before it has a connection."""
 
     def __init__(self, failure: Callable[[], Exception]) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - aiohttp names an untyped tuple
         self._failure, self.asked = failure, 0
 
     async def connect(self, *args: object, **options: object) -> aiohttp.connector.Connection:
@@ -70,10 +71,11 @@ async def token(make: MakeEndpoint, emulator: NexudusEmulator) -> Token:
     return token
 
 
-@pytest.fixture(params=FOREIGN.values(), ids=FOREIGN)
-async def failing(request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(connector=Failing(request.param)) as session:
-        yield session
+@pytest.fixture(params=sorted(FOREIGN))
+async def failing(request: pytest.FixtureRequest) -> AsyncIterator[Failing]:
+    connector = Failing(FOREIGN[request.param])
+    async with connector:
+        yield connector
 
 
 def endpoint_over(session: aiohttp.ClientSession, emulator: NexudusEmulator, clock: ManualClock) -> TokenEndpoint:
@@ -81,20 +83,20 @@ def endpoint_over(session: aiohttp.ClientSession, emulator: NexudusEmulator, clo
 
 
 async def test_what_a_connector_raises_comes_before_the_sending(
-    failing: aiohttp.ClientSession, token: Token, make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock
+    failing: Failing, token: Token, make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock
 ) -> None:
     """Transient, tried again, and the refresh token kept: nothing can have been sent."""
-    endpoint = endpoint_over(failing, emulator, clock)
-    for flight in (1, 2):
-        with pytest.raises(EndpointUnavailableError, match="could not be reached") as caught:
-            await endpoint.refresh(token)
-        assert (caught.value.transient, caught.value.refresh_token_spent) == (True, False)
-        assert isinstance(failing.connector, Failing)
-        assert failing.connector.asked == 3 * flight
-        clock.advance(3600)
-    with pytest.raises(EndpointUnavailableError, match="could not be reached"):
-        await endpoint.login()
-    assert failing.connector.asked == 9
+    async with aiohttp.ClientSession(connector=failing, connector_owner=False) as session:
+        endpoint = endpoint_over(session, emulator, clock)
+        for flight in (1, 2):
+            with pytest.raises(EndpointUnavailableError, match="could not be reached") as caught:
+                await endpoint.refresh(token)
+            assert (caught.value.transient, caught.value.refresh_token_spent) == (True, False)
+            assert failing.asked == 3 * flight
+            clock.advance(3600)
+        with pytest.raises(EndpointUnavailableError, match="could not be reached"):
+            await endpoint.login()
+    assert failing.asked == 9
     assert not leaked(caught.value, emulator.secrets)
     assert await make().refresh(token)
 
@@ -141,7 +143,7 @@ async def test_what_a_mock_raises_is_a_lost_answer(
         with pytest.raises(EndpointUnavailableError) as caught:
             await endpoint_over(http, emulator, clock).refresh(token)
         assert caught.value.refresh_token_spent
-        (calls,) = mocked.requests.values()
+        (calls,) = cast("dict[object, list[Any]]", mocked.requests).values()
         assert len(calls) == 2
         assert bytes(calls[0].kwargs["data"]).startswith(b"grant_type=refresh_token")
 
@@ -156,7 +158,8 @@ async def test_a_renewal_cut_off_before_it_was_sent_keeps_its_refresh_token(
     class Hanging(aiohttp.TCPConnector):
         async def connect(self, *args: object, **options: object) -> aiohttp.connector.Connection:
             waiting.set()
-            return await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[aiohttp.connector.Connection] = asyncio.get_running_loop().create_future()
+            return await never
 
     async with aiohttp.ClientSession(connector=Hanging()) as session, aiohttp.ClientSession() as good:
         sessions = [session]
@@ -178,7 +181,7 @@ async def test_a_mistake_in_the_call_is_no_outage(emulator: NexudusEmulator, clo
     class Strange:
         closed = False
 
-        def post(self, url: object) -> None: ...
+        def post(self, _url: object) -> None: ...
 
     credentials = PasswordCredentials(emulator.username, emulator.password)
     with pytest.raises(TypeError):
