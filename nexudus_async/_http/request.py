@@ -19,6 +19,8 @@ from nexudus_async._ratelimit.gate import HeldBack
 from nexudus_async._token import Token
 from nexudus_async._validation import origin_key
 
+from .tracebacks import hide_what_was_sent
+
 if TYPE_CHECKING:
     from .aiohttp_internals import LooseHeaders
 
@@ -130,9 +132,13 @@ class Sending:
     async def send(self, token: Token) -> aiohttp.ClientResponse:
         """Send it."""
         headers = with_token(self.headers, token)
-        return await self.session.request(
-            self.method, self.target, headers=headers, raise_for_status=False, **self.options
-        )
+        try:
+            return await self.session.request(
+                self.method, self.target, headers=headers, raise_for_status=False, **self.options
+            )
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
 
     def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
         """Tell whether it can be sent again after this answer."""
@@ -168,8 +174,11 @@ class Handshake:
         try:
             headers = with_token(self.headers, token)
             return cast("WebSocket", await self.session.ws_connect(self.target, headers=headers, **self.options))
-        except aiohttp.ClientResponseError as exc:
-            return exc
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            if isinstance(exc, aiohttp.ClientResponseError):
+                return exc
+            raise
 
     def replayable_after(self, _answer: "WebSocket | aiohttp.ClientResponseError", /) -> bool:
         """A refused handshake has done nothing, and has no body."""

@@ -18,6 +18,7 @@ from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError
 
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
+from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class Sender:
             sending.resume_at(held)
             place = self.gate.place(HELD_BACK)
             return await self._persist(sending, *await self._send_in_turn(sending, place))
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
         if response.status not in _NOTABLE:
             if token is not self._unauthorized.proven:
                 self._unauthorized.accepted(token, response.status)
