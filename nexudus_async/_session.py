@@ -6,7 +6,7 @@ redirect to another origin), judge `raise_for_status` on the final response, and
 
 import functools
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
@@ -19,7 +19,7 @@ from ._events import Listener, Statistics
 from ._http.aiohttp_internals import check_borrowed, heed_netrc
 from ._http.connections import Connections
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization
+from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization, read_once
 from ._http.sender import Sender
 from ._keep_alive import KeepAlive
 from ._manager import TokenManager, coordinator_of
@@ -32,7 +32,7 @@ from ._token import Token
 from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
-from .stores._tasks import finish
+from .stores._support import finish
 
 if TYPE_CHECKING:
     from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
@@ -162,16 +162,44 @@ class TokenSession:
         """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
         return RequestContext(self._ws_connect(url, **kwargs))
 
-    def token(self) -> Coroutine[Any, Any, Token]:
-        """Return a token that has not expired; see `TokenManager.token`."""
-        return self._manager.token() if self._keep_alive is None else self._token_kept_alive(self._keep_alive)
+    async def token(self) -> Token:
+        """Return a token that has not expired.
+
+        At once while it is FRESH or ADVISORY; else when the shared sign-in or refresh is done, or, within the hard
+        margin, after `RefreshPolicy.mandatory_wait` seconds. Raises `SessionClosedError`, `ConfigurationError`, or what
+        the sign-in or refresh raised. Cancelling affects nobody else: the flight goes on.
+        """
+        token = await self._manager.token()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def refresh(self) -> Token:
-        """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
+        """Refresh now, or join the refresh under way, whatever the token's age and any back-off.
+
+        Raises and behaves on cancelling as `token()`.
+        """
         return await self._manager.refresh()
 
+    async def sign_in(self) -> Token:
+        """Send the credentials, whatever tokens there are here or in the store, and return the token they give.
+
+        For whoever checks a login: `token()` and `refresh()` are content with what is stored, be the password right or
+        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refusal leaves the token held
+        alone. Cancelling affects nobody else.
+        """
+        token = await self._manager.sign_in()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
+
     async def logout(self) -> None:
-        """Forget the tokens; the next use signs in again. See `TokenManager.logout`."""
+        """Forget the tokens, and end a sign-in or refresh under way; the next use signs in again.
+
+        Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`. With a store
+        it waits for a refresh under way in another process. Cancelling leaves the session logged out, and goes on
+        telling the others. Raises `SessionClosedError` once closed.
+        """
         await self._manager.logout()
 
     async def close(self) -> None:
@@ -232,11 +260,6 @@ class TokenSession:
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
 
-    async def _token_kept_alive(self, keep_alive: KeepAlive) -> Token:
-        token = await self._manager.token()
-        keep_alive.start()
-        return token
-
     async def _request(
         self,
         method: str,
@@ -247,6 +270,9 @@ class TokenSession:
         **kwargs: Any,
     ) -> "Response":
         session = self._session_for_requests()
+        headers = read_once(headers)
+        if "cookies" in kwargs:
+            kwargs["cookies"] = read_once(kwargs["cookies"])
         target, is_ours = self._destination(url)
         ours = await _with_token(session, target, headers, kwargs) if is_ours else None
         if ours is None:
@@ -262,6 +288,7 @@ class TokenSession:
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._session_for_requests()
+        headers = read_once(headers)
         target, is_ours = self._destination(url)
         ours = await _with_token(session, target, headers, kwargs) if is_ours else None
         if ours is None:
