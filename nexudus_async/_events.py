@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .errors import ConfigurationError, NexudusAuthError, StoreError
@@ -40,7 +40,9 @@ Reason = Literal["empty", "advisory", "mandatory", "expired", "requested", "reje
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Root of all events."""
+    """Root of all events. account: whose tokens they are about: a hash, or the label that a session was given."""
+
+    account: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +175,16 @@ class Statistics:
 
 
 class Emitter:
-    """Tells one listener, or nobody."""
+    """Tells one listener, or nobody. account: what events and log lines call the account."""
 
-    def __init__(self, listener: Listener | None) -> None:
+    def __init__(self, listener: Listener | None, account: str = "") -> None:
         check_listener(listener)
-        self._listener = listener
+        self._listener, self.account = listener, account
 
     def emit(self, event: Callable[[], Event]) -> None:
         """Tell the listener, if there is one; `event` is called only then. Those who wait have been woken before."""
         if self._listener is not None:
-            deliver(self._listener, event())
+            deliver(self._listener, replace(event(), account=self.account))
 
 
 def check_listener(listener: Listener | None) -> None:

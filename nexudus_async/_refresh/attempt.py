@@ -67,10 +67,13 @@ class Attempt:
         granted = self._state.granted(obtained)
         token = granted.token
         if not granted.good:
-            logger.debug("token %d had expired before it arrived", token.generation)
+            logger.debug("%s: token %d had expired before it arrived", self._emitter.account, token.generation)
             return granted
         self.flight.succeed(token)
-        logger.debug("token %d obtained by %s grant, for %.0f s", token.generation, obtained.grant, token.lifetime)
+        logger.debug(
+            "%s: token %d obtained by %s grant, for %.0f s",
+            self._emitter.account, token.generation, obtained.grant, token.lifetime,
+        )  # fmt: skip
         self._emitter.emit(
             lambda: TokenObtained(
                 grant=obtained.grant,
@@ -109,7 +112,7 @@ class Attempt:
         """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
         if not self._is_over:
             self._state.refresh_token_refused()
-            logger.warning("the refresh token was refused: %s", error)
+            logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
@@ -117,7 +120,7 @@ class Attempt:
         if not self._is_over:
             self._state.held_off(error, seconds)
             self.flight.fail(error)
-            logger.debug("nothing sent, as before: %s", error)
+            logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
 
     def failed(self, cause: Exception) -> None:
         """No token could be had. One warning, however many wait."""
@@ -126,7 +129,10 @@ class Attempt:
         error = as_auth_error(cause, "the token source")
         failed = self._state.failed(error)
         self.flight.fail(error)
-        logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, failed.retry_in)
+        logger.warning(
+            "%s: no new token: %s; next attempt in %.0f s at the earliest",
+            self._emitter.account, error, failed.retry_in,
+        )  # fmt: skip
         self._tell(error, failed)
 
     def _tell(self, error: NexudusAuthError, failed: Failed) -> None:

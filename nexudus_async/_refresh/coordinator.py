@@ -147,9 +147,11 @@ class Coordinator:
         state.rejected(rejected)
         replaced = state.replaced(rejected)
         flight = None
-        if not replaced and (self._under_way is not None or self.would_force(rejected)):
-            flight = self.launch("rejected")
-        self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
+        try:
+            if not replaced and (self._under_way is not None or self.would_force(rejected)):
+                flight = self.launch("rejected")
+        finally:
+            self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
         if flight is not None:
             return flight.wait
         if replaced:
