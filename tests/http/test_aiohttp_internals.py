@@ -231,8 +231,9 @@ def private_uses(tree: ast.Module) -> Iterator[str]:
                 yield ast.unparse(node)
             case ast.Call(func=ast.Name("vars")):
                 yield ast.unparse(node)
-            case ast.Constant(value=str(name)) if f".{name}" in PRIVATE_NAMES:
-                yield name
+            case ast.Call(func=ast.Name("getattr" | "setattr" | "hasattr" | "delattr"), args=[_, named, *_]):
+                if f".{getattr(named, 'value', None)}" in PRIVATE_NAMES:
+                    yield ast.unparse(node)
             case ast.ClassDef(bases=[ast.Attribute(value=ast.Name("aiohttp"), attr=base), *_]):
                 if base not in SUBCLASSED:
                     yield f"class {node.name}(aiohttp.{base})"
