@@ -149,7 +149,12 @@ import asyncio, os, sys, threading
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import FileStore, _file
 _file.OPERATION_LIMIT = 0.05
-os.open = lambda *arguments: threading.Event().wait()
+opening = os.open
+def hang(path, *options):
+    if str(path) == sys.argv[1]:
+        threading.Event().wait()
+    return opening(path, *options)
+os.open = hang
 async def main():
     try:
         await FileStore(sys.argv[1]).load("a")
