@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
@@ -36,7 +36,7 @@ class _Exchange:
 
     request: web.Request
     form: Mapping[str, str]
-    note: Note = field(default_factory=Note)
+    note: Note
 
     @property
     def is_token_request(self) -> bool:
@@ -82,9 +82,11 @@ class Service:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request and record it."""
-        exchange, began = _Exchange(request, await _read_form(request)), time.perf_counter()
+        began = time.perf_counter()
+        form = await _read_form(request)
+        exchange = _Exchange(request, form, Note(self._who(request, form)))
         NOTE.set(exchange.note)
-        record = exchange.record(self._clock.monotonic())
+        record = replace(exchange.record(self._clock.monotonic()), username=exchange.note.who)
         serial = self.log.begin(record)
         status: int | None = None
         try:
@@ -104,10 +106,15 @@ class Service:
                 status=status,
                 username=exchange.note.who,
                 milliseconds=(time.perf_counter() - began) * 1_000,
-                remark=exchange.note.remark,
+                remark=self.masker.remark(exchange.note.remark, request.query.items()),
             )
             self.log.finish(serial, outcome)
             self._tell(request, outcome)
+
+    def _who(self, request: web.Request, form: Mapping[str, str]) -> str | None:
+        """Return whose the request is, as far as can be told before it is processed, which a fault may prevent."""
+        user = bearer_of(request, self._accounts) or self._accounts.find(form.get("username", ""))
+        return None if user is None else user.username
 
     def _tell(self, request: web.Request, record: RequestRecord) -> None:
         if self._on_request is None:
@@ -144,11 +151,10 @@ class Service:
         if exchange.is_token_request:
             return self._token(exchange)
         request = exchange.request
-        user = bearer_of(request, self._accounts)
-        exchange.note.who = user.username if user is not None else None
+        user = bearer_of(request, self._accounts)  # once more: a fault may have held it back meanwhile
         if self._settings.enforce_limits:
             wait = self.throttler.admit_call(
-                exchange.note.who or "", request.method, path=request.path, address=exchange.address
+                user.username if user is not None else "", request.method, path=request.path, address=exchange.address
             )
             if wait:
                 return self._throttled(request, wait)
@@ -167,7 +173,7 @@ class Service:
             if wait:
                 return self._throttled(request, wait)
         answer = self._grants.answer(exchange.form, exchange.client_id)
-        exchange.note.who = answer.username
+        exchange.note.who = answer.username or exchange.note.who
         return web.json_response(dict(answer.payload), status=answer.status, headers={"Cache-Control": "no-store"})
 
     def _throttled(self, request: web.Request, wait: int) -> web.Response:

@@ -6,7 +6,7 @@ import logging
 import aiohttp
 import pytest
 
-from nexudus_async.testing import Fault, ManualClock
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator, Served
 
 from .conftest import Client
 
@@ -70,3 +70,62 @@ async def test_it_logs_no_secret(client: Client, caplog: pytest.LogCaptureFixtur
         await client.sign_in()
     assert not [secret for secret in client.emulator.secrets if secret in caplog.text]
     assert "aiohttp.access" not in {record.name for record in caplog.records}
+
+
+async def test_a_request_log_without_secrets(clock: ManualClock) -> None:
+    """One `Served` for each request, dropped ones too: path without query, secrets in the path masked, whose it is."""
+    served: list[Served] = []
+    async with (
+        NexudusEmulator(clock=clock, on_request=served.append) as emulator,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http,
+    ):
+        client = Client(http, emulator)
+        pair = (await client.sign_in()).json
+        token, refresh_token = pair["access_token"], pair["refresh_token"]
+        await client.call(f"/api/spaces/coworkers?q={token}", token)
+        await client.call(f"/api/{token}/x%1B%5B31m", token)
+        await client.call(f"/api/spaces/coworkers?orderBy={token}", token)
+        await client.call(f"/api/spaces/coworkers?orderBy={refresh_token}", token)
+        emulator.fail("token", Fault.dropped())
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await client.sign_in()
+        async with http.get(f"{emulator.url}/_emulator/health") as response:
+            assert response.status == 200
+    told = [(each.method, each.path, each.status, each.who) for each in served]
+    assert told == [
+        ("POST", "/api/token", 200, emulator.username),
+        ("GET", "/api/spaces/coworkers", 400, emulator.username),
+        ("GET", f"/api/…{token[-4:]}/x%1B%5B31m", 404, emulator.username),
+        ("GET", "/api/spaces/coworkers", 400, emulator.username),
+        ("GET", "/api/spaces/coworkers", 400, emulator.username),
+        ("POST", "/api/token", None, emulator.username),
+    ]
+    assert all(each.milliseconds >= 0 for each in served)
+    lines = [str(each) for each in served]
+    assert lines[1].startswith("GET /api/spaces/coworkers 400 ")
+    assert "unknown filter 'q'" in lines[1]
+    assert " dropped " in lines[5]
+    shown = repr(served) + "".join(lines)
+    assert not [secret for secret in emulator.secrets if secret in shown]
+    assert token[-5:] not in shown
+    assert token[:5] not in shown
+
+
+async def test_who_listens_cannot_break_a_request(caplog: pytest.LogCaptureFixture) -> None:
+    """What it raises is logged."""
+
+    def broken(_: Served) -> None:
+        raise RuntimeError("broken listener")
+
+    async with NexudusEmulator(on_request=broken) as emulator, aiohttp.ClientSession() as http:
+        assert (await Client(http, emulator).sign_in()).status == 200
+    assert "broken listener" in caplog.text
+
+
+async def test_the_record_can_be_bounded() -> None:
+    """For an emulator that runs for days: the oldest go first."""
+    async with NexudusEmulator(keep_requests=2) as emulator, aiohttp.ClientSession() as http:
+        client = Client(http, emulator)
+        for number in range(4):
+            await client.call(f"/api/{number}", None)
+    assert [record.path for record in emulator.requests] == ["/api/2", "/api/3"]

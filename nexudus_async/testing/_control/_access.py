@@ -40,8 +40,11 @@ class Access:
         return None
 
     def _is_own_name(self, netloc: str) -> bool:
-        name = (URL(f"http://{netloc}").host or "").lower()
-        return name in ("localhost", self._host.lower()) or _is_address(name)
+        try:
+            name = (URL(f"http://{netloc}").host or "").lower()
+        except ValueError:
+            return False
+        return name in ("localhost", self._host.lower()) or _address(name) is not None
 
 
 def _same_place(origin: str, netloc: str) -> bool:
@@ -54,10 +57,6 @@ def _is_loopback(host: str) -> bool:
     address = _address(host)
     mapped = getattr(address, "ipv4_mapped", None)
     return address is not None and (mapped or address).is_loopback
-
-
-def _is_address(name: str) -> bool:
-    return _address(name) is not None
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
