@@ -37,14 +37,11 @@ class _Exchange:
     request: web.Request
     form: Mapping[str, str]
     note: Note
+    client_id: str | None
 
     @property
     def is_token_request(self) -> bool:
         return self.request.path == TOKEN_PATH
-
-    @property
-    def client_id(self) -> str | None:
-        return self.request.headers.get("client_id")
 
     @property
     def address(self) -> str:
@@ -84,7 +81,8 @@ class Service:
         """Answer one request and record it."""
         began = time.perf_counter()
         form = await _read_form(request)
-        exchange = _Exchange(request, form, Note(self._who(request, form)))
+        client_id = None if self._settings.drop_client_id else request.headers.get("client_id")
+        exchange = _Exchange(request, form, Note(self._who(request, form)), client_id)
         NOTE.set(exchange.note)
         record = replace(exchange.record(self._clock.monotonic()), username=exchange.note.who)
         serial = self.log.begin(record)

@@ -28,6 +28,17 @@ async def test_another_client_id_is_compared_as_it_is(client: Client) -> None:
     assert (await client.renew(first["refresh_token"], "Worker")).status == 200
 
 
+async def test_a_proxy_may_drop_the_client_id(client: Client) -> None:
+    """Then a sign-in goes by the e-mail, and every renewal is refused; the record shows that it was sent."""
+    client.emulator.settings.drop_client_id = True
+    first = (await client.sign_in("worker")).json
+    assert (await client.renew(first["refresh_token"], "worker")).json == {"error": "invalid_grant"}
+    assert client.emulator.requests[-1].client_id == "worker"
+    client.emulator.settings.drop_client_id = False
+    assert (await client.renew(first["refresh_token"], "worker")).status == 400
+    assert (await client.renew(first["refresh_token"])).status == 200
+
+
 async def test_failed_sign_ins_are_counted(client: Client) -> None:
     """Wrong passwords and wrong codes, until one is granted; a missing code is the first half of a sign-in."""
     user = client.emulator.user
