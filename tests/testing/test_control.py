@@ -50,6 +50,10 @@ async def test_users_are_added_changed_and_removed(http: Http) -> None:
     assert (await http.sign_in("a@example.com", "second"))["error"] == "invalid_grant"
     assert (await http.control("GET", "/users/a@example.com"))["invalid_login_attempts"] == 1
 
+    assert (await http.control("PATCH", "/users/a@example.com", {"admin": False}))["invalid_login_attempts"] == 1
+    changed = await http.control("PATCH", "/users/a@example.com", {"invalid_login_attempts": 5})
+    assert (changed["admin"], changed["invalid_login_attempts"]) == (False, 5)
+
     for change, error in (
         ({"must_reset": True}, "must_reset_password"),
         ({"sso_only": True}, "invalid_grant"),
@@ -63,6 +67,16 @@ async def test_users_are_added_changed_and_removed(http: Http) -> None:
     assert [user["username"] for user in users["users"]] == ["ops@example.com"]
 
 
+async def test_a_new_secret_has_codes_of_its_own(http: Http) -> None:
+    """Also where it is the old one: what was used up may be used again."""
+    await http.control("PATCH", "/users/ops@example.com", {"password": "pw"})
+    for _ in range(2):
+        await http.control("PATCH", "/users/ops@example.com", {"totp_secret": TOTP_SECRET})
+        code = (await http.control("GET", "/users/ops@example.com/totp"))["code"]
+        await http.sign_in("ops@example.com", "pw", totp=code)
+        assert http.status == 200
+
+
 async def test_a_new_password_may_have_to_be_reset_at_once(http: Http) -> None:
     """Only if the same change says so."""
     await http.control("PATCH", "/users/ops@example.com", {"must_reset": True})
@@ -73,15 +87,18 @@ async def test_a_new_password_may_have_to_be_reset_at_once(http: Http) -> None:
 
 async def test_tokens_are_minted_shown_and_revoked(http: Http) -> None:
     """`issue` and `jwt` give them in full, `sessions` the last four characters and the remaining life."""
+    await http.control("POST", "/issue", {"client_id": "worker", "lifetime": 30})
     pair = await http.control("POST", "/issue", {"client_id": "worker", "lifetime": 60})
     assert (http.status, pair["client_id"], pair["expires_in"]) == (201, "worker", 60)
     assert await http.call(pair["access_token"]) == 200
     (session,) = (await http.control("GET", "/sessions"))["sessions"]
-    assert (session["username"], session["client_id"], session["older"]) == ("ops@example.com", "worker", 0)
+    assert (session["username"], session["client_id"], session["older"]) == ("ops@example.com", "worker", 1)
     assert session["access"]["token"] == "…" + pair["access_token"][-4:]
     assert 50 < session["access"]["expires_in"] <= 60 == session["access"]["lifetime"]
     assert session["refresh"]["lifetime"] == 15 * 86_400
     assert pair["access_token"] not in http.text
+    await http.control("POST", "/clock", {"advance": 30})
+    assert (await http.control("GET", "/sessions"))["sessions"][0]["older"] == 0
     assert pair["refresh_token"] not in http.text
 
     await http.control("POST", "/revoke", {"what": "access", "username": "OPS@example.com"})
@@ -174,6 +191,7 @@ async def test_settings(http: Http) -> None:
     }
     assert after["limits"] == {**before["limits"], **limits}
     assert await http.control("PATCH", "/settings", after) == after
+    assert await http.control("PATCH", "/settings", {"limits": {"status": 429}}) == after
     token = (await http.control("POST", "/issue", {}))["access_token"]
     assert [await http.call(token) for _ in range(2)] == [200, 429]
     assert await http.control("PATCH", "/settings", before) == before

@@ -59,6 +59,7 @@ async def control(client: Client, endpoint: str, body: bytes, content_type: str 
         ("POST /faults", {"where": "*", "kind": "redirect", "location": "a\r\nb"}, "a text of one line"),
         ("POST /faults", {"where": "*", "kind": "delay", "seconds": -1}, "seconds of a fault of the kind delay"),
         ("POST /faults", {"where": "*", "kind": "delay", "seconds": float("nan")}, "is a number, 0 or more; not nan"),
+        ("POST /faults", {"where": "*", "kind": "delay", "seconds": float("inf")}, "is a number, 0 or more; not inf"),
         ("POST /faults", {"where": "*", "kind": "alter", "without": "Id"}, "without of a fault of the kind alter"),
         ("POST /revoke", {}, "what of a revocation is one of access, refresh, all; it is missing"),
         ("POST /clock", {"advance": -1}, "advance of a clock is a number, 0 or more"),

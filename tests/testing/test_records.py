@@ -111,6 +111,37 @@ async def test_a_request_log_without_secrets(clock: ManualClock) -> None:
     assert token[:5] not in shown
 
 
+async def test_secrets_that_were_never_issued_are_masked_by_their_name(client: Client) -> None:
+    """Whoever sends a real token here by mistake does not find it in the record; of short ones nothing is shown."""
+    await client.call("/api/sys/users/exchange?token=a-real-token-of-somewhere&validForInMinutes=5", None, "POST")
+    await client.call("/api/1?password=short", "another-real-token-of-somewhere")
+    long = 61 * "x" + "tail"
+    await client.call(f"/api/spaces/coworkers?{long}=1", client.emulator.issue().access_token)
+    async with client.http.get(f"{client.emulator.url}/_emulator/requests") as response:
+        exchange, password, unknown = (await response.json())["requests"]
+    assert exchange["query"][0] == ["token", "…here"]
+    assert password["query"] == [["password", "…"]]
+    assert password["authorization"] == "Bearer …here"
+    assert unknown["remark"].startswith("unknown filter …tail;")
+
+
+async def test_a_request_under_way_is_in_the_record(client: Client) -> None:
+    """Without a status, and in flight until its answer is made."""
+    with client.emulator.hold("token") as hold:
+        task = asyncio.create_task(client.sign_in())
+        await hold.wait()
+        assert await shown(client) == [(None, None, True)]
+    await task
+    ((status, milliseconds, in_flight),) = await shown(client)
+    assert (status, milliseconds is None, in_flight) == (200, False, False)
+
+
+async def shown(client: Client) -> list[tuple[object, object, object]]:
+    async with client.http.get(f"{client.emulator.url}/_emulator/requests") as response:
+        records = (await response.json())["requests"]
+    return [(each["status"], each["milliseconds"], each["in_flight"]) for each in records]
+
+
 async def test_who_listens_cannot_break_a_request(caplog: pytest.LogCaptureFixture) -> None:
     """What it raises is logged."""
 

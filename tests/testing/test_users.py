@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from nexudus_async.testing import ManualClock, NexudusEmulator, User
+from nexudus_async.testing import Limits, ManualClock, NexudusEmulator, User
 
 from .conftest import Client
 
@@ -145,12 +145,13 @@ async def test_reset_goes_back_to_the_start(client: Client, clock: ManualClock) 
     emulator.add_user("b@example.com", "pw")
     del emulator.coworkers[3:]
     emulator.coworkers[0]["FullName"] = "Changed"
-    emulator.lifetime, emulator.enforce_limits = 5, True
+    emulator.lifetime, emulator.enforce_limits, emulator.limits = 5, True, Limits(status=429)
     emulator.advance(100)
     emulator.hold("token")
     emulator.reset()
     assert (emulator.users, emulator.user) == ([user], user)
     assert (emulator.coworkers, emulator.lifetime, emulator.enforce_limits) == (coworkers, lifetime, False)
+    assert emulator.limits == Limits()
     assert (len(emulator.faults), emulator.clock.monotonic()) == (0, clock.monotonic())
     assert (await client.call(CUSTOMER, pair.access_token)).status == 401
     assert (await client.renew(pair.refresh_token)).status == 400
@@ -163,6 +164,9 @@ async def test_the_start_is_when_it_starts_and_can_be_set_anew() -> None:
     emulator = NexudusEmulator()
     early = emulator.add_user("early@example.com", "x")
     async with emulator:
+        emulator.add_user("late@example.com", "x")
+        emulator.reset()
+        assert emulator.users == [emulator.user, early]
         late = emulator.add_user("late@example.com", "x")
         emulator.checkpoint()
         emulator.add_user("later@example.com", "x")
