@@ -18,7 +18,7 @@ The root is an `aiohttp.ClientError`, so that code which handles aiohttp's error
 No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
 """
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import aiohttp
 
@@ -152,6 +152,9 @@ class WrongHostError(TokenEndpointError):
     """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
 
 
+CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
+"""The errors that mean: do not send these credentials again and again."""
+
 E = TypeVar("E", bound=NexudusAuthError)
 
 
@@ -161,6 +164,11 @@ def copy_of(error: E) -> E:
     twin = kind.__new__(kind, *error.args)  # not its __init__: a foreign source's error may want other arguments
     twin.__dict__.update(error.__dict__)
     return twin
+
+
+def cause_of(error: NexudusAuthError) -> NexudusAuthError:
+    """Return what a copy of a shared error is raised from: the refused refresh that came before it, else the error."""
+    return error.__cause__ if isinstance(error.__cause__, TokenEndpointError) else error
 
 
 def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:

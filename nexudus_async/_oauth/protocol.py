@@ -28,8 +28,6 @@ from nexudus_async.errors import (
     WrongHostError,
 )
 
-__all__ = ["TOKEN_PATH", "Answer", "Fate", "GrantRequest", "fate_of", "parse_answer", "renewal", "sign_in"]
-
 TOKEN_PATH: Final = "/api/token"  # noqa: S105 - a path
 MAX_LIFETIME: Final = 10 * 366 * 86400.0
 """Seconds. An `expires_in` beyond ten years is an error of the service, and would overflow dates."""
@@ -95,7 +93,7 @@ def sign_in(username: str, password: Secret, totp: Secret | None, client_id: str
     return GrantRequest("password", client_id, SecretBytes(form), (password,) if totp is None else (password, totp))
 
 
-def renewal(refresh_token: str, client_id: str) -> GrantRequest:
+def refresh(refresh_token: str, client_id: str) -> GrantRequest:
     """Return the refresh grant (RFC 6749, section 6) for the `client_id` that the token was issued to."""
     form = urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token})
     return GrantRequest(
@@ -113,7 +111,7 @@ def parse_answer(request: GrantRequest, answer: Answer, default_lifetime: float)
 
 
 def fate_of(error: TokenEndpointError) -> Fate:
-    """Return what a failed attempt means. An attempt that got no answer says so itself: see `_endpoint.py`."""
+    """Return what a failed attempt means. An attempt that got no answer says so itself: see `exchange.py`."""
     if isinstance(error, EndpointUnavailableError):
         return Fate.THROTTLED if error.status in _THROTTLED else Fate.BROKEN
     if isinstance(error, MalformedResponseError):
@@ -146,14 +144,14 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 def _oauth_error(request: GrantRequest, answer: Answer, code: str, document: Mapping[str, Any]) -> TokenEndpointError:
     """Decide by `error`, not by the status: the service sends 400 and 401 for the same code (RFC 6749, section 5.2)."""
-    renewing = request.grant == "refresh_token"
+    refreshing = request.grant == "refresh_token"
     status, description = answer.status, document.get("error_description")
     if code == "invalid_grant":
         words = _words(description, request.secrets)
         shown = f": {words}" if words else ""
-        if renewing:
+        if refreshing:
             return TokenEndpointError(
-                f"the refresh token was refused (invalid_grant{shown}); if this happens at every renewal, "
+                f"the refresh token was refused (invalid_grant{shown}); if this happens at every refresh, "
                 "a proxy on the way may be dropping the client_id header",
                 status=status, error=code, description=words, refresh_token_spent=True,
             )  # fmt: skip
@@ -164,12 +162,12 @@ def _oauth_error(request: GrantRequest, answer: Answer, code: str, document: Map
         return TotpRequiredError(
             "the account has two-factor on, and the one-time code was missing or wrong: pass totp=, "
             "for example totp_from_secret(...)",
-            status=status, error=code, refresh_token_spent=renewing,
+            status=status, error=code, refresh_token_spent=refreshing,
         )  # fmt: skip
     if code == "must_reset_password":
         return PasswordResetRequiredError(
             "the password must be reset before this account can sign in; reset_token of this error allows it",
-            status=status, error=code, refresh_token_spent=renewing,
+            status=status, error=code, refresh_token_spent=refreshing,
             reset_token=Secret(description) if isinstance(description, str) and description else None,
         )  # fmt: skip
     if _unavailable(status):
@@ -178,7 +176,7 @@ def _oauth_error(request: GrantRequest, answer: Answer, code: str, document: Map
     named = code if known else "an unknown code"
     return TokenEndpointError(
         f"the token endpoint refused the request ({named})",
-        status=status, error=named, refresh_token_spent=renewing,
+        status=status, error=named, refresh_token_spent=refreshing,
     )  # fmt: skip
 
 

@@ -6,10 +6,8 @@ import secrets
 
 from nexudus_async._token import Secret, SecretBytes
 
-__all__ = ["RefusedPassword"]
 
-
-class RefusedPassword:
+class RejectedPassword:
     """The password that was refused last. This process compares a fast hash, a fleet one that may lie in a store."""
 
     def __init__(self) -> None:

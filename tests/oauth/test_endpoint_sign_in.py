@@ -14,6 +14,7 @@ from nexudus_async import (
     TotpRequiredError,
     WrongHostError,
 )
+from nexudus_async._refresh.grants import grants_of
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.leaks import leaked
 
@@ -148,9 +149,9 @@ async def test_every_rejection_remembers_the_password(make: MakeEndpoint, emulat
     emulator.fail("token", Fault.json({"error": code}, 400))
     with pytest.raises(NexudusAuthError):
         await endpoint.login()
-    assert not await endpoint.credentials_changed()
+    assert not await grants_of(endpoint).credentials_changed()
     passwords.append("another")
-    assert await endpoint.credentials_changed()
+    assert await grants_of(endpoint).credentials_changed()
 
 
 async def test_half_a_character_in_a_vault_is_no_crash(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
@@ -160,8 +161,8 @@ async def test_half_a_character_in_a_vault_is_no_crash(make: MakeEndpoint, emula
     with pytest.raises(CredentialsRejectedError):
         await endpoint.login()
     passwords.append("half-\ud800")
-    assert await endpoint.credentials_changed()
-    assert await endpoint.fingerprint() is not None
+    assert await grants_of(endpoint).credentials_changed()
+    assert await grants_of(endpoint).fingerprint() is not None
     with pytest.raises(ConfigurationError, match="UTF-8"):
         await endpoint.login()
 
@@ -172,11 +173,11 @@ async def test_only_another_password_is_a_change(make: MakeEndpoint, emulator: N
     endpoint = make(credentials=PasswordCredentials(emulator.username, lambda: password))
     with pytest.raises(CredentialsRejectedError):
         await endpoint.login()
-    assert not await endpoint.credentials_changed()
+    assert not await grants_of(endpoint).credentials_changed()
     password = emulator.password
-    assert await endpoint.credentials_changed()
-    assert not await make().credentials_changed()
-    assert not await make(credentials=None).credentials_changed()
+    assert await grants_of(endpoint).credentials_changed()
+    assert not await grants_of(make()).credentials_changed()
+    assert not await grants_of(make(credentials=None)).credentials_changed()
 
 
 async def test_the_fingerprint_is_of_what_was_sent(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
@@ -190,12 +191,12 @@ async def test_the_fingerprint_is_of_what_was_sent(make: MakeEndpoint, emulator:
     endpoint = make(credentials=PasswordCredentials(emulator.username, vault))
     with pytest.raises(CredentialsRejectedError):
         await endpoint.login()
-    fingerprint = await endpoint.fingerprint()
+    fingerprint = await grants_of(endpoint).fingerprint()
     assert fingerprint is not None
     assert asked == ["wrong 0"]
     same = make(credentials=PasswordCredentials(emulator.username, "wrong 0"))
-    assert await same.fingerprint(fingerprint) == fingerprint
-    assert await endpoint.fingerprint() is None
+    assert await grants_of(same).fingerprint(fingerprint) == fingerprint
+    assert await grants_of(endpoint).fingerprint() is None
 
 
 async def test_a_refused_password_is_forgotten_by_the_next_sign_in(
@@ -208,4 +209,4 @@ async def test_a_refused_password_is_forgotten_by_the_next_sign_in(
         await endpoint.login()
     password = emulator.password
     await endpoint.login()
-    assert await endpoint.fingerprint() is None
+    assert await grants_of(endpoint).fingerprint() is None

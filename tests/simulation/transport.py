@@ -217,6 +217,6 @@ class ApiHttp:
 def connect(session: TokenSession, tokens: TokenHttp, api: ApiHttp, chance: Callable[[], float]) -> None:
     """Put the stand-ins below a session, and chance under the seed. Nothing public leads here without sockets."""
     own = cast(Any, session)
-    own._loop = asyncio.get_running_loop()
-    own._session, own._token_session = api, tokens
-    own._manager._chance = own._manager._holder._chance = chance
+    own._connections._loop = asyncio.get_running_loop()
+    own._connections._session, own._connections._token_session = api, tokens
+    own._coordinator.state._chance = chance
