@@ -19,8 +19,8 @@ from ._manager import TokenManager
 from ._oauth.endpoint import TokenEndpoint
 from ._ratelimit.pacing import Pacing
 from ._ratelimit.throttle import Throttle
+from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
-from ._refresh.renewal import TokenSource
 from ._session import TokenSession
 from ._token import Token
 from .errors import (

@@ -52,7 +52,7 @@ class KeepAlive:
                 except (SessionClosedError, ConfigurationError):
                     return
                 except NexudusAuthError:
-                    pass  # reported and remembered by the flight, whose back-off says when to try again
+                    pass  # reported and remembered by the flight; back-off and latch hold here as for every caller
                 due = self._due_in()
             pause = LONGEST_PAUSE if due is None else min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
             await sleep(self._state.clock, pause)
@@ -64,6 +64,6 @@ class KeepAlive:
 
     async def _refresh(self) -> None:
         if self._state.freshness is Freshness.FRESH:  # good for longer than its refresh token
-            await self._coordinator.refresh()
+            self._coordinator.refresh_early()
         else:
             await self._coordinator.token()

@@ -10,11 +10,13 @@ from random import Random, SystemRandom
 
 from ._clock import Clock, SystemClock
 from ._events import Emitter, Listener, Statistics
+from ._fleet.pauses import Pauses
 from ._fleet.renewal import FleetRenewal
 from ._fleet.storage import Storage
 from ._refresh.coordinator import Coordinator
+from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
-from ._refresh.renewal import AloneRenewal, Asking, TokenSource
+from ._refresh.renewal import AloneRenewal, Asking
 from ._refresh.state import TokenState
 from ._token import Token
 from ._validation import check_kind, check_methods
@@ -60,7 +62,8 @@ class TokenManager:
         asking = Asking(source, policy, state.clock)
         renewal: AloneRenewal | FleetRenewal = AloneRenewal(asking)
         if store is not None:
-            renewal = FleetRenewal(asking, Storage(store, source.key, state, chance, emitter), state.clock)
+            storage = Storage(store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter)
+            renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 
     async def token(self) -> Token:
@@ -104,6 +107,14 @@ class TokenManager:
         """
         successor = self._coordinator.after_rejection(token)
         return None if successor is None else await successor()
+
+    async def sign_in(self) -> Token:
+        """Send the credentials, whatever tokens there are here or in a store, and return the token they give.
+
+        For whoever checks a login: with a store, `token()` and `refresh()` are content with what is stored, be the
+        password right or wrong. Raises and behaves on cancelling as `token()`; a refusal leaves the token held alone.
+        """
+        return await self._coordinator.sign_in()
 
     @property
     def freshness(self) -> Freshness:

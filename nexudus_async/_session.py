@@ -6,7 +6,7 @@ redirect to another origin), judge `raise_for_status` on the final response, and
 
 import functools
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
@@ -16,11 +16,10 @@ from yarl import URL
 from ._clock import Clock
 from ._credentials import PasswordCredentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed
+from ._http.aiohttp_internals import check_borrowed, heed_netrc
 from ._http.connections import Connections
-from ._http.destination import is_in_netrc
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization
+from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization, read_once
 from ._http.sender import Sender
 from ._keep_alive import KeepAlive
 from ._manager import TokenManager, coordinator_of
@@ -33,16 +32,10 @@ from ._token import Token
 from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
-from .stores._tasks import finish
+from .stores._support import finish
 
 if TYPE_CHECKING:
-    # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
-    from aiohttp.client import _RequestOptions as RequestOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.client import _WSConnectOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.typedefs import LooseHeaders
-
-    class WSConnectOptions(_WSConnectOptions, total=False):
-        decode_text: bool
+    from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
@@ -104,9 +97,9 @@ class TokenSession:
             raise ConfigurationError(
                 "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
             )
-        if client_session is not None:
-            check_borrowed(client_session)
         self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        if client_session is not None:
+            check_borrowed(client_session, self._base_url)
         origins = [self._base_url] + [
             parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
             for origin in allowed_origins
@@ -169,16 +162,44 @@ class TokenSession:
         """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
         return RequestContext(self._ws_connect(url, **kwargs))
 
-    def token(self) -> Coroutine[Any, Any, Token]:
-        """Return a token that has not expired; see `TokenManager.token`."""
-        return self._manager.token() if self._keep_alive is None else self._token_kept_alive(self._keep_alive)
+    async def token(self) -> Token:
+        """Return a token that has not expired.
+
+        At once while it is FRESH or ADVISORY; else when the shared sign-in or refresh is done, or, within the hard
+        margin, after `RefreshPolicy.mandatory_wait` seconds. Raises `SessionClosedError`, `ConfigurationError`, or what
+        the sign-in or refresh raised. Cancelling affects nobody else: the flight goes on.
+        """
+        token = await self._manager.token()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def refresh(self) -> Token:
-        """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
+        """Refresh now, or join the refresh under way, whatever the token's age and any back-off.
+
+        Raises and behaves on cancelling as `token()`.
+        """
         return await self._manager.refresh()
 
+    async def sign_in(self) -> Token:
+        """Send the credentials, whatever tokens there are here or in the store, and return the token they give.
+
+        For whoever checks a login: `token()` and `refresh()` are content with what is stored, be the password right or
+        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refusal leaves the token held
+        alone. Cancelling affects nobody else.
+        """
+        token = await self._manager.sign_in()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
+
     async def logout(self) -> None:
-        """Forget the tokens; the next use signs in again. See `TokenManager.logout`."""
+        """Forget the tokens, and end a sign-in or refresh under way; the next use signs in again.
+
+        Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`. With a store
+        it waits for a refresh under way in another process. Cancelling leaves the session logged out, and goes on
+        telling the others. Raises `SessionClosedError` once closed.
+        """
         await self._manager.logout()
 
     async def close(self) -> None:
@@ -239,11 +260,6 @@ class TokenSession:
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
 
-    async def _token_kept_alive(self, keep_alive: KeepAlive) -> Token:
-        token = await self._manager.token()
-        keep_alive.start()
-        return token
-
     async def _request(
         self,
         method: str,
@@ -254,13 +270,17 @@ class TokenSession:
         **kwargs: Any,
     ) -> "Response":
         session = self._session_for_requests()
+        headers = read_once(headers)
+        if "cookies" in kwargs:
+            kwargs["cookies"] = read_once(kwargs["cookies"])
         target, is_ours = self._destination(url)
-        if not is_ours or await _is_callers_own(session, target, headers, kwargs):
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
-        response = await self._sender.send(session, method, target, headers, kwargs)
+        response = await self._sender.send(ours, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
             await apply(judge, response)
@@ -268,11 +288,13 @@ class TokenSession:
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._session_for_requests()
+        headers = read_once(headers)
         target, is_ours = self._destination(url)
-        if not is_ours or await _is_callers_own(session, target, headers, kwargs):
+        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
-        return await self._sender.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
+        return await self._sender.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
     def _session_for_requests(self) -> aiohttp.ClientSession:
         session = self._connections.for_requests()
@@ -289,11 +311,13 @@ class TokenSession:
             await self._connections.close()
 
 
-async def _is_callers_own(
+async def _with_token(
     session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", options: dict[str, Any]
-) -> bool:
-    """Tell whether a request carries authorization of its caller's own."""
-    return has_authorization(headers, options) or (session.trust_env and await is_in_netrc(target))
+) -> aiohttp.ClientSession | None:
+    """Return what a request with our token goes through, or None for one with authorization of its caller's own."""
+    if has_authorization(headers, options):
+        return None
+    return await heed_netrc(session, target) if session.trust_env else session
 
 
 def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:

@@ -166,6 +166,11 @@ def copy_of(error: E) -> E:
     return twin
 
 
+def cause_of(error: NexudusAuthError) -> NexudusAuthError:
+    """Return what a copy of a shared error is raised from: the refused refresh that came before it, else the error."""
+    return error.__cause__ if isinstance(error.__cause__, TokenEndpointError) else error
+
+
 def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:
     """Return `cause` if it is one of ours, else a `NexudusAuthError` from it that repeats none of its words."""
     if isinstance(cause, NexudusAuthError):

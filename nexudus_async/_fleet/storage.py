@@ -18,18 +18,19 @@ import anyio
 
 from nexudus_async._clock import sleep
 from nexudus_async._events import Emitter, StoreFailed, logger
+from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._chain_record import Record, decode, encode
+from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
 
 R = TypeVar("R")
 
 STORE_TIMEOUT = 5.0
 """Seconds for one operation: a healthy store takes milliseconds, and nobody is to wait long for a broken one."""
-LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another process's refresh: the lease of its lock, after which a dead holder has lost it."""
+LOCK_MARGIN = 5.0
+"""Seconds to wait for another process's refresh, beyond the deadline of a flight: it has a save to make, too."""
 LOOK_FIRST, LOOK_GROWTH, LOOK_LAST = 0.1, 1.5, 2.0
 """Seconds between two looks at the record while another process refreshes: soon at first, then ever more rarely."""
 SAVE_FIRST, SAVE_LAST = 1.0, 30.0
@@ -42,21 +43,40 @@ class Storage:
     """One key of a store."""
 
     def __init__(
-        self, store: TokenStore, key: str, state: TokenState, chance: Callable[[], float], emitter: Emitter
+        self,
+        store: TokenStore,
+        *,
+        key: str,
+        state: TokenState,
+        policy: RefreshPolicy,
+        chance: Callable[[], float],
+        emitter: Emitter,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
+        self._lock_timeout = policy.flight_deadline + LOCK_MARGIN
         self._unsaved: Record | None = None
         self._saver: asyncio.Task[None] | None = None
 
     # The record
 
     async def load(self) -> Record | None:
-        """Return the record, or None without one. Raises `StoreError`."""
+        """Return the record, or None without one. Raises `StoreError`.
+
+        While a logout is still to be saved, the record is that logout, above what the store has.
+        """
+        record = await self._load()
+        unsaved = self._unsaved
+        return above(unsaved, record) if unsaved is not None and is_tombstone(unsaved) else record
+
+    async def _load(self) -> Record | None:
         stored = await self._bounded("load", self._store.load(self._key))
         if stored is None:
             return None
         try:
             return decode(stored, self._key)
+        except NewerRecordError as exc:
+            self._failed("load", exc)
+            raise
         except ValueError as exc:
             self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
@@ -95,18 +115,11 @@ class Storage:
                 await self._bounded("unlock", lock.__aexit__(None, None, None))
 
     def looks(self) -> Iterator[float]:
-        """Yield the seconds to wait before each further look, for as long as another process may hold the lock.
-
-        Raises `StoreError` after that.
-        """
-        waited, pause = 0.0, LOOK_FIRST
-        while waited < LOCK_TIMEOUT:
-            step = pause * (0.5 + self._chance())
-            yield step
-            waited, pause = waited + step, min(pause * LOOK_GROWTH, LOOK_LAST)
-        error = StoreError(f"another process has held the refresh lock for {LOCK_TIMEOUT:.0f} s")
-        self._failed("lock", error)
-        raise error
+        """Yield the seconds to wait before each further look, for as long as another process's flight may take."""
+        began, pause = self._clock.monotonic(), LOOK_FIRST
+        while self._clock.monotonic() - began < self._lock_timeout:
+            yield pause * (0.5 + self._chance())
+            pause = min(pause * LOOK_GROWTH, LOOK_LAST)
 
     # What is still to be saved
 
@@ -127,6 +140,8 @@ class Storage:
             return
         try:
             await self._save_in_turn(unsaved)
+        except NewerRecordError:
+            pass  # never to be replaced
         except StoreError:
             if self._unsaved is unsaved:
                 await self.save(unsaved)  # what is there may be unreadable, which only a save can mend
@@ -152,15 +167,17 @@ class Storage:
         Waits for a refresh that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
         """
         tombstone = self._unsaved
-        if tombstone is None:  # saved already, or overtaken by a sign-in
+        if tombstone is None or not is_tombstone(tombstone):  # saved already, or overtaken by a sign-in
             return 0
         with suppress(StoreError):
             for pause in self.looks():
                 async with self.try_lock() as ours:
                     if ours:
-                        tombstone = above(tombstone, await self.load())
-                        await self.save(tombstone)
-                        break
+                        record = await self.load()
+                        if self._unsaved is tombstone and record is not None:
+                            await self.save(record)
+                            return record.generation
+                        return 0
                 await sleep(self._clock, pause)
         return tombstone.generation
 
@@ -180,16 +197,21 @@ class Storage:
             self._unsaved = None
 
     async def _save_in_turn(self, unsaved: Record) -> None:
+        if is_tombstone(unsaved):
+            await self.bury()
+            return
         for pause in self.looks():
-            if outranks(await self.load(), unsaved):
+            if outranks(await self._load(), unsaved):
                 break
             async with self.try_lock() as ours:
                 if ours:
-                    if not outranks(await self.load(), unsaved) and self._unsaved is unsaved:
+                    if not outranks(await self._load(), unsaved) and self._unsaved is unsaved:
                         await self.save(unsaved)
                         return
                     break
             await sleep(self._clock, pause)
+        else:
+            return  # the lock was never free: another time
         if self._unsaved is unsaved:
             self._unsaved = None
 
@@ -233,6 +255,11 @@ class Storage:
     def _failed(self, operation: str, error: StoreError) -> None:
         logger.warning("token store: %s failed: %s", operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
+
+
+def is_tombstone(record: Record) -> bool:
+    """Tell whether a record is that of a logout."""
+    return record.token is None and record.logged_out_until > 0
 
 
 def outranks(record: Record | None, unsaved: Record) -> bool:

@@ -6,11 +6,22 @@ import aiohttp
 from yarl import URL
 
 from nexudus_async._manager import TokenManager, coordinator_of
+from nexudus_async._token import Secret, Token
 from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
+from .aiohttp_internals import is_netrc_default
 from .request import AUTHORIZATION, Origins, is_buffered
 from .unauthorized import UNAUTHORIZED, Unauthorized
+
+
+class _Ours(Secret):
+    """A header that a middleware of this package has set.
+
+    It is not the caller's own when the same request comes by again, as inside a middleware that retries.
+    """
+
+    __slots__ = ()
 
 
 class BearerMiddleware:
@@ -18,7 +29,7 @@ class BearerMiddleware:
 
     For sessions that someone else owns: `aiohttp.ClientSession(middlewares=(BearerMiddleware(manager, [origin]),))`.
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
-    its caller, the session, `auth=`, the URL or netrc, is left alone, and so is its 401.
+    its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
     Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
     Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
@@ -36,11 +47,11 @@ class BearerMiddleware:
         several = [origins] if isinstance(origins, str | URL) else list(origins)
         if not several:
             raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
-        self._manager = manager
+        self._manager, self._coordinator = manager, coordinator_of(manager)
         self._origins = Origins(
             parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several
         )
-        self._unauthorized = Unauthorized(coordinator_of(manager))
+        self._unauthorized = Unauthorized(self._coordinator)
 
     async def __call__(
         self,
@@ -48,25 +59,45 @@ class BearerMiddleware:
         handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
-        headers, manager = request.headers, self._manager
-        if not self._origins.cover(request.url) or AUTHORIZATION in headers:
+        headers = request.headers
+        if not self._origins.cover(request.url) or await _is_callers_own(request):
             return await handler(request)
-        token = manager.current() or await manager.token()
-        headers[AUTHORIZATION] = token.authorization
-        response = await handler(request)
+        token, response = await self._send(request, handler, None)
         if response.status != UNAUTHORIZED:
+            if token is not self._unauthorized.proven:
+                self._unauthorized.accepted(token, response.status)
             return response
-        replay = self._unauthorized.replay_of(
-            token, request.method, request.url, carried=True, replayable=is_buffered(request)
-        )
+        try:
+            replay = self._unauthorized.replay_of(
+                token, request.method, request.url,
+                carried=headers.get(AUTHORIZATION) == token.authorization, replayable=is_buffered(request),
+            )  # fmt: skip
+        except BaseException:
+            response.close()  # nobody will read it
+            raise
         if replay is None:
             return response
         response.release()  # before the wait: its connection may be the last of the pool
-        token = await replay.token()
-        headers[AUTHORIZATION] = token.authorization
-        response = await handler(request)
+        token, response = await self._send(request, handler, await replay.token())
         replay.answered(token, response.status)
         return response
+
+    async def _send(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+        token: Token | None,
+    ) -> tuple[Token, aiohttp.ClientResponse]:
+        """Send with this token, or with the newest."""
+        token = token or self._manager.current() or await self._coordinator.token_to_send()
+        request.headers[AUTHORIZATION] = _Ours(token.authorization)
+        return token, await handler(request)
+
+
+async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
+    """Tell whether a request has a header that is neither ours nor a `default` entry of netrc."""
+    header = request.headers.get(AUTHORIZATION)
+    return header is not None and not isinstance(header, _Ours) and not await is_netrc_default(request)
 
 
 def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:

@@ -21,7 +21,7 @@ from .request import Answer, Handshake, Sending, carried, discard, release, stat
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
@@ -53,7 +53,7 @@ class Sender:
         throttle: Throttle | None,
         pacing: Pacing | None,
     ) -> None:
-        coordinator = coordinator_of(manager)
+        self._coordinator = coordinator = coordinator_of(manager)
         self._manager, self._unauthorized = manager, unauthorized
         self._clock, self._emit = coordinator.state.clock, coordinator.emitter.emit
         self._throttle = throttle
@@ -91,6 +91,8 @@ class Sender:
             place = self.gate.place(HELD_BACK)
             return await self._persist(sending, *await self._send_in_turn(sending, place=place))
         if response.status not in _NOTABLE:
+            if token is not self._unauthorized.proven:
+                self._unauthorized.accepted(token, response.status)
             return response
         return await self._persist(Sending(session, method, target, headers, options), response, token, None)
 
@@ -105,7 +107,7 @@ class Sender:
     async def _pace(self, method: str) -> None:
         if self.pacer is not None:
             if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
-                await self._manager.token()
+                await self._coordinator.token_to_send()
             await self.pacer.wait(method)
 
     async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, ticket: object) -> _Answer:
@@ -115,6 +117,8 @@ class Sender:
         patience = None if self._throttle is None else Patience(self._throttle, self._clock)
         while True:
             status = status_of(answer)
+            if status not in _NOTABLE and token is not self._unauthorized.proven and carried(token, answer):
+                self._unauthorized.accepted(token, status)
             pause = await self._judge(sending, answer, token, patience, ticket)
             throttled = status in _THROTTLED and patience is not None and patience.asked is not None
             if replay is not None and not throttled:  # which would say nothing about the token
@@ -190,7 +194,7 @@ class Sender:
                 place = place or gate.place(NEW)
                 ticket, token = await gate.enter(place), None
             try:
-                token = token or self._manager.current() or await self._manager.token()
+                token = token or self._manager.current() or await self._coordinator.token_to_send()
                 if gate.admits(ticket):  # no longer, if another pause has begun during one of these waits
                     # The caller's own middlewares may have begun something that cannot be begun again.
                     with holding(NOT_OURS if "middlewares" in sending.options else ticket):

@@ -5,12 +5,16 @@ who was refused with the same token, and to one replay, if the request can be se
 to see; so is the first one of a request that cannot be sent again, whose refresh helps the next call.
 
 Nexudus answers 401 for a missing permission, too. A refresh whose replay is refused again was futile: that method and
-path force no other for a minute, then two, up to a quarter of an hour; and while no forced refresh has helped, all
-other paths together force one a minute at most. Else a worker that polls something it may not see would refresh with
-every poll.
+path (its shape: numeric segments are one) force no other for a minute, then two, up to a quarter of an hour; and while
+no forced refresh has helped, all other paths together force one a minute at most. Else a worker that polls something it
+may not see would refresh with every poll.
+
+A token that has worked somewhere before its replay was refused may have died in between, which is no permission: then
+the verdict waits for the next answer to that token. If it works elsewhere, the refresh was futile; if not, it is dead.
 """
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -21,11 +25,13 @@ from nexudus_async._refresh.coordinator import Coordinator, Successor
 from nexudus_async._token import Token
 
 UNAUTHORIZED: Final = 401
+GATEWAY: Final = 500
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 900.0
 """Seconds for which a method and path force no refresh, after the first futile one and at most."""
 PAUSE_OF_OTHERS = 60.0
 """Seconds between two forced refreshes of all other paths, while none has helped."""
+_NUMBER: Final = re.compile(r"/[0-9]+(?=/|$)")
 MAX_PATHS = 1024
 """Remembered at once; the one that was refused longest ago is forgotten first."""
 
@@ -36,6 +42,21 @@ class Unauthorized:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._futile = FutileRefreshes()
+        self.proven: Token | None = None
+        """The token that the API has accepted last, since it refused one."""
+        self._suspect: tuple[Token, str, str] | None = None
+        """A token that had worked, and the method and path where its replay was refused."""
+
+    def accepted(self, token: Token, status: int) -> None:
+        """Learn that the API has answered something else than 401 to a token that is not yet `proven`."""
+        if status >= GATEWAY:  # says nothing about the token, which may not have been looked at
+            return
+        self.proven = token
+        self._coordinator.state.accepted(token)
+        if self._suspect is not None and self._suspect[0] is token:
+            _, method, path = self._suspect
+            self._suspect = None
+            self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())
 
     def replay_of(self, token: Token, method: str, url: URL, *, carried: bool, replayable: bool) -> "Replay | None":
         """Decide what a 401 to a request with `token` leads to, and begin it.
@@ -45,7 +66,7 @@ class Unauthorized:
         """
         if not carried:
             return None
-        coordinator, path = self._coordinator, url.raw_path
+        coordinator, path = self._coordinator, shape_of(url)
         if coordinator.would_force(token):
             now = coordinator.state.monotonic()
             if not self._futile.allow(method, path, token.generation, now):
@@ -57,10 +78,17 @@ class Unauthorized:
 
     def replayed(self, token: Token, method: str, path: str, status: int) -> None:
         """Learn from the answer to the replay with `token`."""
-        if status == UNAUTHORIZED:
-            self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())
-        else:
+        if status != UNAUTHORIZED:
             self._futile.helped(method, path)
+        elif self.proven is token:
+            self.proven, self._suspect = None, (token, method, path)
+        else:
+            self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())
+
+
+def shape_of(url: URL) -> str:
+    """Return the path without what tells one thing from another of its kind: `/coworkers/17` is `/coworkers/0`."""
+    return _NUMBER.sub("/0", url.raw_path)
 
 
 class Replay:

@@ -26,8 +26,8 @@ from yarl import URL
 
 from nexudus_async._clock import Clock, SystemClock, sleep
 from nexudus_async._credentials import PasswordCredentials
+from nexudus_async._refresh.grants import Grants, HasGrants
 from nexudus_async._refresh.policy import RefreshPolicy
-from nexudus_async._refresh.renewal import Grants, HasGrants
 from nexudus_async._token import Secret, Token
 from nexudus_async._validation import check_kind, check_methods, parse_origin
 from nexudus_async.errors import (

@@ -90,13 +90,21 @@ class Exchange:
             timeout=self._timeout,
             allow_redirects=False,
             raise_for_status=False,
-            middlewares=(),
+            middlewares=(_without_authorization,),
         ) as response:
             body = await _read_at_most(response, MAX_BODY)
             return Answer(response.status, response.headers, body, sent_at, self._clock.wall())
 
     def _unavailable(self, what: str, cause: BaseException) -> EndpointUnavailableError:
         return EndpointUnavailableError(f"the token endpoint at {self._url.host} {what} ({type(cause).__name__})")
+
+
+async def _without_authorization(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a token request without what aiohttp finds for its host in netrc: the service asks for none."""
+    request.headers.pop(aiohttp.hdrs.AUTHORIZATION, None)
+    return await handler(request)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:

@@ -116,7 +116,7 @@ class Gate:
         try:
             self._pump()
             await ticket
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or the end of the program
             if ticket.done() and not ticket.cancelled():  # it was our ticket already
                 self.leave(ticket.result())
             raise

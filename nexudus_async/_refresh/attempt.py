@@ -4,26 +4,37 @@ What came of it is written to the state, then the waiters are woken, then the li
 step without an await, so that nobody can see a part of it. After a logout an attempt changes nothing any more.
 """
 
+import math
+
 from nexudus_async._events import Emitter, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
 from nexudus_async._token import Token
-from nexudus_async.errors import MalformedResponseError, NexudusAuthError, as_auth_error
+from nexudus_async.errors import NexudusAuthError, TokenEndpointError, as_auth_error
 
+from .outcomes import Failed, Granted, Obtained, Shared
 from .policy import Freshness
 from .single_flight import Flight
-from .state import Obtained, Shared, TokenState
+from .state import TokenState
 
 
 class Attempt:
-    """What a flight knows and may do."""
+    """What a flight knows and may do. by_credentials: whether they are to be sent, whatever else there is."""
 
-    def __init__(self, flight: Flight[Token], state: TokenState, emitter: Emitter, reason: Reason) -> None:
-        self._flight, self._state, self._emitter = flight, state, emitter
+    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool = False) -> None:
+        self.flight: Flight[Token]
+        self._state, self._emitter = state, emitter
         self._reason: Reason = reason
         self._epoch, self._started = state.epoch, state.monotonic()
+        self.by_credentials = by_credentials
         self.forced = reason == "requested"
-        """Whether somebody asked by hand: then nothing that was refused before is a reason not to try."""
-        self.refused = None if self.forced else state.latched
-        """The refusal after which the credentials must change before they are sent again."""
+        """Whether somebody asked by hand: then nothing that failed before is a reason not to try."""
+        self.needed = reason not in ("advisory", "mandatory")
+        """Whether the token held, though good, is not good enough for somebody who waits."""
+        self.held = None if self.forced else state.holds_off
+        """The failure that forbids a request, unless the credentials, or another process, have changed that."""
+        self.held_for = state.retry_in
+        """Seconds that it still does."""
+        self.first_look = state.looked_ago == math.inf
+        """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
     @property
     def token(self) -> Token | None:
@@ -31,21 +42,34 @@ class Attempt:
         return None if self._is_over else self._state.token
 
     @property
-    def urgent(self) -> bool:
-        """Whether somebody waits, or the token held cannot be served for much longer."""
-        return self._flight.waiting > 0 or self._state.freshness not in (Freshness.FRESH, Freshness.ADVISORY)
+    def servable(self) -> bool:
+        """Whether the token held has not expired."""
+        return self._state.servable
 
-    def granted(self, obtained: Obtained) -> Token | None:
-        """The source has given a token. Return it with its generation, None after a logout."""
+    @property
+    def can_wait(self) -> bool:
+        """Whether the token held is good enough for all who wait, while another process is at work."""
+        return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+
+    @property
+    def can_wait_for_store(self) -> bool:
+        """Whether the token held is good enough for all who wait, while the store is down."""
+        return not self.needed and self.servable and self._state.without_store_in > 0
+
+    def granted(self, obtained: Obtained) -> Granted | None:
+        """The source has given a token. Return it with its generation, None after a logout.
+
+        One that has expired on its way wakes nobody: it is there to be refreshed.
+        """
         if self._is_over:
             return None
-        waiters = self._flight.waiting
+        waiters = self.flight.waiting
         granted = self._state.granted(obtained)
         token = granted.token
         if not granted.good:
-            self.failed(MalformedResponseError("the token had expired before it arrived"))
-            return token
-        self._flight.succeed(token)
+            logger.debug("token %d had expired before it arrived", token.generation)
+            return granted
+        self.flight.succeed(token)
         logger.debug("token %d obtained by %s grant, for %.0f s", token.generation, obtained.grant, token.lifetime)
         self._emitter.emit(
             lambda: TokenObtained(
@@ -58,36 +82,41 @@ class Attempt:
                 waiters=waiters,
             )
         )
-        return token
+        return granted
 
     def adopted(self, shared: Shared) -> bool:
         """The store has something. Tell whether that ends the attempt."""
         if self._is_over:
             return True
+        if self.by_credentials:
+            self._state.seen(shared.generation)
+            return False
         if not self._state.adopted(shared, asked_for_new=self.forced):
             return False
         if (token := self._state.token) is not None:
-            self._flight.succeed(token)
+            self.flight.succeed(token)
             generation = token.generation
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
 
-    def kept(self) -> None:
-        """The store is down, and the token held good for now: that is what those who wait get."""
-        self._state.store_failed()
+    def left_alone(self) -> None:
+        """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
+        self._state.left_alone()
         if (token := self.token) is not None:
-            self._flight.succeed(token)
+            self.flight.succeed(token)
 
-    def refresh_token_refused(self) -> None:
-        """The refresh token must not be sent again."""
+    def refresh_token_refused(self, error: TokenEndpointError) -> None:
+        """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
         if not self._is_over:
             self._state.refresh_token_refused()
+            logger.warning("the refresh token was refused: %s", error)
+            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 
-    def rested(self, error: NexudusAuthError, seconds: float) -> None:
-        """Nothing was sent, because of a refusal that is known already: nothing to count or to tell."""
+    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
+        """Nothing was sent, because of what is known already: nothing to count or to tell."""
         if not self._is_over:
-            self._state.rested(error, seconds)
-            self._flight.fail(error)
+            self._state.held_off(error, seconds)
+            self.flight.fail(error)
             logger.debug("nothing sent, as before: %s", error)
 
     def failed(self, cause: Exception) -> None:
@@ -96,13 +125,17 @@ class Attempt:
             return
         error = as_auth_error(cause, "the token source")
         failed = self._state.failed(error)
-        self._flight.fail(error)
+        self.flight.fail(error)
         logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, failed.retry_in)
+        self._tell(error, failed)
+
+    def _tell(self, error: NexudusAuthError, failed: Failed) -> None:
+        duration = self._duration
         self._emitter.emit(
             lambda: RefreshFailed(
                 error=error,
                 reason=self._reason,
-                duration=self._duration,
+                duration=duration,
                 failures=failed.failures,
                 retry_in=failed.retry_in,
                 served=failed.served,

@@ -5,7 +5,8 @@ Three kinds of failure hold differently:
 - while a token is still served, nobody waits: a long pause, which ends with the token at the latest;
 - with nothing to serve, callers fail at once with the remembered error instead of asking a dead service one by one:
   a short pause;
-- refused credentials are latched, served token or not: services lock accounts that insist.
+- refused credentials are latched, served token or not: services lock accounts that insist. No later failure of another
+  kind shortens that.
 
 A value: each failure gives another one. Whether a pause is in force is computed from the time that is passed in.
 """
@@ -15,9 +16,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nexudus_async.errors import CREDENTIALS_REFUSED, NexudusAuthError, TokenEndpointError
+from nexudus_async.errors import CREDENTIALS_REFUSED, NexudusAuthError, TokenEndpointError, TotpRequiredError
 
-from .policy import LATCHED_AFTER, empty_delay, latch_delay, served_delay
+from .policy import empty_delay, latch_delay, served_delay
 
 
 class _Kind(enum.Enum):
@@ -30,21 +31,21 @@ class _Kind(enum.Enum):
 class Backoff:
     """The failures since the last success. Times are monotonic seconds.
 
-    failures: in a row, of any kind. error: the last one, None since the last success.
-    rejection: the last refusal of the credentials, whatever failed since.
+    failures: in a row, of any kind. error: what callers are told meanwhile, None since the last success.
+    looked: when it was looked last whether something has changed, without asking the service.
     """
 
     failures: int = 0
     error: NexudusAuthError | None = None
-    rejection: NexudusAuthError | None = None
+    looked: float = -math.inf
     _in_a_row: Mapping[_Kind, int] = field(default_factory=lambda: dict.fromkeys(_Kind, 0))
     _kind: _Kind = _Kind.EMPTY
     _until: float = -math.inf
 
     @property
     def latched(self) -> bool:
-        """Whether the credentials were refused so often that only a change, or a person, justifies sending them."""
-        return self._in_a_row[_Kind.LATCH] >= LATCHED_AFTER
+        """Whether the pause is one of refused credentials."""
+        return self._kind is _Kind.LATCH
 
     def in_force(self, now: float, *, served: bool) -> NexudusAuthError | None:
         """Return the error that forbids an attempt now, or None. `served`: whether a token can be served."""
@@ -57,27 +58,27 @@ class Backoff:
 
     def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> "Backoff":
         """Return what is remembered after one more failure."""
-        latch = isinstance(error, CREDENTIALS_REFUSED)
-        kind = _Kind.LATCH if latch else _Kind.SERVED if served else _Kind.EMPTY
+        refused = isinstance(error, CREDENTIALS_REFUSED)
+        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
-        retry_after = error.retry_after if isinstance(error, TokenEndpointError) else None
-        return Backoff(
-            failures=self.failures + 1,
-            error=error,
-            rejection=error if latch else self.rejection,
-            _in_a_row=in_a_row,
-            _kind=kind,
-            _until=now + _delay(kind, in_a_row[kind], retry_after, chance),
-        )
+        failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
+        until = now + _delay(kind, in_a_row[kind], error, chance)
+        if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
+            return replace(failed, _until=max(until, self._until))
+        return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
 
-    def rested(self, error: NexudusAuthError, until: float) -> "Backoff":
-        """Return what is remembered when refused credentials were not sent again, and are not to be until then."""
-        return replace(self, error=error, _kind=_Kind.LATCH, _until=until)
+    def held(self, error: NexudusAuthError, until: float, now: float) -> "Backoff":
+        """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
+        kind = _Kind.LATCH if isinstance(error, CREDENTIALS_REFUSED) else _Kind.EMPTY
+        return replace(self, error=error, looked=now, _kind=kind, _until=until)
 
 
-def _delay(kind: _Kind, count: int, retry_after: float | None, chance: float) -> float:
-    if kind is _Kind.LATCH:
-        return latch_delay(count)
-    if kind is _Kind.SERVED:
-        return served_delay(count, retry_after, chance)
-    return empty_delay(count, retry_after)
+def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float) -> float:
+    retry_after = error.retry_after if isinstance(error, TokenEndpointError) else None
+    match kind:
+        case _Kind.LATCH:
+            return latch_delay(count, retry_after if isinstance(error, TotpRequiredError) else None)
+        case _Kind.SERVED:
+            return served_delay(count, retry_after, chance)
+        case _Kind.EMPTY:
+            return empty_delay(count, retry_after, chance)

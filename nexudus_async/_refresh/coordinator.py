@@ -20,12 +20,13 @@ from nexudus_async.errors import (
     LoginRequiredError,
     NexudusAuthError,
     SessionClosedError,
+    cause_of,
     copy_of,
 )
 
 from .attempt import Attempt
 from .policy import Freshness, RefreshPolicy
-from .renewal import CredentialsRestError, Renewal
+from .renewal import HeldOffError, Renewal
 from .single_flight import Flight
 from .state import TokenState
 
@@ -43,6 +44,7 @@ class Coordinator:
         self.key, self.state, self.emitter = key, state, emitter
         self._renewal, self._policy = renewal, policy
         self._flight: Flight[Token] | None = None
+        self._attempt: Attempt | None = None
         self._burials: set[asyncio.Task[None]] = set()
 
     @property
@@ -62,7 +64,7 @@ class Coordinator:
         state = self.state
         for _ in range(MAX_ROUNDS):
             state.check_usable()
-            freshness, token, error = state.freshness, state.token, state.holds_off
+            freshness, token, error = state.freshness, state.token, self._forbidden
             match freshness:
                 case Freshness.FRESH if token is not None:
                     return token
@@ -71,42 +73,90 @@ class Coordinator:
                         self.launch("advisory")
                     return token
                 case Freshness.MANDATORY if token is not None:
-                    if error is not None:
+                    if error is not None or state.quiet:
                         return token
                     await self._wait_a_little(self.launch("mandatory"))
+                case Freshness.REFUSED:
+                    if error is not None:
+                        raise copy_of(error) from cause_of(error)
+                    await self.launch("rejected").wait()
                 case _:
                     if error is not None:
-                        raise copy_of(error) from error
+                        raise copy_of(error) from cause_of(error)
                     await self.launch("empty" if token is None else "expired").wait()
             token = state.token
             if token is not None and state.servable:  # what a herd of waiters finds
                 return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
 
+    async def token_to_send(self) -> Token:
+        """Return a token for a request: as `token`, but for one that the API has refused, while there is no other.
+
+        Whether it is refused here too is for the API to say: it may have been a permission that was missing.
+        """
+        state = self.state
+        state.check_usable()
+        token = state.token
+        if token is None or state.refused is None or not state.servable:
+            return await self.token()
+        if self._forbidden is None:
+            self.launch("rejected")
+        return token
+
     async def refresh(self) -> Token:
         """Return a new token, whatever the age of the one held, and any back-off."""
         self.state.check_usable()
         return await self.launch("requested").wait()
 
+    async def sign_in(self) -> Token:
+        """Return a token for the credentials, which are sent whatever else there is."""
+        state = self.state
+        state.check_usable()
+        while (flight := self._under_way) is not None and not (self._attempt and self._attempt.by_credentials):
+            await flight.until_ended()
+            state.check_usable()
+        return await self.launch("requested", by_credentials=True).wait()
+
+    def refresh_early(self) -> None:
+        """Refresh a token that is good, because its refresh token is old; not while back-off forbids it."""
+        self.state.check_usable()
+        if self._forbidden is None and not self.state.quiet:
+            self.launch("advisory")
+
+    @property
+    def _forbidden(self) -> NexudusAuthError | None:
+        """The failure that ends a call at once, None where an attempt, or a look, is due."""
+        error = self.state.holds_off
+        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago):
+            return None
+        return error
+
     def would_force(self, rejected: Token) -> bool:
         """Tell whether `after_rejection` would launch a flight: for the newest token, none under way or held off."""
         state = self.state
         newest = state.token is not None and not state.replaced(rejected)
-        return newest and not (state.closed or self._under_way is not None or state.holds_off is not None)
+        return newest and not (state.closed or self._under_way is not None or self._forbidden is not None)
 
     def after_rejection(self, rejected: Token) -> Successor | None:
-        """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer."""
+        """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer.
+
+        Raises, as `check_usable`, and again what has kept us from a successor of this token.
+        """
         state = self.state
         state.check_usable()
         state.rejected(rejected)
         replaced = state.replaced(rejected)
-        flight = None if replaced else self._under_way
-        if flight is None and self.would_force(rejected):
+        flight = None
+        if not replaced and (self._under_way is not None or self.would_force(rejected)):
             flight = self.launch("rejected")
         self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
         if flight is not None:
             return flight.wait
-        return self.token if replaced else None
+        if replaced:
+            return self.token
+        if (error := state.successor_failed(rejected)) is not None:
+            raise copy_of(error) from cause_of(error)
+        return None
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
         """Wait for the flight, but not for long and not for its error: the token held is still good."""
@@ -127,13 +177,15 @@ class Coordinator:
         """The flight whose outcome is yet to come."""
         return self._flight if self._flight is not None and not self._flight.landed else None
 
-    def launch(self, reason: Reason) -> Flight[Token]:
+    def launch(self, reason: Reason, *, by_credentials: bool = False) -> Flight[Token]:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
         flight = self._under_way
-        if flight is not None:
+        if flight is not None and self._attempt is not None:
+            self._attempt.needed |= reason in ("requested", "rejected")
             return flight
         before = self._flight
-        self._flight = flight = Flight(partial(self._fly, reason=reason), after=before)
+        self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
+        self._flight = attempt.flight = flight = Flight(partial(self._fly, attempt), after=before)
         try:
             flight.start()
         except BaseException:  # a task factory's, or no memory: the next caller tries again
@@ -141,12 +193,11 @@ class Coordinator:
             raise
         return flight
 
-    async def _fly(self, flight: Flight[Token], *, reason: Reason) -> None:
-        attempt = Attempt(flight, self.state, self.emitter, reason)
+    async def _fly(self, attempt: Attempt, flight: Flight[Token]) -> None:
         try:
             await self._renewal.run(attempt)
-        except CredentialsRestError as resting:
-            attempt.rested(resting.error, resting.seconds)
+        except HeldOffError as held:
+            attempt.held_off(held.error, held.seconds)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
             attempt.failed(exc)
         finally:

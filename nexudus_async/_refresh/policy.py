@@ -26,15 +26,18 @@ HARD_MARGIN = 60.0
 HARD_MARGIN_SHARE = 0.1
 SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
 """Back-off while a token is still served: nobody waits, so there is no hurry."""
-EMPTY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Back-off with nothing to serve: callers fail meanwhile, so it is short, but shared by all of them."""
-LATCH_DELAYS = (60.0, 300.0)
-"""Pauses after the first and after each further rejection of the credentials: services lock accounts that insist."""
+EMPTY_DELAYS = (0.5, 1.0, 2.0, 4.0, 5.0)
+"""Back-off with nothing to serve: callers fail meanwhile, so it must not outlive the outage; all of them share it."""
+LATCH_DELAYS = (60.0, 300.0, 3600.0)
+"""Pauses after the first, the second and each further refusal of the credentials: services lock accounts that insist.
+None is for good: a suspension ends, a clock is set, and the service answers both as it answers a wrong password."""
 LONGEST_LATCH = LATCH_DELAYS[-1]
-LATCHED_AFTER = 3
-"""From so many rejections on, the same credentials are not sent again unless asked for by hand."""
+CODES_TRIED = 3
+"""How often in a row the next one-time code of a callable is tried at its own time, before the pauses of a latch."""
 RETRY_AFTER_CAP = 3600.0
 """A `Retry-After` beyond an hour is taken for an hour."""
+LONGEST_PAUSE = RETRY_AFTER_CAP * 1.25
+"""No pause after a failure is longer, its jitter included."""
 DELAY_JITTER = 0.25
 """Back-off is lengthened by up to this share, so that a fleet does not come back in step."""
 
@@ -47,6 +50,7 @@ class Freshness(enum.Enum):
     ADVISORY = "advisory"
     MANDATORY = "mandatory"
     EXPIRED = "expired"
+    REFUSED = "refused"
     CLOSED = "closed"
 
 
@@ -110,6 +114,8 @@ class Schedule:
     refresh_after: float
     hard_after: float
     lifetime: float
+    spread: float = 0.0
+    """A number from 0 to 1, of this token's own: where in the hard margin it is replaced while the store is down."""
 
     def freshness(self, elapsed: float) -> Freshness:
         """Return the state at `elapsed`; each boundary belongs to the later state."""
@@ -122,18 +128,38 @@ class Schedule:
         return Freshness.EXPIRED
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A token, its schedule, and when its request was sent by both readings of the clock."""
+
+    token: Token
+    schedule: Schedule
+    sent_monotonic: float
+    sent_wall: float
+
+    def elapsed(self, monotonic: float, wall: float) -> float:
+        """Return the age of the token: the larger reading, since one clock can stand still and the other be stepped."""
+        return max(monotonic - self.sent_monotonic, wall - self.sent_wall)
+
+    def freshness(self, monotonic: float, wall: float) -> Freshness:
+        """Return the state now."""
+        return self.schedule.freshness(self.elapsed(monotonic, wall))
+
+
 def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: float) -> float:
     """Return how long ago the request for `token` was sent, at most.
 
     monotonic_elapsed, wall_elapsed: seconds since the source was asked, by both readings of the clock; the request
-    may have been sent later. The token says when, by the wall clock: to that comes what the wall clock was set back
-    meanwhile. Where it cannot be true, the longest possible age is the safe one. To the millisecond: a datetime's
-    rounding must not blur the boundaries.
+    may have been sent later, or the token have lain somewhere. The token says when it ends, by the wall clock: to that
+    comes what the wall clock was set back meanwhile. Where it cannot be true, the longest possible age since the
+    question is the safe one. To the millisecond: a datetime's rounding must not blur the boundaries.
     """
     longest = max(monotonic_elapsed, wall_elapsed)
     set_back = max(0.0, monotonic_elapsed - wall_elapsed)
-    age = round(token.lifetime - (token.expires_at.timestamp() - wall) + set_back, 3)
-    return min(age, longest) if age >= 0 else longest
+    age = round(token.lifetime - (token.expires_at.timestamp() - wall), 3)
+    if age > longest:  # it is older than the question
+        return age
+    return min(age + set_back, longest) if age + set_back >= 0 else longest
 
 
 def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
@@ -142,7 +168,7 @@ def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
     margin = _margin(policy, lifetime, window)
     hard_after = lifetime - margin
     refresh_after = min(lifetime - window + policy.jitter * chance * window, hard_after)
-    return Schedule(refresh_after, hard_after, lifetime)
+    return Schedule(refresh_after, hard_after, lifetime, spread=chance)
 
 
 def served_delay(failures: int, retry_after: float | None, chance: float) -> float:
@@ -150,14 +176,19 @@ def served_delay(failures: int, retry_after: float | None, chance: float) -> flo
     return _at_least(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), retry_after)
 
 
-def empty_delay(failures: int, retry_after: float | None) -> float:
+def empty_delay(failures: int, retry_after: float | None, chance: float) -> float:
     """Return how long all callers share the `failures`-th failure in a row when there is nothing to serve."""
-    return _at_least(_step(EMPTY_DELAYS, failures), retry_after)
+    return _at_least(_step(EMPTY_DELAYS, failures) * (1 - DELAY_JITTER * chance), retry_after)
 
 
-def latch_delay(rejections: int) -> float:
-    """Return how long rejected credentials rest after their `rejections`-th rejection."""
-    return _step(LATCH_DELAYS, rejections)
+def latch_delay(rejections: int, next_code_in: float | None = None) -> float:
+    """Return how long refused credentials rest after their `rejections`-th refusal in a row.
+
+    next_code_in: seconds until a callable gives another one-time code, None where no code was refused.
+    """
+    if next_code_in is None:
+        return _step(LATCH_DELAYS, rejections)
+    return next_code_in if rejections <= CODES_TRIED else _step(LATCH_DELAYS, rejections - CODES_TRIED)
 
 
 def _window(policy: RefreshPolicy, lifetime: float) -> float:

@@ -4,7 +4,7 @@ Each question to the source is bounded by the flight's deadline; waiting for the
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
@@ -13,116 +13,29 @@ import anyio
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Grant
 from nexudus_async._token import Token
-from nexudus_async.errors import EndpointUnavailableError, NexudusAuthError, TokenEndpointError, TotpRequiredError
+from nexudus_async.errors import (
+    CREDENTIALS_REFUSED,
+    EndpointUnavailableError,
+    MalformedResponseError,
+    NexudusAuthError,
+    TokenEndpointError,
+    TotpRequiredError,
+)
 
 from .attempt import Attempt
-from .policy import LONGEST_LATCH, RefreshPolicy
-from .state import Obtained
+from .grants import TokenSource, grants_of
+from .outcomes import Obtained, problem_of
+from .policy import RefreshPolicy
 
 R = TypeVar("R")
 
-
-class TokenSource(Protocol):
-    """Where tokens come from. `TokenEndpoint` is the one for Nexudus; a test may have its own."""
-
-    @property
-    def key(self) -> str:
-        """What a store files the tokens under."""
-        ...
-
-    async def login(self) -> Token:
-        """Return a token for the credentials. Raises a `NexudusAuthError`."""
-        ...
-
-    async def refresh(self, token: Token, /) -> Token:
-        """Return the successor of `token`.
-
-        Raises a `NexudusAuthError`; a `TokenEndpointError` with `refresh_token_spent` leads to a sign-in at once.
-        """
-        ...
+MAX_EXPIRED = 2
+"""How many tokens in one flight may have expired before they arrive, as when a host sleeps in the middle of it."""
+EXPIRED_ON_ITS_WAY = "the token had expired before it arrived, and so had its successor"
 
 
-class Grants(Protocol):
-    """The two grants (RFC 6749, sections 4.3 and 6), and what is known of the credentials and refresh tokens sent."""
-
-    @property
-    def for_fleets(self) -> bool:
-        """Whether it can go by the `client_id` of a chain that others share, and tell credentials from others."""
-        ...
-
-    async def sign_in(self, client_id: str | None) -> Token:
-        """Return a token for the credentials, under the `client_id` of the chain; None: under its own."""
-        ...
-
-    async def sign_in_apart(self) -> Token:
-        """Return a token under a new `client_id`, which leaves the chain that others share alone."""
-        ...
-
-    async def refresh(self, token: Token) -> Token:
-        """Return the successor of `token`."""
-        ...
-
-    def others_have_sent(self, token: Token) -> None:
-        """Learn that another process has sent the refresh token of `token`, and nobody knows the answer."""
-        ...
-
-    def may_have_been_used(self, token: Token) -> bool:
-        """Tell whether the refresh token of `token` may have been used, for all that is known."""
-        ...
-
-    async def credentials_changed(self) -> bool:
-        """Tell, without a request, whether the credentials are others than those refused last."""
-        ...
-
-    async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return a slow, salted hash of the credentials, with the salt of `like`; None where there are none."""
-        ...
-
-
-class HasGrants(ABC):
-    """A source that knows more than a `TokenSource` must: `TokenEndpoint`."""
-
-    @abstractmethod
-    def _grants_of_source(self) -> Grants: ...
-
-
-class _PlainGrants:
-    """The grants of any other source, which has its tokens for itself."""
-
-    for_fleets = False
-
-    def __init__(self, source: TokenSource) -> None:
-        self._source = source
-
-    async def sign_in(self, client_id: str | None) -> Token:  # noqa: ARG002 - it knows of none
-        return await self._source.login()
-
-    async def sign_in_apart(self) -> Token:
-        return await self._source.login()
-
-    async def refresh(self, token: Token) -> Token:
-        return await self._source.refresh(token)
-
-    def others_have_sent(self, token: Token) -> None:
-        pass
-
-    def may_have_been_used(self, token: Token) -> bool:  # noqa: ARG002
-        return False
-
-    async def credentials_changed(self) -> bool:
-        return False
-
-    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
-        return None
-
-
-def grants_of(source: TokenSource) -> Grants:
-    """Return the grants of a source."""
-    return source._grants_of_source() if isinstance(source, HasGrants) else _PlainGrants(source)  # noqa: SLF001 - for this
-
-
-class CredentialsRestError(Exception):
-    """Raised where nothing was sent, because the credentials were refused before and have not changed.
+class HeldOffError(Exception):
+    """Raised where nothing was sent, because of a failure that is known already.
 
     error: what those who wait are told. seconds: how long to leave it at that.
     """
@@ -143,8 +56,46 @@ class Asking:
         """Return the successor of `token` by its refresh token."""
         return await self._ask("refresh_token", self.grants.refresh(token))
 
-    async def sign_in(self, client_id: str | None = None) -> Obtained:
-        """Return a token for the credentials, with a second one-time code where the first was refused."""
+    async def refresh_or_say_why_not(self, token: Token | None) -> tuple[Obtained | None, TokenEndpointError | None]:
+        """Return the successor of `token`, or the error that says that its refresh token must not be sent again.
+
+        Neither, where there is no refresh token. Raises any other `NexudusAuthError`.
+        """
+        if token is None or token.refresh_token is None:
+            return None, None
+        try:
+            return await self.refresh(token), None
+        except TokenEndpointError as exc:
+            if not is_spent(exc):
+                raise
+            return None, exc
+
+    async def sign_in(self, client_id: str | None = None, *, after: TokenEndpointError | None = None) -> Obtained:
+        """Return a token for the credentials, with a second one-time code where the first was refused.
+
+        after: the refusal of a refresh token that it follows, which is then the cause of its error.
+        """
+        try:
+            return await self._sign_in(client_id)
+        except NexudusAuthError as exc:
+            if after is None:
+                raise
+            raise exc from after
+
+    async def sign_in_apart(self) -> Obtained:
+        """Return a token that leaves the chain that others share alone."""
+        return await self._ask("password", self.grants.sign_in_apart())
+
+    async def check_not_held(self, attempt: Attempt) -> None:
+        """Raise `HeldOffError` while a failure forbids a request, unless the refused credentials are others by now."""
+        error = attempt.held
+        if error is None:
+            return
+        may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
+        if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
+            raise HeldOffError(error, attempt.held_for)
+
+    async def _sign_in(self, client_id: str | None) -> Obtained:
         try:
             return await self._ask("password", self.grants.sign_in(client_id))
         except TotpRequiredError as exc:
@@ -154,22 +105,16 @@ class Asking:
         await sleep(self._clock, until_next_code)
         return await self._ask("password", self.grants.sign_in(client_id))
 
-    async def sign_in_apart(self) -> Obtained:
-        """Return a token that leaves the chain that others share alone."""
-        return await self._ask("password", self.grants.sign_in_apart())
-
-    async def insist_on_a_change(self, refused: NexudusAuthError | None) -> None:
-        """Raise what is known of refused credentials, without a request, unless there are others now."""
-        if refused is not None and not await self._within_deadline(self.grants.credentials_changed()):
-            raise CredentialsRestError(refused, LONGEST_LATCH)
-
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return the hash of the credentials."""
         return await self._within_deadline(self.grants.fingerprint(like))
 
     async def _ask(self, grant: Grant, answer: Awaitable[Token]) -> Obtained:
         asked, asked_wall = self._clock.monotonic(), self._clock.wall()
-        return Obtained(await self._within_deadline(answer), grant, asked, asked_wall)
+        token = await self._within_deadline(answer)
+        if (problem := problem_of(token)) is not None:
+            raise MalformedResponseError(f"the token source gave no usable token: {problem}")
+        return Obtained(token, grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
         with anyio.move_on_after(self._deadline):
@@ -190,8 +135,15 @@ class Renewal(Protocol):
         """Whether the store has yet to take something."""
         ...
 
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+        """Tell whether to look, during a pause for `error` and without a request, whether something has changed.
+
+        looked_ago: seconds since the last look in this pause, infinite before the first.
+        """
+        ...
+
     async def run(self, attempt: Attempt) -> None:
-        """Get a newer token. Raises a `NexudusAuthError`, or `CredentialsRestError`."""
+        """Get a newer token. Raises a `NexudusAuthError`, or `HeldOffError`."""
         ...
 
     def entomb(self, generation: int, token: Token | None) -> None:
@@ -227,6 +179,9 @@ class AloneRenewal:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+        return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
+
     def entomb(self, generation: int, token: Token | None) -> None: ...
     async def bury(self) -> int:
         return 0
@@ -239,18 +194,19 @@ class AloneRenewal:
     async def disconnect(self) -> None: ...
 
     async def run(self, attempt: Attempt) -> None:
-        """Refresh, or sign in. Raises a `NexudusAuthError`, or `CredentialsRestError`."""
-        token = attempt.token
-        if token is not None and token.refresh_token is not None:
-            try:
-                attempt.granted(await self._asking.refresh(token))
+        """Refresh, or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
+        await self._asking.check_not_held(attempt)
+        for _ in range(MAX_EXPIRED):
+            token = None if attempt.by_credentials else attempt.token
+            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            if spent is not None:
+                attempt.refresh_token_refused(spent)
+            if obtained is None:
+                obtained = await self._asking.sign_in(after=spent)
+            granted = attempt.granted(obtained)
+            if granted is None or granted.good:
                 return
-            except TokenEndpointError as exc:
-                if not is_spent(exc):
-                    raise
-            attempt.refresh_token_refused()
-        await self._asking.insist_on_a_change(attempt.refused)
-        attempt.granted(await self._asking.sign_in())
+        raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
 
 def is_spent(error: TokenEndpointError) -> bool:

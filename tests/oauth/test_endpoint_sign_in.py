@@ -14,7 +14,7 @@ from nexudus_async import (
     TotpRequiredError,
     WrongHostError,
 )
-from nexudus_async._refresh.renewal import grants_of
+from nexudus_async._refresh.grants import grants_of
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.leaks import leaked
 
