@@ -25,6 +25,7 @@ import dataclasses
 import math
 import os
 import weakref
+from threading import get_ident
 
 from nexudus_async._token import Token
 from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionClosedError
@@ -54,7 +55,7 @@ class TokenState(TokenFacts):
             raise ConfigurationError(ELSEWHERE)
         loop = asyncio.get_running_loop()
         if self.loop is None:
-            self.loop = loop
+            self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
             _in_use.add(self)
         if self.loop is not loop:
             raise ConfigurationError(ELSEWHERE)
