@@ -120,7 +120,7 @@ class TokenState(TokenFacts):
 
     def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
-        served = self._rejected is None and self.freshness in SERVABLE
+        served = self._served
         self.failures += not counted
         self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
         if self._rejected is not None:
@@ -131,7 +131,7 @@ class TokenState(TokenFacts):
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
         """Nothing was sent, because of what is known already: tell callers so, for so long."""
         now = self.monotonic()
-        self._backoff = self._backoff.held(error, now + seconds, now)
+        self._backoff = self._backoff.held(error, now + seconds, now, served=self._served)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()
@@ -180,6 +180,11 @@ class TokenState(TokenFacts):
         self._stop_serving()
 
     # The steps
+
+    @property
+    def _served(self) -> bool:
+        """Whether callers get a token meanwhile."""
+        return self._rejected is None and self.freshness in SERVABLE
 
     def _take(self, token: Token, age: float) -> None:
         """Hold a token, or, where it has expired and the one held lives, what came with it."""
