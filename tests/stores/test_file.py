@@ -167,6 +167,16 @@ async def test_one_bad_record_harms_no_other(store: FileStore, path: Path) -> No
     assert [await store.load(key) for key in "ab"] == [TWO, ONE]
 
 
+async def test_a_record_that_is_null_can_be_cleared(store: FileStore, path: Path) -> None:
+    """It is there, and cannot be read."""
+    path.touch(mode=0o600)
+    path.write_text('{"records": {"a": null}}')
+    with pytest.raises(StoreError, match="record that cannot be read"):
+        await store.load("a")
+    await store.clear("a")
+    assert await store.load("a") is None
+
+
 async def test_what_the_system_refuses_is_a_store_error(tmp_path: Path) -> None:
     """A folder that cannot be made, read or locked in is told by its path and reason."""
     (tmp_path / "file").touch()
@@ -192,10 +202,30 @@ async def test_a_failed_write_leaves_the_old_records(
         patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="No space left"):
             await store.save("a", TWO)
+    assert {file.name for file in path.parent.iterdir()} == {"tokens.json", "tokens.json.lock"}
     assert await store.load("a") == ONE
     await store.save("a", TWO)
     assert await store.load("a") == TWO
-    assert not path.with_name("tokens.json.new").exists()
+
+
+async def test_a_file_that_may_not_be_replaced_is_not_written_in_place(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is for mount points only: a folder's rules are its owner's."""
+
+    rename = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == path:
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    await store.save("a", ONE)
+    content = path.read_bytes()
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StoreError, match="Permission denied"):
+        await store.save("a", TWO)
+    assert path.read_bytes() == content
 
 
 async def test_no_payload_is_in_an_error_or_its_variables(
