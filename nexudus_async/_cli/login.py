@@ -58,7 +58,7 @@ async def _sign_in(store: MemoryStore, base_url: str, credentials: PasswordCrede
     # Into a store of its own: with the real one, tokens that are still there would do instead of the password, and
     # a mistyped password would be held against all who share it.
     async with TokenSession(credentials, base_url=base_url, store=store) as session:
-        return await session.token(), session.manager.key
+        return await session.token(), Account(credentials.username, base_url).key
 
 
 async def _hand_over(source: MemoryStore, target: FileStore, key: str) -> None:

@@ -2,19 +2,19 @@
 
 import json
 import os
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nexudus_async._clock import SystemClock
-from nexudus_async._fleet.storage import Chain, Record
+from nexudus_async._oauth.endpoint import account_key
 from nexudus_async._session import TokenSession
+from nexudus_async._validation import parse_origin
 from nexudus_async.errors import LoginRequiredError, StoreError
 from nexudus_async.stores import (
     FileStore,
     _private_file,  # pyright: ignore[reportPrivateUsage] - this package's own
 )
+from nexudus_async.stores._record import Record, decode
 from nexudus_async.stores._support import extra
 
 __all__ = ["Account", "State", "record_of"]
@@ -28,6 +28,11 @@ class Account:
 
     username: str
     base_url: str
+
+    @property
+    def key(self) -> str:
+        """What the store files the account's tokens under."""
+        return account_key(parse_origin("base_url", self.base_url, allow_insecure_http=True), self.username, None)
 
     def session(self, store: FileStore) -> TokenSession:
         """Return a session that lives on the stored tokens: there is no password after `login`."""
@@ -77,10 +82,12 @@ class State:
 
 
 async def record_of(account: Account, store: FileStore) -> Record | None:
-    """Return what the store knows of the account, as it is: nothing is renewed. Raises `StoreError`."""
-    async with account.session(store) as session:
-        chain = Chain(store, session.manager.key, SystemClock(), random.random, lambda _: None)
-        return await chain.load()
+    """Return what the store knows of the account, as it is: nothing is refreshed. Raises `StoreError`."""
+    stored = await store.load(account.key)
+    try:
+        return None if stored is None else decode(stored, account.key)
+    except ValueError as exc:
+        raise StoreError(str(exc)) from None
 
 
 def _platform_folder() -> Path:
