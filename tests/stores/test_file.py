@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import stat
-import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -259,37 +258,6 @@ async def test_a_path_is_kept_when_the_process_changes_its_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     await store.save("a", ONE)
     assert await FileStore("~/tokens.json").load("a") == ONE
-
-
-LOCK = """
-import sys, time
-from pathlib import Path
-from nexudus_async.stores._file_locks import locks_beside, writing
-path = Path(sys.argv[1])
-with writing(locks_beside(path), path):
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.fleet
-async def test_another_process_that_does_not_stop_writing_is_an_error_and_blocks_nothing_else(
-    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While a save waits for the write lock the event loop runs, loads are served, and the wait has an end."""
-    monkeypatch.setattr("nexudus_async.stores._file_locks.WRITE_WAIT", 0.3)
-    await store.save("a", ONE)
-    with python(LOCK, str(path)):
-        started, beats = time.monotonic(), 0
-        save = asyncio.create_task(store.save("a", TWO))
-        while not save.done():
-            await asyncio.sleep(0.01)
-            beats += 1
-        with pytest.raises(StoreError, match="holds its write lock"):
-            await save
-        assert 0.2 < time.monotonic() - started < 2
-        assert beats > 10
-        assert await store.load("a") == ONE
 
 
 WRITE = """
