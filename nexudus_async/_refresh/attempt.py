@@ -53,9 +53,9 @@ class Attempt:
         return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
 
     @property
-    def can_wait_for_store(self) -> bool:
-        """Whether the token held is good enough for all who wait, while the store is down."""
-        return not self.needed and self.servable and self._state.without_store_in > 0
+    def can_wait_for_store(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while the store is down."""
+        return 0.0 if self.needed or not self.servable else max(0.0, self._state.without_store_in)
 
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
@@ -103,9 +103,9 @@ class Attempt:
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
 
-    def left_alone(self) -> None:
+    def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
-        self._state.left_alone()
+        self._state.left_alone(seconds)
         if (token := self.token) is not None:
             self.flight.succeed(token)
 
@@ -117,10 +117,10 @@ class Attempt:
             logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 
-    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
+    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
         """Nothing was sent, because of what is known already: nothing to count or to tell."""
         if not self._is_over:
-            self._state.held_off(error, seconds)
+            self._state.held_off(error, seconds, served=served)
             self.flight.fail(error)
             logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
 

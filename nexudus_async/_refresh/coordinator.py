@@ -199,7 +199,7 @@ class Coordinator:
         try:
             await self._renewal.run(attempt)
         except HeldOffError as held:
-            attempt.held_off(held.error, held.seconds)
+            attempt.held_off(held.error, held.seconds, served=held.served)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
             attempt.failed(exc)
         finally:
