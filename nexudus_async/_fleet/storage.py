@@ -57,7 +57,7 @@ class Storage:
         lease = getattr(store, "lease", None)
         if isinstance(lease, int | float) and lease < self._lock_timeout:
             logger.warning(
-                "%s: the store's lock ends after %.0f s, and a refresh with its save may take %.0f: two processes could "
+                "%s: the store's lock ends after %.0f s, and a refresh and its save may take %.0f: two processes could "
                 "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
                 emitter.account, lease, self._lock_timeout,
             )  # fmt: skip
