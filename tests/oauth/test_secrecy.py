@@ -23,7 +23,7 @@ from tests.values.renderers import Factory, leaks, of_a_library, on_every_loop, 
 
 USERNAME = "member-" + "m" * 90 + "@example.com"
 PASSWORD = "Pa55-Word " + "correct horse & battery+staple=é" * 4
-CODE = "Ein-Mal-Code-493817-" + "x" * 20
+CODE = "Ein-Mal-Code-493817-und-noch-etwas-mehr"
 REFRESH = "0123456789abcdef0123456789abcdef"
 SECRETS = (PASSWORD, CODE, REFRESH)
 TOKEN = Token("AcCeSs-" + "t" * 90, REFRESH, "bearer", "worker-1", 60.0, datetime(2026, 1, 1, tzinfo=UTC))
