@@ -14,8 +14,8 @@ from nexudus_async.stores import (
     FileStore,
     _private_file,  # pyright: ignore[reportPrivateUsage] - this package's own
 )
-from nexudus_async.stores._chain_record import Record, decode
-from nexudus_async.stores._foreign import extra
+from nexudus_async.stores._record import Record, decode
+from nexudus_async.stores._support import extra
 
 __all__ = ["Account", "State", "record_of"]
 

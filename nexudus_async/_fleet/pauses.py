@@ -25,7 +25,7 @@ from nexudus_async.errors import (
     TotpRequiredError,
     WrongHostError,
 )
-from nexudus_async.stores._chain_record import MAX_TEXT, Latch, Pause, Record
+from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
 
 _KINDS = (TokenEndpointError, EndpointUnavailableError, MalformedResponseError, WrongHostError)
 
@@ -44,7 +44,9 @@ class Pauses:
         left = self._left(record, servable=servable)
         error = self.error_of(record)
         if left > 0 and error is not None:
-            raise HeldOffError(error, left)
+            raise HeldOffError(
+                error, left, served=record is not None and record.pause is not None and record.pause.served
+            )
 
     def error_of(self, record: Record | None) -> NexudusAuthError | None:
         """Return the last failure that the fleet has noted."""

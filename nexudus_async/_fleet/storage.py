@@ -23,7 +23,7 @@ from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._chain_record import NewerRecordError, Record, decode, encode
+from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
 
 R = TypeVar("R")
 
@@ -253,7 +253,7 @@ class Storage:
             raise error from exc
 
     def _failed(self, operation: str, error: StoreError) -> None:
-        logger.warning("token store: %s failed: %s", operation, error)
+        logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
 
 

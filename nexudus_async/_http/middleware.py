@@ -10,6 +10,7 @@ from nexudus_async._token import Secret, Token
 from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
+from .aiohttp_internals import is_netrc_default
 from .request import AUTHORIZATION, Origins, is_buffered
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Unauthorized
@@ -24,16 +25,12 @@ class _Ours(Secret):
     __slots__ = ()
 
 
-_NONE = _Ours()
-"""Where there is no header yet."""
-
-
 class BearerMiddleware:
     """An aiohttp client middleware that carries the token of `manager` to `origins` (aiohttp 3.12 and later).
 
     For sessions that someone else owns: `aiohttp.ClientSession(middlewares=(BearerMiddleware(manager, [origin]),))`.
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
-    its caller, the session, `auth=`, the URL or netrc, is left alone, and so is its 401.
+    its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
     Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
     Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
@@ -64,7 +61,7 @@ class BearerMiddleware:
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
         headers = request.headers
-        if not self._origins.cover(request.url) or not isinstance(headers.get(AUTHORIZATION, _NONE), _Ours):
+        if not self._origins.cover(request.url) or await _is_callers_own(request):
             return await handler(request)
         token, response = await self._send(request, handler, None)
         if response.status != UNAUTHORIZED:
@@ -100,6 +97,12 @@ class BearerMiddleware:
         except BaseException as exc:
             hide_what_was_sent(exc)
             raise
+
+
+async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
+    """Tell whether a request has a header that is neither ours nor a `default` entry of netrc."""
+    header = request.headers.get(AUTHORIZATION)
+    return header is not None and not isinstance(header, _Ours) and not await is_netrc_default(request)
 
 
 def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:

@@ -116,7 +116,7 @@ class Exchange:
         sent_at, handled = self._clock.wall(), sys.exception()
         exchange = session.post(
             self._url, data=form, headers=request.headers, timeout=self._timeout,
-            allow_redirects=False, raise_for_status=False, middlewares=(),
+            allow_redirects=False, raise_for_status=False, middlewares=(_without_authorization,),
         )  # fmt: skip
         try:
             async with exchange as response:
@@ -173,6 +173,14 @@ def _why(exc: Exception) -> str:
         return f"its certificate is not accepted: {message}"
     said = exc.os_error.strerror if isinstance(exc, aiohttp.ClientConnectorError) else None
     return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
+
+
+async def _without_authorization(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a token request without what aiohttp finds for its host in netrc: the service asks for none."""
+    request.headers.pop(aiohttp.hdrs.AUTHORIZATION, None)
+    return await handler(request)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:

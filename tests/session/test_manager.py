@@ -242,10 +242,9 @@ async def test_a_manager_dropped_without_closing_says_so(clock: ManualClock) -> 
 async def test_a_manager_and_its_middleware_can_share_one_session(emulator: NexudusEmulator) -> None:
     """The token request skips the middleware that waits for it."""
     credentials = PasswordCredentials(emulator.username, emulator.password)
-    middlewares: list[BearerMiddleware] = []
-    async with aiohttp.ClientSession(emulator.url + "/", middlewares=middlewares) as http:
-        manager = TokenManager(TokenEndpoint(http, emulator.url, credentials))
-        middlewares.append(BearerMiddleware(manager, emulator.url))
+    manager = TokenManager(TokenEndpoint(lambda: http, emulator.url, credentials))
+    middleware = BearerMiddleware(manager, emulator.url)
+    async with aiohttp.ClientSession(emulator.url + "/", middlewares=(middleware,)) as http:
         async with asyncio.timeout(5), http.get(CUSTOMER) as response:
             assert response.status == 200
         await manager.close()
