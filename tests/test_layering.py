@@ -120,7 +120,7 @@ def test_the_emulator_shares_no_code_with_the_client() -> None:
     """A clock is all that it takes of it: the protocol above all would share its misunderstandings."""
     shared = {unit for path in (ROOT / "testing").rglob("*.py") for unit in units_imported(path)} - {"testing"}
     assert "_oauth" not in shared
-    emulator = {path for path in (ROOT / "testing").glob("_*.py") if path.name != "__init__.py"}
+    emulator = set((ROOT / "testing").rglob("*.py")) - {ROOT / "testing" / "pytest_plugin.py"}
     assert {unit for path in emulator for unit in units_imported(path)} - {"testing"} <= {"_clock"}
 
 
