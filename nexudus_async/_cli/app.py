@@ -6,13 +6,14 @@ A command says what happened on standard output. What went wrong is one line on 
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import aiohttp
 import typer
 
 from nexudus_async import __version__
+from nexudus_async._session import DEFAULT_BASE_URL
 
 from . import accounts, demo, emulator, verbs
 from .options import Verbose
@@ -20,6 +21,12 @@ from .output import NAME, examples, fail, own_line, say
 from .words import EXIT_CODES, FAILED, INTERRUPTED, OK, WRONG_USE, exit_code_of, message_of
 
 __all__ = ["app", "run"]
+
+HELP = (
+    "Tokens for the Nexudus API, and calls with them.\n\n"
+    "With NEXUDUS_USERNAME and NEXUDUS_PASSWORD set, and NEXUDUS_TOTP_SECRET for an account with two-factor, every "
+    "command works at once and keeps nothing on the disk. Else sign in first, with login."
+)
 
 app = typer.Typer(
     name=NAME,
@@ -35,27 +42,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit(OK)
 
 
-@app.callback()
+@app.callback(help=HELP)
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     _verbose: Verbose = False,
 ) -> None:
-    """Tokens for the Nexudus API.
-
-    With NEXUDUS_USERNAME and NEXUDUS_PASSWORD set, every command works at once and keeps nothing on the disk;
-    NEXUDUS_TOTP_SECRET is for accounts with two-factor. Else sign in first, with login.
-    """
+    """Take no more than that: the commands do the rest."""
 
 
-for command, lines in (
+COMMANDS: Sequence[tuple[Callable[..., None], Sequence[str]]] = (
     (accounts.login, (f"{NAME} login", f"NEXUDUS_USERNAME=ops@example.com {NAME} login < password-file")),
     (accounts.status, (f"{NAME} status", f"{NAME} status --json | jq .expires_in")),
-    (
-        accounts.token,
-        (f'curl -H "Authorization: Bearer $({NAME} token)" https://spaces.nexudus.com/api/public/teams/my',),
-    ),
+    (accounts.token, (f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my',)),
     (accounts.logout, (f"{NAME} logout", f"{NAME} logout --account ops@example.com")),
     (
         verbs.get,
@@ -68,17 +68,34 @@ for command, lines in (
     (
         verbs.post,
         (
-            f"{NAME} post /api/spaces/coworkers --json new.json",
+            f"{NAME} post /api/spaces/coworkers --json coworker.json",
             f"jq -n '{{FullName: \"Zoe\"}}' | {NAME} post /api/spaces/coworkers --json -",
         ),
     ),
-    (verbs.put, (f"{NAME} put /api/spaces/coworkers --json changed.json",)),
+    (verbs.put, (f"{NAME} put /api/spaces/coworkers --json coworker.json",)),
     (verbs.patch, (f"{NAME} patch /api/spaces/coworkers/1001 --json changes.json",)),
     (verbs.delete, (f"{NAME} delete /api/spaces/coworkers/1001",)),
-    (emulator.emulator, (f"{NAME} emulator --port 8000 --lifetime 60", f"{NAME} emulator --json")),
+    (
+        emulator.emulator,
+        (
+            f"{NAME} emulator --port 8000 --lifetime 60",
+            f"{NAME} emulator --user ops@example.com:secret --seed state.json",
+        ),
+    ),
     (demo.demo, (f"{NAME} demo && echo all of it held",)),
-):
-    app.command(epilog=examples(*lines))(command)
+)
+"""The commands in the order of the help, each with its examples."""
+
+
+def _add(command: Callable[..., None], lines: Sequence[str]) -> None:
+    # typer has changed its mind about line breaks in paragraphs: there are none left for it to decide about.
+    paragraphs = [" ".join(each.split()) for each in (command.__doc__ or "").split("\n\n")]
+    more = [emulator.CONTROL] if command is emulator.emulator else []
+    app.command(help="\n\n".join(paragraphs), epilog="\n\n".join((examples(*lines), *more)))(command)
+
+
+for _command, _lines in COMMANDS:
+    _add(_command, _lines)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -17,8 +17,8 @@ from nexudus_async.stores import MemoryStore, StoredToken, TokenStore
 from . import keys
 from .calls import log_out
 from .log import heard
-from .output import note, working
-from .state import Account, KeptIn, State, same_user
+from .output import NAME, note, working
+from .state import Account, KeptIn, NotSignedInError, State, same_user
 
 __all__ = ["credentials_for_login", "log_in"]
 
@@ -59,9 +59,10 @@ def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, st
         try:
             return asyncio.run(_signed_in(base_url, credentials))
         except TotpRequiredError:
-            asked = credentials.totp is None or isinstance(credentials.totp, str)
-            if not asked or typed == CODES or (typed and not sys.stdin.isatty()):
+            if not (credentials.totp is None or isinstance(credentials.totp, str)):
                 raise
+            if typed == CODES or (typed and not sys.stdin.isatty()):
+                raise NotSignedInError(f"the two-factor code was refused: {NAME} login asks for another") from None
         if typed:
             note("that code was refused: type the next one that your app shows")
         # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
 
 from . import log
 
@@ -92,13 +93,13 @@ def show_body(body: bytes, content_type: str) -> None:
         return
     text = _text(body)
     if text is None:
-        note(f"{len(body):,} bytes of {content_type} are not for a terminal: send them to a file or a pipe")
+        note(f"{len(body):,} bytes of {content_type} are not for a terminal: use a file or a pipe")
         return
     try:
         print_json(console(), text)
     except (ValueError, RecursionError):
-        if text:
-            console().print("".join(each if each.isprintable() or each in "\n\t" else "?" for each in text))
+        shown = "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+        console().print(shown, end="" if not text or text.endswith("\n") else "\n")
 
 
 def print_json(to: Console, text: str) -> None:
@@ -106,7 +107,12 @@ def print_json(to: Console, text: str) -> None:
 
     Raises `ValueError` for other text.
     """
-    to.print(JSON(text, indent=2, highlight=not to.no_color, ensure_ascii=False))
+    indented = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    # What JSON leaves as it is may still steer a terminal, or turn the direction of writing round.
+    shown = Text("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in indented))
+    if not to.no_color:
+        JSONHighlighter().highlight(shown)
+    to.print(shown)
 
 
 def _text(body: bytes) -> str | None:

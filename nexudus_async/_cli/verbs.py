@@ -53,7 +53,7 @@ def get(
         _print("GET", target, asyncio.run(_send(caller, store, "GET", target)), include=include)
 
 
-def _writing(method: str, what: str) -> Callable[..., None]:
+def _writing(method: str) -> Callable[..., None]:
     def command(
         path: Path,
         body: Body = None,
@@ -70,16 +70,13 @@ def _writing(method: str, what: str) -> Callable[..., None]:
 
     command.__name__ = method.lower()
     command.__doc__ = (
-        f"{what} Prints the answer as get does.\n\n"
+        f"Send a {method} request with the token, and print the answer as get does.\n\n"
         "It is sent once more only after a 401 or when the service asked to wait: it did nothing then."
     )
     return command
 
 
-post = _writing("POST", "Send a POST request with the token.")
-put = _writing("PUT", "Send a PUT request with the token.")
-patch = _writing("PATCH", "Send a PATCH request with the token.")
-delete = _writing("DELETE", "Send a DELETE request with the token.")
+post, put, patch, delete = map(_writing, ("POST", "PUT", "PATCH", "DELETE"))
 
 
 async def _send(

@@ -14,7 +14,8 @@ from nexudus_async._session import DEFAULT_BASE_URL, TokenSession
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import TokenStore
 
-from .state import Account, State, origin_of, same_user
+from .output import NAME
+from .state import Account, NotSignedInError, State, origin_of, same_user
 
 __all__ = ["Caller", "choose", "credentials_in_environment"]
 
@@ -49,7 +50,7 @@ def choose(state: State, username: str | None, base_url: str | None) -> Caller:
     base_url = None if base_url is None else origin_of(base_url)
     credentials = credentials_in_environment(username)
     if credentials is None:
-        account = state.account(username, base_url)
+        account = _signed_in(state, username, base_url)
         return Caller(account.username, account.base_url, account)
     try:
         found = state.find(credentials.username, base_url)
@@ -58,6 +59,18 @@ def choose(state: State, username: str | None, base_url: str | None) -> Caller:
     if found is not None:
         return Caller(found.username, found.base_url, found, credentials)
     return Caller(credentials.username, base_url or DEFAULT_BASE_URL, None, credentials)
+
+
+def _signed_in(state: State, username: str | None, base_url: str | None) -> Account:
+    try:
+        return state.account(username, base_url)
+    except NotSignedInError:
+        known = os.environ.get("NEXUDUS_USERNAME")
+        if known and same_user(username or known, known) and not os.environ.get("NEXUDUS_PASSWORD"):
+            raise NotSignedInError(
+                f"NEXUDUS_USERNAME is set and NEXUDUS_PASSWORD is not set: set it, or {NAME} login"
+            ) from None
+        raise
 
 
 def credentials_in_environment(username: str | None = None) -> PasswordCredentials | None:

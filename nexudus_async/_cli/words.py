@@ -114,7 +114,7 @@ def _of_two_factor(*, in_environment: bool) -> str:
         )
     if in_environment:
         return f"the account has two-factor on: set NEXUDUS_TOTP_SECRET, or type a code at {NAME} login"
-    return f"the two-factor code was refused: {NAME} login asks for another"
+    return f"the account has two-factor on: {NAME} login asks for a code"
 
 
 def _connector_error(error: BaseException) -> aiohttp.ClientConnectorError | None:
