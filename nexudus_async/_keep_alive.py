@@ -1,7 +1,7 @@
-"""Staying signed in while idle: renews a token that nobody asks for, so that its chain never ends.
+"""Staying signed in while idle: refreshes a token that nobody asks for, so that its chain never ends.
 
 Nexudus' refresh tokens live 15 days. A worker that sleeps for longer would have to sign in again, and an account with
-two-factor on may need a person for that. So the token is renewed when it is due, as if somebody had asked, and after
+two-factor on may need a person for that. So the token is refreshed when it is due, as if somebody had asked, and after
 14 days at the latest.
 """
 
@@ -9,25 +9,23 @@ import asyncio
 import contextvars
 
 from ._clock import sleep
-from ._manager import TokenManager
+from ._events import logger
+from ._refresh.coordinator import Coordinator
 from ._refresh.policy import Freshness
-from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
-
-__all__ = ["KeepAlive"]
 
 LONGEST_PAUSE = 30.0
 """Seconds between looks at the clock: the event loop's own timers stand still while a host is suspended."""
 SHORTEST_PAUSE = 0.5
-"""Seconds between looks while a renewal is due and back-off, or somebody else's flight, has it."""
-LATEST_RENEWAL = 14 * 86400.0
-"""Seconds after the last renewal: a day before the refresh token would lapse."""
+"""Seconds between looks while a refresh is due and back-off, or somebody else's flight, has it."""
+LATEST_REFRESH = 14 * 86400.0
+"""Seconds after the last refresh: a day before the refresh token would lapse."""
 
 
 class KeepAlive:
     """One task for one session. It starts at the session's first use: before that there is nothing to keep."""
 
-    def __init__(self, manager: TokenManager) -> None:
-        self._manager = manager
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator, self._state = coordinator, coordinator.state
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -46,27 +44,25 @@ class KeepAlive:
         await asyncio.wait([task])
 
     async def _run(self) -> None:
-        manager = self._manager
-        while manager.freshness is not Freshness.CLOSED:
+        while not self._state.closed:
             due = self._due_in()
             if due is not None and due <= 0:
                 try:
-                    await self._renew()
-                except (SessionClosedError, ConfigurationError):
-                    return
-                except NexudusAuthError:
-                    pass  # reported and remembered by the manager, whose back-off says when to try again
+                    await self._refresh()
+                except Exception as exc:  # noqa: BLE001 - whatever a launch raises, the next look may succeed
+                    # A flight has told of its failure itself; back-off and latch hold here as for every caller.
+                    logger.debug("keep-alive: %s", type(exc).__name__)
                 due = self._due_in()
             pause = LONGEST_PAUSE if due is None else min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
-            await sleep(manager.clock, pause)
+            await sleep(self._state.clock, pause)
 
     def _due_in(self) -> float | None:
-        """Return the seconds until a renewal is due; None without a token, as after a logout."""
-        due, age = self._manager.due_in, self._manager.age
-        return None if due is None or age is None else min(due, LATEST_RENEWAL - age)
+        """Return the seconds until a refresh is due; None without a token, as after a logout."""
+        due, age = self._state.due_in, self._state.age
+        return None if due is None or age is None else min(due, LATEST_REFRESH - age)
 
-    async def _renew(self) -> None:
-        if self._manager.freshness is Freshness.FRESH:  # good for longer than its refresh token
-            await self._manager.refresh()
+    async def _refresh(self) -> None:
+        if self._state.freshness is Freshness.FRESH:  # good for longer than its refresh token
+            self._coordinator.refresh_early()
         else:
-            await self._manager.token()
+            await self._coordinator.token()

@@ -1,16 +1,15 @@
 """`TokenSession`: an aiohttp session whose requests carry the token.
 
-A request goes the way that the head of `_manager.py` and `_bearer.py` describe; here is what only a wrapper can do: set
-the header through `headers=` (so that mocks see it and aiohttp strips it on a redirect to another origin), judge
-`raise_for_status` on the final response, and own the sessions underneath.
+Here is what only a wrapper can do: set the header through `headers=` (so that mocks see it, and aiohttp strips it on a
+redirect to another origin), judge `raise_for_status` on the final response, and own the sessions underneath.
 """
 
-import asyncio
 import functools
+import os
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
 from yarl import URL
@@ -18,14 +17,14 @@ from yarl import URL
 from ._clock import Clock
 from ._credentials import PasswordCredentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed, own_session, token_session, token_session_like
-from ._http.context import RequestContext
-from ._http.destination import destination, has_authorization, is_in_netrc
-from ._http.middleware import BearerMiddleware
-from ._http.request import Handshake, RaiseForStatus, apply
-from ._http.sender import Dispatcher
+from ._http.aiohttp_internals import check_borrowed, heed_netrc
+from ._http.connections import Connections
+from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
+from ._http.request import Handshake, RaiseForStatus, apply, destination, has_authorization, read_once
+from ._http.sender import Sender
+from ._http.verbs import Verbs
 from ._keep_alive import KeepAlive
-from ._manager import TokenManager
+from ._manager import TokenManager, coordinator_of
 from ._oauth.endpoint import TokenEndpoint
 from ._ratelimit.gate import NOT_OURS, holding
 from ._ratelimit.pacing import Pacing
@@ -35,46 +34,42 @@ from ._token import Token
 from ._validation import check_kind, parse_origin
 from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore
+from .stores._support import finish
 
 if TYPE_CHECKING:
-    # The same keywords as aiohttp, by aiohttp's own lists, which have no public names.
-    from aiohttp.client import _RequestOptions as RequestOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.client import _WSConnectOptions  # pyright: ignore[reportPrivateUsage]
-    from aiohttp.typedefs import LooseHeaders
-
-    class WSConnectOptions(_WSConnectOptions, total=False):
-        decode_text: bool
+    from ._http.aiohttp_internals import LooseHeaders
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-__all__ = ["DEFAULT_BASE_URL", "TokenSession"]
-
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
+BASE_URL_VARIABLE = "NEXUDUS_BASE_URL"
 DEFAULT_THROTTLE = Throttle()
 _KNOWN_URLS = 1024
 """Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
 
 
-class TokenSession:
-    """An aiohttp session for the Nexudus API that signs in, renews, and carries the token.
+class TokenSession(Verbs):
+    """An aiohttp session for the Nexudus API that signs in, refreshes, and carries the token.
 
     credentials: who signs in. None: tokens come from the store only, and `LoginRequiredError` says when they end.
-    base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it.
+    base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it. None:
+        the environment variable NEXUDUS_BASE_URL, else https://spaces.nexudus.com.
     client_id: the `client_id` header; Nexudus keeps one refresh token for each. None: a unique one for this session,
         so that sessions never end each other's tokens.
     store: where the tokens are shared with other processes, and with the next one; see `nexudus_async.stores`.
     account: the user name that the store files the tokens under; needed with a store and no credentials.
-    policy: when to renew and how long to wait.
+    policy: when to refresh and how long to wait.
     client_session: an `aiohttp.ClientSession` to send through. It is borrowed: it keeps its middlewares, its pool and
         its cookies (one jar for several accounts mixes them up), and is never closed here. None: an own one, made at
         the first request.
     allowed_origins: further origins that may see the token.
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
-    keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
+    keep_alive: refresh while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
     pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
     on_event: a function of one event, called on the event loop, which it must not block.
+    label: what events and log lines call the account. None: a hash of it.
     clock: the time; the system's by default.
 
     Making and entering one does no I/O and needs no event loop; nothing is fetched before the first use. One session
@@ -85,7 +80,7 @@ class TokenSession:
         self,
         credentials: PasswordCredentials | None = None,
         *,
-        base_url: str | URL = DEFAULT_BASE_URL,
+        base_url: str | URL | None = None,
         client_id: str | None = None,
         store: TokenStore | None = None,
         account: str | None = None,
@@ -98,120 +93,90 @@ class TokenSession:
         pacing: Pacing | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        label: str | None = None,
     ) -> None:
         username = _username(credentials, store, account)
         check_kind("keep_alive", keep_alive, bool, "True or False")
         check_kind("throttle", throttle, Throttle, "a Throttle, or None to get every throttled answer at once")
         check_kind("pacing", pacing, Pacing, "a Pacing, such as Pacing.documented(), or None")
-        if isinstance(allowed_origins, str | URL) or not isinstance(allowed_origins, Iterable):
-            raise ConfigurationError(
-                "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
-            )
+        origins = _origins(base_url, allowed_origins, allow_insecure_http=allow_insecure_http)
+        self._base_url = origins[0]
         if client_session is not None:
-            check_borrowed(client_session)
-        self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
-        origins = [self._base_url] + [
-            parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
-            for origin in allowed_origins
-        ]
+            check_borrowed(client_session, self._base_url)
         endpoint = TokenEndpoint(
-            self._session_for_tokens, self._base_url, credentials, client_id=client_id, policy=policy, clock=clock,
-            account=account, allow_insecure_http=allow_insecure_http,
+            lambda: self._connections.for_tokens(),  # noqa: PLW0108 - made below
+            self._base_url, credentials, client_id=client_id, policy=policy,
+            clock=clock, account=account, allow_insecure_http=allow_insecure_http,
         )  # fmt: skip
-        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
+        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
+        self._coordinator = coordinator_of(self._manager)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
-        self._rule = self._middleware.rule
-        self._dispatcher = Dispatcher(self._rule, throttle, pacing)
-        self._keep_alive = KeepAlive(self._manager) if keep_alive else None
+        self._sender = Sender(self._manager, unauthorized_of(self._middleware), throttle, pacing)
+        self._connections = Connections(client_session, self._coordinator.state, self._sender.gate)
+        self._keep_alive = KeepAlive(self._coordinator) if keep_alive else None
         self._destination = functools.lru_cache(_KNOWN_URLS)(
-            functools.partial(destination, self._base_url, self._rule.covers)
+            functools.partial(destination, self._base_url, origins_of(self._middleware))
         )
         self._username = username
-        self._borrowed = client_session
-        self._session: aiohttp.ClientSession | None = None
-        self._token_session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
 
-    def request(self, method: str, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a request, with aiohttp's own keywords; `await` the result or enter it with `async with`.
+    async def token(self) -> Token:
+        """Return a token that has not expired.
 
-        A 401 leads to one renewal and one replay, if the body can be sent again: None, str, bytes, dict or `json=`.
-        `timeout=` covers each sending; bound everything with `asyncio.timeout`. Raises what aiohttp raises, and what
-        `token()` raises: then nothing was sent. Cancelling is safe at any time.
+        At once while it is FRESH or ADVISORY; else when the shared sign-in or refresh is done, or, within the hard
+        margin, after `RefreshPolicy.mandatory_wait` seconds. Raises `SessionClosedError`, `ConfigurationError`, or what
+        the sign-in or refresh raised. Cancelling affects nobody else: the flight goes on.
         """
-        return RequestContext(self._request(method.upper(), url, **kwargs))
-
-    def get(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a GET request; see `request`."""
-        return RequestContext(self._request("GET", url, **kwargs))
-
-    def post(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a POST request; see `request`."""
-        return RequestContext(self._request("POST", url, **kwargs))
-
-    def put(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a PUT request; see `request`."""
-        return RequestContext(self._request("PUT", url, **kwargs))
-
-    def patch(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a PATCH request; see `request`."""
-        return RequestContext(self._request("PATCH", url, **kwargs))
-
-    def delete(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a DELETE request; see `request`."""
-        return RequestContext(self._request("DELETE", url, **kwargs))
-
-    def options(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send an OPTIONS request; see `request`."""
-        return RequestContext(self._request("OPTIONS", url, **kwargs))
-
-    def head(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a HEAD request; as in aiohttp, it follows redirects only when told to. See `request`."""
-        kwargs.setdefault("allow_redirects", False)
-        return RequestContext(self._request("HEAD", url, **kwargs))
-
-    def ws_connect(self, url: str | URL, **kwargs: "Unpack[WSConnectOptions]") -> "RequestContext[WebSocket]":
-        """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
-        return RequestContext(self._ws_connect(url, **kwargs))
-
-    def token(self) -> Coroutine[Any, Any, Token]:
-        """Return a token that has not expired; see `TokenManager.token`."""
-        return self._manager.token() if self._keep_alive is None else self._token_kept_alive(self._keep_alive)
+        token = await self._manager.token()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def refresh(self) -> Token:
-        """Renew now, or join the renewal under way; see `TokenManager.refresh`."""
+        """Refresh now, or join the refresh under way, whatever the token's age and any back-off.
+
+        Raises and behaves on cancelling as `token()`.
+        """
         return await self._manager.refresh()
 
+    async def sign_in(self) -> Token:
+        """Send the credentials, whatever tokens there are here or in the store, and return the token they give.
+
+        For whoever checks a login: `token()` and `refresh()` are content with what is stored, be the password right or
+        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refusal leaves the token held
+        alone. Cancelling affects nobody else.
+        """
+        token = await self._manager.sign_in()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
+
     async def logout(self) -> None:
-        """Forget the tokens; the next use signs in again. See `TokenManager.logout`."""
+        """Forget the tokens, and end a sign-in or refresh under way; the next use signs in again.
+
+        Nexudus documents no revocation: the service is not told. Those who wait get `LoginRequiredError`. With a store
+        it waits for a refresh under way in another process. Cancelling leaves the session logged out, and goes on
+        telling the others. Raises `SessionClosedError` once closed.
+        """
         await self._manager.logout()
 
     async def close(self) -> None:
         """Close the session; a borrowed `client_session` stays open.
 
-        Every wait ends with `SessionClosedError`; a renewal under way may commit for `RefreshPolicy.close_timeout`
+        Every wait ends with `SessionClosedError`; a refresh under way may commit for `RefreshPolicy.close_timeout`
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         Raises `ConfigurationError`, and closes nothing, while another thread's event loop uses it, and after a fork.
         """
-        self._manager.check_closable()
-        self._closed = True
-        self._dispatcher.close()
+        self._coordinator.state.check_closable()
+        self._sender.close()
         try:
-            await self._manager.close()
-            if self._keep_alive is not None:
-                await self._keep_alive.stop()
-            await self._dispatcher.disconnect()
+            await self._coordinator.close()
         finally:
-            owned = [self._token_session, self._session if self._borrowed is None else None]
-            for session in owned:
-                if session is not None:
-                    await session.close()
+            await finish(self._disconnect())
 
     @property
     def closed(self) -> bool:
         """Whether `close()` was called."""
-        return self._closed
+        return self._coordinator.state.closed
 
     @property
     def freshness(self) -> Freshness:
@@ -220,11 +185,11 @@ class TokenSession:
 
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
-        return self._dispatcher.added_to(self._manager.statistics())
+        return self._sender.added_to(self._manager.statistics())
 
     @property
     def manager(self) -> TokenManager:
-        """What holds and renews the token."""
+        """What holds and refreshes the token."""
         return self._manager
 
     @property
@@ -233,7 +198,7 @@ class TokenSession:
         return self._middleware
 
     async def __aenter__(self) -> Self:
-        if self._closed:
+        if self.closed:
             raise SessionClosedError("the session is closed: make a new one")
         return self
 
@@ -246,16 +211,11 @@ class TokenSession:
         return f"<TokenSession {self._username} at {self._base_url}: {self._manager!r}>"
 
     def __del__(self) -> None:
-        own = self.__dict__  # what __init__ got to before it raised
-        if own.get("_token_session") is not None and not own["_closed"]:
+        connections: Connections | None = self.__dict__.get("_connections")  # __init__ may have raised
+        if connections is not None and connections.unclosed and not self.closed:
             warnings.warn(
                 f"unclosed {self!r}: use async with, or await close()", ResourceWarning, stacklevel=2, source=self
             )
-
-    async def _token_kept_alive(self, keep_alive: KeepAlive) -> Token:
-        token = await self._manager.token()
-        keep_alive.start()
-        return token
 
     async def _request(
         self,
@@ -266,57 +226,60 @@ class TokenSession:
         raise_for_status: RaiseForStatus = None,
         **kwargs: Any,
     ) -> "Response":
-        session = self._client()
+        session = self._session_for_requests()
+        headers = read_once(headers)
+        if "cookies" in kwargs:
+            kwargs["cookies"] = read_once(kwargs["cookies"])
         target, is_ours = self._destination(url)
-        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
+        if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
                     method, target, headers=headers, raise_for_status=raise_for_status, **kwargs
                 )
-        response = await self._dispatcher.send(session, method, target, headers, kwargs)
+        response = await self._sender.send(ours, method, target, headers, kwargs)
         judge = session.raise_for_status if raise_for_status is None else raise_for_status
         if judge:
             await apply(judge, response)
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session = self._client()
+        session = self._session_for_requests()
+        headers = read_once(headers)
         target, is_ours = self._destination(url)
-        if not is_ours or has_authorization(headers, kwargs) or (session.trust_env and await is_in_netrc(target)):
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
+        if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
-        return await self._dispatcher.connect(Handshake(session, kwargs.get("method", "GET"), target, headers, kwargs))
+        return await self._sender.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
-    def _client(self) -> aiohttp.ClientSession:
-        """Return the session to send through; made, and tied to the running event loop, at the first use."""
-        loop = asyncio.get_running_loop()
-        session = self._session
-        if session is None or loop is not self._loop or self._closed:
-            session = self._bind(loop)
-        if session.closed:
-            raise ConfigurationError("client_session was closed by its owner: close it after this session")
-        return session
-
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
-        if self._closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        if self._loop is not None:
-            raise ConfigurationError("this session belongs to another event loop: make one session for each loop")
-        self._manager.check_usable()  # `token()` may have tied it to another loop before
-        self._loop = loop
+    def _session_for_requests(self) -> aiohttp.ClientSession:
+        session = self._connections.for_requests()
         if self._keep_alive is not None:
             self._keep_alive.start()
-        self._session = self._borrowed if self._borrowed is not None else own_session(self._dispatcher.gate)
-        return self._session
+        return session
 
-    def _session_for_tokens(self) -> aiohttp.ClientSession:
-        """Return the session for token requests: a pool of their own, with the settings of a borrowed session."""
-        if self._token_session is None:
-            twin = token_session() if self._borrowed is None else token_session_like(self._borrowed)
-            if twin is None:
-                return self._client()
-            self._token_session = twin
-        return self._token_session
+    async def _disconnect(self) -> None:
+        if self._keep_alive is not None:
+            await self._keep_alive.stop()
+        try:
+            await self._sender.disconnect()
+        finally:
+            await self._connections.close()
+
+
+def _origins(base_url: str | URL | None, allowed: Iterable[str | URL], *, allow_insecure_http: bool) -> "list[URL]":
+    """Return the origins that see the token, the service's own first."""
+    if isinstance(allowed, str | URL) or not isinstance(allowed, Iterable):
+        raise ConfigurationError("allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']")
+    name = "base_url" if base_url is not None else BASE_URL_VARIABLE
+    base_url = base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+    named = [(name, base_url), *(("allowed_origins", origin) for origin in allowed)]
+    return [parse_origin(name, origin, allow_insecure_http=allow_insecure_http) for name, origin in named]
 
 
 def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:

@@ -11,9 +11,6 @@ from yarl import URL
 
 from .errors import ConfigurationError
 
-__all__ = ["OriginKey", "check_kind", "check_methods", "check_seconds", "check_share", "origin_key", "parse_origin"]
-
-
 OriginKey = tuple[str, str | None, int | None]
 _AS_HTTP = {"ws": "http", "wss": "https"}
 
@@ -28,10 +25,11 @@ def check_methods(name: str, value: object, methods: tuple[str, ...], instead: s
     """Raise `ConfigurationError`, naming no value, unless `value` has the methods of a protocol."""
     missing = [method for method in methods if not callable(getattr(value, method, None))]
     if missing or isinstance(value, type):
-        raise ConfigurationError(f"{name} must be {instead}, with {', '.join(methods)}; not {_named(value)}")
+        raise ConfigurationError(f"{name} must be {instead}, with {', '.join(methods)}; not {kind_of(value)}")
 
 
-def _named(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Return the kind of a value, for a message."""
     return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
 
 

@@ -1,7 +1,6 @@
 """What the commands do: they take the caller, open a session, and return plain data."""
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +8,12 @@ from datetime import UTC, datetime
 
 from yarl import URL
 
-from nexudus_async._clock import SystemClock
-from nexudus_async._fleet.storage import Chain, Record
 from nexudus_async._refresh.policy import Freshness, RefreshPolicy, schedule
 from nexudus_async._session import TokenSession
 from nexudus_async._token import Token
 from nexudus_async.errors import ConfigurationError, StoreError
 from nexudus_async.stores import TokenStore
+from nexudus_async.stores._record import Record, decode
 
 from .log import heard
 from .output import working
@@ -138,9 +136,11 @@ def status_of(account: Account, record: Record | None) -> Status:
 
 
 async def _record_of(account: Account, store: TokenStore) -> Record | None:
-    async with Caller(account.username, account.base_url, account).session(store) as session:
-        chain = Chain(store, session.manager.key, SystemClock(), random.random, lambda _: None)
-        return await chain.load()
+    stored = await store.load(account.key)
+    try:
+        return None if stored is None else decode(stored, account.key)
+    except ValueError as exc:
+        raise StoreError(str(exc)) from None
 
 
 def _iso(seconds: float) -> str:

@@ -77,7 +77,7 @@ async def _signed_in(base_url: str, credentials: PasswordCredentials) -> tuple[T
     store = MemoryStore()
     async with TokenSession(credentials, base_url=base_url, store=store, on_event=heard) as session:
         with working("signing in"):
-            return await session.token(), session.manager.key, store
+            return await session.token(), Account(credentials.username, base_url).key, store
 
 
 def _place(state: State, *, keyring: bool) -> tuple[KeptIn, TokenStore]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nexudus_async._oauth.endpoint import account_key
 from nexudus_async._validation import parse_origin
 from nexudus_async.errors import LoginRequiredError, StoreError
 from nexudus_async.stores import (
@@ -20,7 +21,7 @@ from nexudus_async.stores import (
     TokenStore,
     _private_file,  # pyright: ignore[reportPrivateUsage] - this package's own
 )
-from nexudus_async.stores._foreign import extra
+from nexudus_async.stores._support import extra
 
 from . import keys
 
@@ -44,6 +45,11 @@ class Account:
     username: str
     base_url: str
     kept_in: KeptIn = "file"
+
+    @property
+    def key(self) -> str:
+        """What a store files the account's tokens under."""
+        return account_key(parse_origin("--base-url", self.base_url, allow_insecure_http=True), self.username, None)
 
     def is_at(self, username: str | None, base_url: str | None) -> bool:
         """Tell whether this is the account of that name, at that place; None is any."""

@@ -1,275 +1,265 @@
-"""What one flight does: alone, or as one of a fleet that shares its tokens through a store.
+"""The flight of a process that shares its chain of tokens with others, through a store.
 
-A fleet's renewal: look at the record and adopt a newer token → lock → look again → note the attempt → renew → publish
-and wake the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for
-whoever comes next if this process dies in between: the service may have used the refresh token.
+Look at the record and adopt a newer token → try the lock → look again → note the attempt → refresh → publish and wake
+the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for whoever comes
+next if this process dies in between: the service may have used the refresh token.
+
+A failure is noted in the record, so that a fleet backs off as one process does, and one success ends that for all. A
+lock that another holds is never bypassed: before the hard margin nobody waits for it, and who has waited for as long as
+a flight may take fails with what the fleet knows.
 
 When the store is down, nobody's request suffers:
 
-- before the hard margin there is no renewal: the token is good, and the store may come back;
-- after it, or when somebody waits, the process signs in under a `client_id` of its own, and so leaves the chain that
-  the others share alone; without credentials it renews the chain, and takes a refusal for the race that it may be;
+- before the hard margin nothing is refreshed: the token is good, and the store may come back;
+- within it, each process at a moment of its own, or when somebody needs another token, the process signs in under a
+  `client_id` of its own, and so leaves the chain that the others share alone; without credentials it refreshes the
+  chain, and takes a refusal for the race that it may be;
 - what could not be saved is saved when the store answers again.
-
-The token held is the `Desk`'s, which is the manager, for the time of one flight; what is remembered here is the record
-that was seen last.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
-from nexudus_async._clock import Clock
-from nexudus_async._refresh.backoff import CredentialsRestError
-from nexudus_async._refresh.policy import LATCHED_AFTER, LONGEST_LATCH, latch_delay
-from nexudus_async._refresh.renewal import Grants, Obtained, is_spent
+from nexudus_async._clock import Clock, sleep
+from nexudus_async._refresh.attempt import Attempt
+from nexudus_async._refresh.outcomes import Obtained, Shared
+from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, MAX_EXPIRED, Asking, is_spent
 from nexudus_async._token import Token
 from nexudus_async.errors import (
-    CredentialsRejectedError,
     EndpointUnavailableError,
     LoginRequiredError,
+    MalformedResponseError,
     NexudusAuthError,
-    PasswordResetRequiredError,
     StoreError,
     TokenEndpointError,
-    TotpRequiredError,
     copy_of,
 )
+from nexudus_async.stores._record import NewerRecordError, Record
 
-from .storage import Chain, Latch, Record
+from .pauses import Pauses
+from .storage import Storage
 
-__all__ = ["REJECTIONS", "AloneRenewal", "Desk", "SharedRenewal"]
-
-REJECTIONS = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
-"""The errors that mean: do not send these credentials again and again."""
-
-
-class Desk(Protocol):
-    """What a flight may do to the manager that owns it."""
-
-    @property
-    def token(self) -> Token | None:
-        """The token held."""
-        ...
-
-    @property
-    def refused(self) -> NexudusAuthError | None:
-        """The rejection after which this process needs other credentials, unless somebody asked by hand."""
-        ...
-
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody waits, or the token held cannot be served for much longer."""
-        ...
-
-    def publish(self, obtained: Obtained) -> Token | None:
-        """Hold a new token and wake the waiters; return it with its generation, None after a logout."""
-        ...
-
-    def adopt(self, record: Record) -> bool:
-        """Take over what a record says, if it is news; tell whether it ends the flight."""
-        ...
-
-    def keep(self) -> None:
-        """End the flight with the token held, and leave the store alone for a moment."""
-        ...
-
-    def drop_refresh_token(self) -> None:
-        """Hold the token without its refresh token."""
-        ...
+LOOK_AGAIN = 0.5
+"""Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
 
 
-class AloneRenewal:
-    """The flight of a process that has its chain for itself."""
-
-    def __init__(self, grants: Grants) -> None:
-        self._grants = grants
-
-    async def run(self, desk: Desk, *, forced: bool) -> None:
-        """Renew, or sign in. Raises a `NexudusAuthError`."""
-
-        async def on_spent(_error: TokenEndpointError) -> bool:
-            desk.drop_refresh_token()
-            return False
-
-        async def before_sign_in() -> None:
-            if not forced:
-                await insist_on_a_change(self._grants, desk.refused)
-
-        obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
-        if obtained is not None:
-            desk.publish(obtained)
+LOCK_PAUSE = 1.0
+"""Seconds at most for which a token that is good is left to another process that refreshes it: a refresh takes less."""
+STORE_PAUSE = 10.0
+"""Seconds at most for which a store that is down is left alone while the token is good."""
 
 
-class SharedRenewal:
-    """The flight of a process that shares its chain."""
+class FleetRenewal:
+    """Gets a newer token for one process of a fleet: its own, or another's."""
 
-    def __init__(self, grants: Grants, chain: Chain, clock: Clock) -> None:
-        self._grants, self._chain, self._clock = grants, chain, clock
+    shared = True
+
+    def __init__(self, asking: Asking, storage: Storage, pauses: Pauses, clock: Clock) -> None:
+        self._asking, self._grants = asking, asking.grants
+        self._storage, self._pauses, self._clock = storage, pauses, clock
         self._record: Record | None = None
+        """The record as it was seen or written last."""
+        self._in_store: str | None = None
+        """The refresh token that the record had then."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
+        self.entomb, self.bury = storage.entomb, storage.bury
+        self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
+        self.end_saving, self.disconnect = storage.end_saving, storage.disconnect
 
-    async def run(self, desk: Desk, *, forced: bool) -> None:
-        """Adopt, renew or sign in. Raises a `NexudusAuthError`."""
+    @property
+    def unsaved(self) -> bool:
+        return self._storage.unsaved is not None
+
+    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float) -> bool:
+        return looked_ago >= LOOK_AGAIN
+
+    async def run(self, attempt: Attempt) -> None:
+        """Adopt, refresh or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
         begun = False
         try:
-            async with self._chain.turn(self._look(desk)) as ours:
-                if ours:
-                    await self._note_attempt(desk.token)
-                    begun = True
-                    await self._renew(desk, forced=forced)
+            for pause in self._storage.looks():
+                if await self._look(attempt):
+                    return
+                await self._check_not_held(attempt)
+                async with self._storage.try_lock() as ours:
+                    if ours:
+                        if await self._look(attempt):  # another process may have refreshed since
+                            return
+                        await self._check_not_held(attempt)  # or failed
+                        if await self._note_attempt(attempt):
+                            begun = True
+                            await self._refresh(attempt)
+                        return
+                if attempt.can_wait:
+                    attempt.left_alone(LOCK_PAUSE)
+                    return
+                await sleep(self._clock, pause)
         except StoreError as exc:
             if begun:
                 raise
-            await self._without_store(desk, exc, forced=forced)
-
-    def _look(self, desk: Desk) -> Callable[[Record | None], bool]:
-        def look(record: Record | None) -> bool:
-            self._record = record
-            if record is None:
-                return False
-            self._grants.join(record.client_id)
-            return desk.adopt(record)
-
-        return look
-
-    async def _note_attempt(self, token: Token | None) -> None:
-        """Note in the record that the refresh token of `token` is about to be sent, and learn whether it was before.
-
-        Raises `StoreError`: what cannot be noted is not sent, or every process of the fleet would send it.
-        """
-        record = self._record_of(token)
-        if token is None or record is None or not self._grants.share_chain:
+            await self._without_store(attempt, exc)
             return
-        if record.in_doubt:
-            self._grants.recall(token)
-        else:
-            self._record = replace(record, in_doubt=True)
-            await self._chain.note(self._record)
+        raise self._pauses.error_of(self._record) or EndpointUnavailableError(
+            "another process has been signing in or refreshing for too long, and nothing came of it"
+        )
 
-    def _record_of(self, token: Token | None) -> Record | None:
-        """Return the record, if it is where others find the refresh token of `token`."""
-        record = self._record
-        if token is None or token.refresh_token is None or record is None or record.token is None:
-            return None
-        return record if record.token.refresh_token == token.refresh_token else None
-
-    async def _renew(self, desk: Desk, *, forced: bool) -> None:
-        refused = attempted = False
-        shared = self._record_of(desk.token) is not None
-
-        async def on_spent(error: TokenEndpointError) -> bool:
-            # Another process may have renewed in spite of the lock, when ours outlived its lease.
-            nonlocal refused
-            try:
-                if self._look(desk)(await self._chain.load()):
-                    return True
-            except StoreError:
-                pass
-            refused = error.error is not None
-            desk.drop_refresh_token()
-            return False
-
-        async def before_sign_in() -> None:
-            nonlocal attempted
-            if not forced:
-                await self._respect_latch()
-                await insist_on_a_change(self._grants, desk.refused)
-            attempted = True
-
+    async def _look(self, attempt: Attempt) -> bool:
+        """Read the record, and tell whether it ends the attempt. Raises `StoreError`."""
         try:
-            obtained = await self._grants.obtain(desk.token, on_spent=on_spent, before_sign_in=before_sign_in)
-        except Exception as exc:
-            rejection = exc if attempted and isinstance(exc, REJECTIONS) else None
-            await self._note_failure(desk.token, rejection, refused=refused and shared)
+            record = await self._storage.load()
+        except NewerRecordError as exc:
+            attempt.adopted(Shared(None, exc.generation, 0.0, logged_out=False))
             raise
-        if obtained is not None:
-            await self._save(desk.publish(obtained))
+        self._see(record)
+        if record is None:
+            return False
+        wall = self._clock.wall()
+        logged_out = record.logged_out_until > wall
+        return attempt.adopted(Shared(record.token, record.generation, record.life_left(wall), logged_out))
 
-    async def _note_failure(self, token: Token | None, rejection: NexudusAuthError | None, *, refused: bool) -> None:
+    def _see(self, record: Record | None) -> None:
+        self._record = record
+        if record is not None:
+            self._in_store = record.token.refresh_token if record.token is not None else None
+
+    async def _check_not_held(self, attempt: Attempt) -> None:
+        """Raise `HeldOffError` while a failure, of this process or another, forbids a request."""
+        if not attempt.forced:
+            self._pauses.check(self._record, servable=attempt.servable)
+        await self._asking.check_not_held(attempt)
+
+    async def _note_attempt(self, attempt: Attempt) -> bool:
+        """Note in the record that the refresh token held is about to be sent; tell whether that may be.
+
+        Learns whether it was sent before. Raises `StoreError`: what cannot be noted is not sent, or every process of
+        the fleet would send it.
+        """
+        token, record = attempt.token, self._record
+        if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
+            return True
+        if record is None and token.refresh_token == self._in_store:
+            return await self._find_it_gone(attempt, token)
+        if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
+            return True
+        if record.in_doubt:
+            self._grants.others_have_sent(token)
+        else:
+            await self._note(replace(record, in_doubt=True))
+        return True
+
+    async def _find_it_gone(self, attempt: Attempt, token: Token) -> bool:
+        """The store has lost the record, and perhaps the lock of another process that is refreshing: nobody knows.
+
+        The record is put back. While the token held is good the other may still save its successor; then somebody
+        else's refresh token is not sent, but a sign-in made.
+        """
+        await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
+        if attempt.can_wait:
+            attempt.left_alone(LOCK_PAUSE)
+            return False
+        self._grants.others_have_sent(token)
+        return True
+
+    async def _note(self, record: Record) -> None:
+        await self._storage.note(record)
+        self._see(record)
+
+    async def _refresh(self, attempt: Attempt) -> None:
+        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure."""
+        for _ in range(MAX_EXPIRED):
+            obtained = await self._obtain(attempt)
+            granted = attempt.granted(obtained) if obtained is not None else None
+            if granted is None:
+                return
+            token = granted.token
+            record = Record(token.generation, token, client_id=token.client_id)
+            if await self._storage.save(record):
+                self._see(record)
+            if granted.good or not await self._note_attempt(attempt):
+                return
+        raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
+
+    async def _obtain(self, attempt: Attempt) -> Obtained | None:
+        """Return what the service gives; None where another process has given it meanwhile."""
+        token = None if attempt.by_credentials else attempt.token
+        sent = token.refresh_token if token is not None else None
+        refused = signing_in = False
+        try:
+            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            if obtained is not None:
+                return obtained
+            if spent is not None:
+                with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
+                    if await self._look(attempt):
+                        return None
+                refused = sent == self._in_store and spent.error is not None
+                newest = attempt.token
+                if newest is None or newest.refresh_token == sent:
+                    attempt.refresh_token_refused(spent)
+            if not attempt.forced:
+                await self._pauses.respect_latch(self._record)
+            signing_in = True
+            return await self._asking.sign_in(self._client_id, after=spent)
+        except Exception as exc:
+            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in)
+            raise
+
+    @property
+    def _client_id(self) -> str | None:
+        """The `client_id` of the chain, if it has one already."""
+        return self._record.client_id if self._record is not None else None
+
+    async def _note_failure(self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
         refused: the record's refresh token was, and so must not be sent by anybody.
         """
-        before = self._record
-        if before is None and rejection is None:
-            return
-        record = before or Record(token.generation if token is not None else 0, token)
+        before, token = self._record, attempt.token
+        record = before or (Record(token.generation, token) if token is not None else Record(0))
         if record.token is not None and refused:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
-            record = replace(record, in_doubt=self._grants.in_doubt(record.token))
-        if rejection is not None:
-            record = replace(record, latch=await self._latch(record.latch, rejection))
-        if record != before:
+            record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
+        record = await self._pauses.after(record, error, signing_in=signing_in, servable=attempt.servable)
+        if record != (before or Record(0)):
             with suppress(StoreError):
-                await self._chain.note(record)
+                await self._note(record)
 
-    async def _without_store(self, desk: Desk, error: StoreError, *, forced: bool) -> None:
-        token = desk.token
-        if not desk.urgent:
-            desk.keep()
+    # Without the store
+
+    async def _without_store(self, attempt: Attempt, error: StoreError) -> None:
+        if (seconds := attempt.can_wait_for_store) > 0:
+            attempt.left_alone(min(seconds, STORE_PAUSE))
             return
+        await self._asking.check_not_held(attempt)
+        obtained = await self._apart_from_the_chain(attempt, error)
+        if (granted := attempt.granted(obtained)) is not None:
+            token = granted.token
+            self._storage.keep(Record(token.generation, token, client_id=token.client_id))
+            if not granted.good:
+                raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
+
+    async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
+        token = attempt.token
         if token is not None and token.refresh_token is not None and token.client_id == self._apart:
-            obtained = await self._renew_apart(token)
-        else:
-            if not forced:
-                await insist_on_a_change(self._grants, desk.refused)
-            try:
-                obtained = await self._grants.sign_in_apart()
-                self._apart = obtained.token.client_id
-            except LoginRequiredError:
-                if token is None or token.refresh_token is None:
-                    raise copy_of(error) from error
-                obtained = await self._renew_apart(token)
-        if (token := desk.publish(obtained)) is not None:
-            self._chain.unsaved = Record(token.generation, token, client_id=token.client_id)
-
-    async def _save(self, token: Token | None) -> None:
-        if token is not None:
-            await self._chain.save(Record(token.generation, token, client_id=token.client_id))
-
-    async def _renew_apart(self, token: Token) -> Obtained:
+            return await self._asking.refresh(token)
         try:
-            return await self._grants.renew(token)
+            obtained = await self._asking.sign_in_apart()
+        except LoginRequiredError:
+            if token is None or token.refresh_token is None:
+                raise copy_of(error) from error
+            return await self._refresh_blindly(token)
+        self._apart = obtained.token.client_id
+        return obtained
+
+    async def _refresh_blindly(self, token: Token) -> Obtained:
+        try:
+            return await self._asking.refresh(token)
         except TokenEndpointError as exc:
-            if token.client_id == self._apart or not is_spent(exc):
+            if not is_spent(exc):
                 raise
             raise EndpointUnavailableError(
                 "the refresh token was refused while the store is down: another process may hold a newer one",
                 status=exc.status,
             ) from exc
-
-    async def _respect_latch(self) -> None:
-        """Raise what the fleet was told of these credentials: for a while, and after several times for good."""
-        latch = self._record.latch if self._record is not None else None
-        if latch is None:
-            return
-        left = latch.until - self._clock.wall()
-        resting = 0 < left <= LONGEST_LATCH  # more: a host's clock is wrong
-        for_good = latch.rejections >= LATCHED_AFTER and latch.fingerprint is not None
-        if (resting or for_good) and await self._may_be_the_same(latch):
-            kind = next((kind for kind in REJECTIONS if kind.__name__ == latch.error), CredentialsRejectedError)
-            rest = "until they change" if for_good else f"for another {left:.0f} s"
-            error = kind(
-                f"these credentials were refused, here or in another process, and rest {rest} so as not to lock the "
-                "account; refresh() tries at once"
-            )
-            raise CredentialsRestError(error, LONGEST_LATCH if for_good else left)
-
-    async def _may_be_the_same(self, latch: Latch) -> bool:
-        """Whether these are the credentials that were refused, as far as can be told."""
-        return latch.fingerprint is None or latch.fingerprint == await self._grants.fingerprint(latch.fingerprint)
-
-    async def _latch(self, before: Latch | None, rejection: NexudusAuthError) -> Latch:
-        rejections = 1 + (before.rejections if before is not None else 0)
-        until = self._clock.wall() + latch_delay(rejections)
-        return Latch(rejections, until, type(rejection).__name__, await self._grants.fingerprint())
-
-
-async def insist_on_a_change(grants: Grants, refused: NexudusAuthError | None) -> None:
-    """Raise `refused` again, without a request, unless the source has other credentials now."""
-    if refused is not None and not await grants.have_changed():
-        raise CredentialsRestError(refused, LONGEST_LATCH)

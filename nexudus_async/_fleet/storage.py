@@ -1,108 +1,189 @@
-"""The chain of tokens that a fleet shares: what its record says, and careful access to the store that holds it.
+"""The record of one account in a store: careful access, the lock, and what is still to be saved.
 
 Everything here waits for a bounded time. A store that fails is a `StoreError` to the caller and a `StoreFailed` event
-to the listener; whether that matters is decided in `_renewal.py`.
+to the listener; whether that matters is decided in `renewal.py`.
+
+What a store did not take is kept in one slot, until it takes it or something newer is there. Whoever tries to save it
+clears only what it took from the slot: meanwhile a newer token, or a logout, may have been put there.
 """
 
-import dataclasses
-import json
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 
-from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Event, StoreFailed, logger
-from nexudus_async._token import Token, can_be_sent
+from nexudus_async._clock import sleep
+from nexudus_async._events import Emitter, StoreFailed, logger
+from nexudus_async._refresh.policy import RefreshPolicy
+from nexudus_async._refresh.state import TokenState
+from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import KeepsConnections, StoredToken, TokenStore
-
-__all__ = ["Chain", "Latch", "Record", "life_left"]
+from nexudus_async.stores import KeepsConnections, TokenStore
+from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
 
 R = TypeVar("R")
 
 STORE_TIMEOUT = 5.0
 """Seconds for one operation: a healthy store takes milliseconds, and nobody is to wait long for a broken one."""
-LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another process's renewal: the lease of its lock, after which a dead holder has lost it."""
+LOCK_MARGIN = 5.0
+"""Seconds to wait for another process's refresh, beyond the deadline of a flight: it has a save to make, too."""
 LOOK_FIRST, LOOK_GROWTH, LOOK_LAST = 0.1, 1.5, 2.0
-"""Seconds between two looks at the record while another process renews: soon at first, then ever more rarely."""
+"""Seconds between two looks at the record while another process refreshes: soon at first, then ever more rarely."""
+SAVE_FIRST, SAVE_LAST = 1.0, 30.0
+"""Seconds between attempts to save what could not be saved: doubling from the first to the last."""
 TOMBSTONE_LIFE = 15 * 86400.0
 """Seconds that a logout is remembered: as long as the refresh tokens that it ends live."""
 
 
-@dataclass(frozen=True, slots=True)
-class Latch:
-    """Refused credentials, for the whole fleet: how often, until when (wall clock), and which, as a salted hash."""
-
-    rejections: int
-    until: float
-    error: str
-    fingerprint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What the fleet knows of the chain.
-
-    generation: of the token, or of the logout that ended it.
-    token: the newest token, None after a logout or while there was none.
-    in_doubt: a renewal of the token was begun. Whoever finds that under the lock knows that the one who wrote it has
-        died, or does not know either what came of it.
-    client_id: the chain's own, kept when the tokens end.
-    logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
-    """
-
-    generation: int
-    token: Token | None = None
-    in_doubt: bool = False
-    client_id: str | None = None
-    latch: Latch | None = None
-    logged_out_until: float = 0.0
-
-
-class Chain:
-    """The record of one account in a store."""
+class Storage:
+    """One key of a store."""
 
     def __init__(
         self,
         store: TokenStore,
+        *,
         key: str,
-        clock: Clock,
+        state: TokenState,
+        policy: RefreshPolicy,
         chance: Callable[[], float],
-        emit: Callable[[Callable[[], Event]], None],
+        emitter: Emitter,
     ) -> None:
-        self._store, self.key, self._clock, self._chance, self._emit = store, key, clock, chance, emit
-        self.unsaved: Record | None = None
-        """What could not be saved, and is not yet in the store."""
+        self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
+        self._lock_timeout = policy.flight_deadline + LOCK_MARGIN
+        self._unsaved: Record | None = None
+        self._saver: asyncio.Task[None] | None = None
+
+    # The record
 
     async def load(self) -> Record | None:
-        """Return the record, or None without one. Raises `StoreError`."""
-        stored = await self._bounded("load", self._store.load(self.key))
+        """Return the record, or None without one. Raises `StoreError`.
+
+        While a logout is still to be saved, the record is that logout, above what the store has.
+        """
+        record = await self._load()
+        unsaved = self._unsaved
+        return above(unsaved, record) if unsaved is not None and is_tombstone(unsaved) else record
+
+    async def _load(self) -> Record | None:
+        stored = await self._bounded("load", self._store.load(self._key))
         if stored is None:
             return None
         try:
-            return _decode(stored, self.key)
-        except (ValueError, TypeError, KeyError, OverflowError):
-            self._failed("load", StoreError("the record is not one of this package's, or another account's"))
+            return decode(stored, self._key)
+        except NewerRecordError as exc:
+            self._failed("load", exc)
+            raise
+        except ValueError as exc:
+            self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
-
-    async def save(self, record: Record) -> bool:
-        """Save `record`; when that fails keep it as `unsaved` and return False."""
-        try:
-            await self.note(record)
-        except StoreError:
-            self.unsaved = record
-            return False
-        self.unsaved = None
-        return True
 
     async def note(self, record: Record) -> None:
         """Save `record`, and do not keep it when that fails. Raises `StoreError`."""
-        await self._bounded("save", self._store.save(self.key, _encode(record, self.key)))
+        await self._bounded("save", self._store.save(self._key, encode(record, self._key)))
+
+    async def save(self, record: Record) -> bool:
+        """Save `record`; when that fails keep it to be saved later, and return False."""
+        try:
+            await self.note(record)
+        except StoreError:
+            self.keep(record)
+            return False
+        self._settle(record)
+        return True
+
+    # The lock
+
+    @asynccontextmanager
+    async def try_lock(self) -> AsyncGenerator[bool, None]:
+        """Try the lock that one process holds while it refreshes; give whether it is ours. Raises `StoreError`.
+
+        It is only tried, never queued for: whoever waits looks at the record again and again, and so a thousand
+        processes adopt one token without a thousand round trips under the lock.
+        """
+        lock = self._store.refresh_lock(self._key)
+        if not await self._try(lock.__aenter__):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with suppress(StoreError):  # it ends by itself
+                await self._bounded("unlock", lock.__aexit__(None, None, None))
+
+    def looks(self) -> Iterator[float]:
+        """Yield the seconds to wait before each further look, for as long as another process's flight may take."""
+        began, pause = self._clock.monotonic(), LOOK_FIRST
+        while self._clock.monotonic() - began < self._lock_timeout:
+            yield pause * (0.5 + self._chance())
+            pause = min(pause * LOOK_GROWTH, LOOK_LAST)
+
+    # What is still to be saved
+
+    @property
+    def unsaved(self) -> Record | None:
+        """What could not be saved, and is not yet in the store."""
+        return self._unsaved
+
+    def keep(self, record: Record) -> None:
+        """Keep a record, to be saved later, unless something newer is kept already."""
+        if self._unsaved is None or record.generation >= self._unsaved.generation:
+            self._unsaved = record
+
+    async def save_unsaved(self) -> None:
+        """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
+        unsaved = self._unsaved
+        if unsaved is None:
+            return
+        try:
+            await self._save_in_turn(unsaved)
+        except NewerRecordError:
+            pass  # never to be replaced
+        except StoreError:
+            if self._unsaved is unsaved:
+                await self.save(unsaved)  # what is there may be unreadable, which only a save can mend
+
+    def save_later(self) -> None:
+        """See to it that what is unsaved will be saved."""
+        if self._unsaved is not None and self._saver is None:
+            self._saver = asyncio.get_running_loop().create_task(
+                self._save_in_time(), context=contextvars.Context(), name="nexudus_async saver"
+            )
+
+    # Logout and close
+
+    def entomb(self, generation: int, token: Token | None) -> None:
+        """Keep a tombstone one generation above a logout's, to be saved later unless `bury` does it."""
+        client_id = token.client_id if token is not None else None
+        until = self._clock.wall() + TOMBSTONE_LIFE
+        self._unsaved = Record(generation + 1, client_id=client_id, logged_out_until=until)
+
+    async def bury(self) -> int:
+        """Save the tombstone above everything known, so that the fleet drops the chain; return its generation.
+
+        Waits for a refresh that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
+        """
+        tombstone = self._unsaved
+        if tombstone is None or not is_tombstone(tombstone):  # saved already, or overtaken by a sign-in
+            return 0
+        with suppress(StoreError):
+            for pause in self.looks():
+                async with self.try_lock() as ours:
+                    if ours:
+                        record = await self.load()
+                        if self._unsaved is tombstone and record is not None:
+                            await self.save(record)
+                            return record.generation
+                        return 0
+                await sleep(self._clock, pause)
+        return tombstone.generation
+
+    def end_saving(self) -> list[asyncio.Task[None]]:
+        """Return the task that saves later, to be cancelled."""
+        return [] if self._saver is None else [self._saver]
 
     async def disconnect(self) -> None:
         """Let the store close the connections that nobody uses."""
@@ -110,75 +191,41 @@ class Chain:
             with suppress(StoreError):
                 await self._bounded("disconnect", self._store.disconnect())
 
-    async def save_unsaved(self) -> None:
-        """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
-        unsaved = self.unsaved
-        if unsaved is None:
+    def _settle(self, saved: Record) -> None:
+        """Clear the slot of what was saved, and of what is older."""
+        if self._unsaved is not None and self._unsaved.generation <= saved.generation:
+            self._unsaved = None
+
+    async def _save_in_turn(self, unsaved: Record) -> None:
+        if is_tombstone(unsaved):
+            await self.bury()
             return
-        try:
-            async with self.turn(lambda record: record is not None and _outranks(record, unsaved)) as ours:
-                if self.unsaved is unsaved:
-                    self.unsaved = None
-                    if ours:
+        for pause in self.looks():
+            if outranks(await self._load(), unsaved):
+                break
+            async with self.try_lock() as ours:
+                if ours:
+                    if not outranks(await self._load(), unsaved) and self._unsaved is unsaved:
                         await self.save(unsaved)
-        except StoreError:
-            await self.save(unsaved)  # what is there may be unreadable, which only a save can mend
+                        return
+                    break
+            await sleep(self._clock, pause)
+        else:
+            return  # the lock was never free: another time
+        if self._unsaved is unsaved:
+            self._unsaved = None
 
-    async def bury(self, generation: int, token: Token | None) -> int:
-        """Leave a tombstone one generation above everything known, so that the fleet drops the chain; return it.
+    async def _save_in_time(self) -> None:
+        pause = SAVE_FIRST
+        try:
+            while self._unsaved is not None:
+                await sleep(self._clock, pause * (0.5 + self._chance()))
+                await self.save_unsaved()
+                pause = min(2 * pause, SAVE_LAST)
+        finally:
+            self._saver = None
 
-        Waits for a renewal that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
-        """
-        newest: Record | None = None
-
-        def look(record: Record | None) -> bool:
-            nonlocal newest
-            newest = record
-            return False
-
-        record = self.mourn(generation, token)
-        with suppress(StoreError):
-            async with self.turn(look):
-                if newest is not None:
-                    client_id = record.client_id or newest.client_id
-                    record = replace(record, generation=1 + max(generation, newest.generation), client_id=client_id)
-                await self.save(record)
-        return record.generation
-
-    def mourn(self, generation: int, token: Token | None) -> Record:
-        """Return a tombstone that will be saved later, unless `bury` does it."""
-        client_id = token.client_id if token is not None else None
-        until = self._clock.wall() + TOMBSTONE_LIFE
-        self.unsaved = Record(generation + 1, client_id=client_id, logged_out_until=until)
-        return self.unsaved
-
-    @asynccontextmanager
-    async def turn(self, look: Callable[[Record | None], bool]) -> AsyncGenerator[bool, None]:
-        """Wait until `look` is content with the record and give False, or until it is our turn to renew and give True.
-
-        Our turn is the lock. It is only ever tried, never queued for: whoever waits looks at the record again and
-        again, at growing and random intervals, and so a thousand processes adopt one renewal without a thousand
-        round trips under the lock. With the lock in hand the record is looked at once more: between the last look
-        and the lock another process may have renewed. Raises `StoreError`.
-        """
-        waited, pause = 0.0, LOOK_FIRST
-        while not look(await self.load()):
-            lock = self._store.refresh_lock(self.key)
-            if await self._try(lock.__aenter__):
-                try:
-                    yield not look(await self.load())
-                finally:
-                    with suppress(StoreError):  # it ends by itself
-                        await self._bounded("unlock", lock.__aexit__(None, None, None))
-                return
-            if waited >= LOCK_TIMEOUT:
-                error = StoreError(f"another process has held the renewal lock for {LOCK_TIMEOUT:.0f} s")
-                self._failed("lock", error)
-                raise error
-            step = pause * (0.5 + self._chance())
-            await sleep(self._clock, step)
-            waited, pause = waited + step, min(pause * LOOK_GROWTH, LOOK_LAST)
-        yield False
+    # Bounded access
 
     async def _try(self, enter: Callable[[], Awaitable[None]]) -> bool:
         async def once() -> bool:
@@ -206,62 +253,27 @@ class Chain:
             raise error from exc
 
     def _failed(self, operation: str, error: StoreError) -> None:
-        logger.warning("token store: %s failed: %s", operation, error)
-        self._emit(lambda: StoreFailed(operation=operation, error=error))
+        logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
+        self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
 
 
-def _outranks(record: Record, unsaved: Record) -> bool:
-    """Whether a record makes an unsaved one pointless: it is as new, and not just the mark of refused credentials."""
+def is_tombstone(record: Record) -> bool:
+    """Tell whether a record is that of a logout."""
+    return record.token is None and record.logged_out_until > 0
+
+
+def outranks(record: Record | None, unsaved: Record) -> bool:
+    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
+    if record is None:
+        return False
     if record.generation == unsaved.generation:
         return record.token is not None or record.logged_out_until > 0
     return record.generation > unsaved.generation
 
 
-def life_left(record: Record, wall: float) -> float:
-    """Return the seconds that the record's token still lives, by this host's clock.
-
-    Hosts' clocks differ: it is never less than nothing, nor more than its lifetime.
-    """
-    token = record.token
-    return 0.0 if token is None else min(max(token.expires_at.timestamp() - wall, 0.0), token.lifetime)
-
-
-def _encode(record: Record, key: str) -> StoredToken:
-    document: dict[str, Any] = {
-        "version": 1,
-        "key": key,
-        "token": None if record.token is None else record.token.to_dict(),
-        "in_doubt": record.in_doubt,
-        "client_id": record.client_id,
-        "latch": None if record.latch is None else dataclasses.asdict(record.latch),
-        "logged_out_until": record.logged_out_until,
-    }
-    return StoredToken(record.generation, json.dumps(document))
-
-
-def _decode(stored: StoredToken, key: str) -> Record:
-    document: Any = json.loads(stored.payload)
-    if document["version"] != 1 or document["key"] != key:
-        raise ValueError("another version, or another account's")
-    latch, client_id = document["latch"], document["client_id"]
-    token = None if document["token"] is None else Token.from_dict(document["token"])
-    if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
-        raise ValueError("not a token that the service has given")
-    return Record(
-        generation=stored.generation,
-        token=None if token is None else dataclasses.replace(token, generation=stored.generation),
-        in_doubt=bool(document["in_doubt"]),
-        client_id=None if client_id is None else str(client_id),
-        latch=None if latch is None else _latch(latch),
-        logged_out_until=float(document["logged_out_until"]),
-    )
-
-
-def _latch(data: Any) -> Latch:
-    fingerprint = data["fingerprint"]
-    return Latch(
-        rejections=int(data["rejections"]),
-        until=float(data["until"]),
-        error=str(data["error"]),
-        fingerprint=None if fingerprint is None else str(fingerprint),
-    )
+def above(tombstone: Record, newest: Record | None) -> Record:
+    """Return the tombstone one generation above the newest record, with the `client_id` of the chain it ends."""
+    if newest is None:
+        return tombstone
+    generation = max(tombstone.generation, newest.generation + 1)
+    return replace(tombstone, generation=generation, client_id=tombstone.client_id or newest.client_id)

@@ -1,26 +1,76 @@
-"""The aiohttp sessions that requests and token requests go through.
+"""All that this package needs of aiohttp's private parts, each with a fall-back: a new release is one file's work.
 
-Token requests have a connection pool of their own. In a shared one they would queue behind thousands of requests, or
-behind responses that somebody reads slowly, while everybody waits for the token. It keeps no connection alive
-(`force_close`): one that the server has closed meanwhile looks like a lost answer, and a lost answer costs a refresh
-token.
+- The sessions that requests and token requests go through. Token requests have a connection pool of their own: in a
+  shared one they would queue behind thousands of requests, or behind responses that somebody reads slowly, while
+  everybody waits for the token. It keeps no connection alive (`force_close`): one that the server has closed meanwhile
+  looks like a lost answer, and a lost answer costs a refresh token.
+- The connector that holds requests back during a pause.
+- netrc, which aiohttp reads for a session that trusts the environment.
+- The names of aiohttp's types.
+
+Where a private name is gone, its value is aiohttp's default, a lent session is used as it is, and nothing is held back.
+`tests/http/test_aiohttp_internals.py` fails when that happens.
 """
+# pyright: reportPrivateUsage=false
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import base64
+import copy
+import netrc
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
-from aiohttp.connector import Connection
 from aiohttp.hdrs import AUTHORIZATION
 from multidict import CIMultiDict
+from yarl import URL
 
-from nexudus_async._ratelimit.gate import TURN, Gate, HeldBack
+from nexudus_async._ratelimit.gate import TICKET, Gate, HeldBack
 from nexudus_async._token import Secret
+from nexudus_async._validation import origin_key
 from nexudus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from aiohttp.tracing import Trace
+    from aiohttp.client import _RequestOptions, _WSConnectOptions
+    from aiohttp.connector import Connection
+    from aiohttp.typedefs import LooseHeaders as LooseHeaders  # noqa: PLC0414 - for the others
 
-__all__ = ["check_borrowed", "own_session", "token_session", "token_session_like"]
+    class RequestOptions(_RequestOptions, total=False):
+        """The keywords of `ClientSession.request`."""
+
+    class WSConnectOptions(_WSConnectOptions, total=False):
+        """The keywords of `ClientSession.ws_connect`."""
+
+        decode_text: bool
+
+
+SESSION_SETTINGS: Final = (
+    "_read_bufsize",
+    "_max_line_size",
+    "_max_field_size",
+    "_max_headers",  # since 3.13
+    "_default_proxy",
+    "_default_proxy_auth",  # until 4
+    "_default_ssl",  # after 3.14
+)
+"""What a session keeps of its constructor's arguments without a public name, besides its middlewares."""
+CONNECTOR_SETTINGS: Final = ("_ssl", "_resolver", "_family", "_happy_eyeballs_delay", "_interleave")
+"""What makes a connection lead where it does: without these there is no second connector like the first."""
+CONNECTOR_EXTRAS: Final = ("_local_addr_infos", "_socket_factory", "_timeout_ceil_threshold", "_ssl_shutdown_timeout")
+"""The same, with no constructor argument that takes the stored form in every version."""
+POOL_ONLY: Final = frozenset(
+    {"close", "_close", "_close_immediately", "_cleanup", "_cleanup_closed", "_cleanup_closed_period"}
+)
+"""What a subclass of a connector may replace without a connection leading elsewhere."""
+
+UPLOAD_TRACKER: Final = "_upload_tracker"
+"""Where a request keeps the `upload_tracker` that is for one sending (aiohttp 3.14)."""
+BODY: Final = "_body"
+"""Where a request keeps the body that aiohttp closes when it fails."""
+MIDDLEWARES: Final = "_middlewares"
+"""Where a session keeps its middlewares."""
 
 
 def own_session(gate: Gate) -> aiohttp.ClientSession:
@@ -34,24 +84,76 @@ def token_session() -> aiohttp.ClientSession:
 
 
 def token_session_like(borrowed: aiohttp.ClientSession) -> aiohttp.ClientSession | None:
-    """Return a session for token requests with the TLS, address, proxy and tracing settings of `borrowed`.
+    """Return a session for token requests with the TLS, address, proxy and tracing settings and the limits of another.
 
-    None where that cannot be done faithfully, for connectors of any other class than aiohttp's own two: token
-    requests then go through `borrowed` itself. aiohttp offers no public way to read these settings back.
+    None where that cannot be done faithfully, for a connector that connects in a way of its own (SOCKS): token
+    requests then go through `borrowed` itself.
     """
     connector = _connector_like(borrowed.connector)
     if connector is None:
         return None
-    own: dict[str, Any] = vars(borrowed)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=CIMultiDict(borrowed.headers),
-        proxy=own.get("_default_proxy"),
-        proxy_auth=own.get("_default_proxy_auth"),
+        skip_auto_headers=borrowed.skip_auto_headers,
+        version=cast(aiohttp.HttpVersion, borrowed.version),
+        json_serialize=borrowed.json_serialize,
+        requote_redirect_url=borrowed.requote_redirect_url,
         trust_env=borrowed.trust_env,
         trace_configs=list(borrowed.trace_configs),
     )
+    _copy_settings(SESSION_SETTINGS, borrowed, session)
+    return session
+
+
+def check_borrowed(session: aiohttp.ClientSession, base_url: URL) -> None:
+    """Raise `ConfigurationError` for a session that cannot carry our requests to `base_url`."""
+    if not isinstance(session, aiohttp.ClientSession):
+        raise ConfigurationError(f"client_session must be an aiohttp.ClientSession, not {type(session).__name__}")
+    if session.closed:
+        raise ConfigurationError("client_session is closed: pass an open one, or none")
+    if AUTHORIZATION in CIMultiDict(session.headers) or getattr(session, "auth", None) is not None:
+        raise ConfigurationError(
+            "client_session sets Authorization on every request, which would win over the token: "
+            "make it without that header and without auth="
+        )
+    theirs: URL | None = getattr(session, "_base_url", None)
+    if theirs is not None and origin_key(theirs) != origin_key(base_url):
+        raise ConfigurationError(
+            f"client_session has the base_url {theirs.origin()}, and the tokens are for {base_url.origin()}: "
+            "pass base_url= to match, or make client_session without one"
+        )
+
+
+def _connector_like(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector | None:
+    if isinstance(connector, aiohttp.UnixConnector) and _connects_as(aiohttp.UnixConnector, connector):
+        return aiohttp.UnixConnector(connector.path, force_close=True)
+    if not isinstance(connector, aiohttp.TCPConnector) or not _connects_as(aiohttp.TCPConnector, connector):
+        return None
+    if not all(hasattr(connector, name) for name in CONNECTOR_SETTINGS):
+        return None
+    settings: dict[str, Any] = {name.removeprefix("_"): getattr(connector, name) for name in CONNECTOR_SETTINGS}
+    twin = aiohttp.TCPConnector(force_close=True, use_dns_cache=connector.use_dns_cache, **settings)
+    _copy_settings(CONNECTOR_EXTRAS, connector, twin)
+    return twin
+
+
+def _connects_as(base: type[aiohttp.BaseConnector], connector: aiohttp.BaseConnector) -> bool:
+    """Tell whether nothing between `base` and the object has replaced a part of `base` that leads to a connection.
+
+    A connector for SOCKS is a `TCPConnector`, too, and its twin would go round the proxy.
+    """
+    subclasses = type(connector).__mro__[: type(connector).__mro__.index(base)]
+    replaced = {name for each in subclasses for name in vars(each) if hasattr(base, name) and not name.startswith("__")}
+    replaced |= {name for name in vars(connector) if callable(getattr(base, name, None))}
+    return replaced <= POOL_ONLY
+
+
+def _copy_settings(names: tuple[str, ...], source: object, target: object) -> None:
+    for name in names:
+        if hasattr(source, name) and hasattr(target, name):
+            setattr(target, name, getattr(source, name))
 
 
 class _GatedConnector(aiohttp.TCPConnector):
@@ -65,50 +167,110 @@ class _GatedConnector(aiohttp.TCPConnector):
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - aiohttp names an untyped tuple
         self._gate = gate
 
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
-    ) -> Connection:
+    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> "Connection":
         """Return a connection, or raise `HeldBack` and keep it in the pool."""
-        connection = await super().connect(req, traces, timeout)
-        if self._gate.engaged and _carries_our_token(req) and not self._gate.admits(TURN.get()):
+        connection = await super().connect(req, *args, **kwargs)
+        if self._gate.engaged and not self._gate.admits(TICKET.get()) and _can_be_held_back(req):
             connection.release()
-            held = HeldBack(req)
-            vars(req)["_body"] = None  # or aiohttp would close the file that is still to be sent
-            raise held
+            raise _held_back(req)
         return connection
 
 
-def check_borrowed(session: aiohttp.ClientSession) -> None:
-    """Raise `ConfigurationError` for a session that cannot carry our requests."""
-    if not isinstance(session, aiohttp.ClientSession):
-        raise ConfigurationError(f"client_session must be an aiohttp.ClientSession, not {type(session).__name__}")
-    if session.closed:
-        raise ConfigurationError("client_session is closed: pass an open one, or none")
-    if "Authorization" in session.headers or session.auth is not None:
-        raise ConfigurationError(
-            "client_session sets Authorization on every request, which would win over the token: "
-            "make it without that header and without auth="
-        )
+def _held_back(req: Any) -> HeldBack:
+    held = HeldBack(req)
+    if held.body is getattr(req, "_EMPTY_BODY", held):  # aiohttp 4 has an object for no body
+        held.body = b""
+    if hasattr(req, BODY):
+        setattr(req, BODY, None)  # or aiohttp would close the file that is still to be sent
+    return held
 
 
-def _carries_our_token(req: aiohttp.ClientRequest) -> bool:
-    """Tell whether a request can be held back: one with an upload tracker can be begun once only."""
-    return isinstance(req.headers.get(AUTHORIZATION), Secret) and vars(req).get("_upload_tracker") is None
+def _can_be_held_back(req: aiohttp.ClientRequest) -> bool:
+    """Tell whether a request can be begun again: ours, without an upload tracker, with a body that stays open."""
+    untracked = getattr(req, UPLOAD_TRACKER, "unknown" if hasattr(aiohttp, "UploadTracker") else None) is None
+    stays_open = hasattr(req, BODY) or not isinstance(type(req).body, property)  # aiohttp 3.12.0 closes none
+    return isinstance(req.headers.get(AUTHORIZATION), Secret) and untracked and stays_open
 
 
-def _connector_like(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector | None:
-    if type(connector) is aiohttp.UnixConnector:
-        return aiohttp.UnixConnector(connector.path, force_close=True)
-    if type(connector) is not aiohttp.TCPConnector:
+async def heed_netrc(session: aiohttp.ClientSession, target: URL) -> aiohttp.ClientSession | None:
+    """Return what a request with our token is sent through, or None where netrc names the host of `target`.
+
+    For a session that trusts the environment. What netrc says of a host is authorization of the caller's own, and
+    aiohttp refuses a request that has two. A `default` entry names nobody: aiohttp would refuse, or replace, our header
+    for its sake, so what is returned then puts it on later.
+    """
+    entries = await asyncio.to_thread(_read_netrc)
+    if target.host in entries:
         return None
-    own: dict[str, Any] = vars(connector)
+    if "default" not in entries:
+        return session
+    return cast(aiohttp.ClientSession, _BesideNetrc(session)) if hasattr(session, MIDDLEWARES) else None
+
+
+async def is_netrc_default(request: aiohttp.ClientRequest) -> bool:
+    """Tell whether the request's `Authorization` is the `default` entry of netrc, which is nobody's own."""
+    if not request.session.trust_env:
+        return False
+    entries = await asyncio.to_thread(_read_netrc)
+    if request.url.host in entries or "default" not in entries:
+        return False
+    login, account, password = entries["default"]
+    pair = f"{login or account or ''}:{password or ''}"
+    encoded = [base64.b64encode(pair.encode(encoding, "replace")) for encoding in ("latin-1", "utf-8")]
+    return request.headers.get(AUTHORIZATION) in [f"Basic {each.decode()}" for each in encoded]
+
+
+def _read_netrc() -> "dict[str, tuple[str, str | None, str | None]]":
+    """Return the entries of the file that aiohttp reads, by host; none for one that it cannot read."""
+    path = os.environ.get("NETRC")
     try:
-        twin = aiohttp.TCPConnector(
-            force_close=True, ssl=own["_ssl"], resolver=own["_resolver"], family=own["_family"],
-            happy_eyeballs_delay=own["_happy_eyeballs_delay"], interleave=own["_interleave"],
-        )  # fmt: skip
-    except KeyError:  # another aiohttp keeps them elsewhere
-        return None
-    # These two have no constructor argument that takes the stored form in every supported version.
-    vars(twin).update({name: own[name] for name in ("_local_addr_infos", "_socket_factory") if name in own})
-    return twin
+        if path is None:
+            path = str(Path.home() / ("_netrc" if platform.system() == "Windows" else ".netrc"))
+        return cast("dict[str, tuple[str, str | None, str | None]]", netrc.netrc(path).hosts)
+    except (OSError, RuntimeError, UnicodeError, netrc.NetrcParseError):
+        return {}
+
+
+class _BesideNetrc:
+    """Sends requests of ours, each through a copy of the session whose first middleware sets our header.
+
+    A middleware runs when aiohttp is done with netrc. A copy, because a WebSocket takes no middlewares of its own.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def request(self, method: str, url: URL, *, headers: "LooseHeaders", **options: Any) -> Any:
+        return await self._send("request", method, url, headers=headers, **options)
+
+    async def ws_connect(self, url: URL, *, headers: "LooseHeaders", **options: Any) -> Any:
+        return await self._send("ws_connect", url, headers=headers, **options)
+
+    async def _send(self, call: str, *where: Any, headers: "LooseHeaders", **options: Any) -> Any:
+        others = CIMultiDict(headers)
+        carry = _Carry(where[-1], others.pop(AUTHORIZATION))
+        if options.get("middlewares") is not None:  # the caller's, in place of the session's
+            options["middlewares"] = (carry, *options["middlewares"])
+        session = copy.copy(self._session)
+        try:
+            setattr(session, MIDDLEWARES, (carry, *getattr(session, MIDDLEWARES)))
+            return await getattr(session, call)(*where, headers=others, **options)
+        finally:
+            session.detach()  # the connector is not ours to close
+            carry.authorization = None
+
+
+class _Carry:
+    """A client middleware that sets our header at one origin, as if `headers=` had."""
+
+    def __init__(self, url: URL, authorization: str) -> None:
+        self._origin = origin_key(url)
+        self.authorization: str | None = authorization
+        """None when the request is over: aiohttp keeps its last middlewares."""
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self.authorization is not None and origin_key(request.url) == self._origin:
+            request.headers[AUTHORIZATION] = self.authorization
+        return await handler(request)

@@ -1,67 +1,28 @@
-"""The one rule of what a request carries and what a 401 means, and the aiohttp client middleware that applies it.
-
-A request to one of the origins carries `Authorization: Bearer …` (RFC 6750, section 2.1), unless its caller set that
-header; a request to any other origin does not. A 401 to our header leads to one renewal, shared with everyone who was
-refused with the same token, and to one replay. The second 401 is the caller's to see.
-
-`TokenSession` and `BearerMiddleware` both go through `BearerRule`. What differs is what they can see of a request.
-"""
+"""The aiohttp client middleware that carries the token for a session that someone else owns."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 
 import aiohttp
-from aiohttp.payload import BytesPayload
 from yarl import URL
 
-from nexudus_async._manager import TokenManager
-from nexudus_async._token import Token
-from nexudus_async._validation import check_methods, origin_key, parse_origin
+from nexudus_async._manager import TokenManager, coordinator_of
+from nexudus_async._token import Secret, Token
+from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
-from .futile import FutileRenewals
-
-__all__ = ["AUTHORIZATION", "BearerMiddleware", "BearerRule"]
-
-AUTHORIZATION: Final = aiohttp.hdrs.AUTHORIZATION
-UNAUTHORIZED: Final = 401
+from .aiohttp_internals import is_netrc_default
+from .request import AUTHORIZATION, Origins, is_buffered
+from .tracebacks import hide_what_was_sent
+from .unauthorized import UNAUTHORIZED, Unauthorized
 
 
-class BearerRule:
-    """Decides for one manager and its origins. Everything here is synchronous; what it returns may be awaited."""
+class _Ours(Secret):
+    """A header that a middleware of this package has set.
 
-    def __init__(self, manager: TokenManager, origins: Iterable[URL]) -> None:
-        self.manager = manager
-        self.origins = frozenset(origin_key(origin) for origin in origins)
-        self._futile = FutileRenewals()
+    It is not the caller's own when the same request comes by again, as inside a middleware that retries.
+    """
 
-    def covers(self, url: URL) -> bool:
-        """Tell whether a request to `url` carries the token."""
-        return origin_key(url) in self.origins
-
-    def successor_after_401(
-        self, token: Token, method: str, url: URL, *, replayable: bool
-    ) -> Callable[[], Awaitable[Token]] | None:
-        """Decide what a 401 to `token` leads to: call and await the result for the token to replay with.
-
-        None: the 401 is the caller's answer. That includes bodies that cannot be sent again; their renewal is
-        started, and helps the next call.
-        """
-        now = self.manager.clock.monotonic()
-        if self.manager.would_force(token):
-            if not self._futile.allow(method, url.raw_path, token.generation, now):
-                return None
-            if not replayable:
-                self._futile.unproven(method, url.raw_path, token.generation, now)
-        successor = self.manager.successor_of(token)
-        return successor if replayable else None
-
-    def replayed(self, token: Token, method: str, url: URL, status: int) -> None:
-        """Learn from the answer to the replay with `token`."""
-        if status == UNAUTHORIZED:
-            self._futile.refused(method, url.raw_path, token.generation, self.manager.clock.monotonic())
-        else:
-            self._futile.helped(method, url.raw_path)
+    __slots__ = ()
 
 
 class BearerMiddleware:
@@ -69,7 +30,7 @@ class BearerMiddleware:
 
     For sessions that someone else owns: `aiohttp.ClientSession(middlewares=(BearerMiddleware(manager, [origin]),))`.
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
-    its caller, the session, `auth=`, the URL or netrc, is left alone, and so is its 401.
+    its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
     Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
     Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
@@ -82,12 +43,16 @@ class BearerMiddleware:
         *,
         allow_insecure_http: bool = False,
     ) -> None:
-        check_methods("manager", manager, ("token", "current", "reject"), "a TokenManager, such as session.manager")
+        if not isinstance(manager, TokenManager):
+            raise ConfigurationError(f"manager must be a TokenManager, such as session.manager, not {kind_of(manager)}")
         several = [origins] if isinstance(origins, str | URL) else list(origins)
         if not several:
             raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
-        parsed = [parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several]
-        self.rule = BearerRule(manager, parsed)
+        self._manager, self._coordinator = manager, coordinator_of(manager)
+        self._origins = Origins(
+            parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several
+        )
+        self._unauthorized = Unauthorized(self._coordinator)
 
     async def __call__(
         self,
@@ -95,21 +60,56 @@ class BearerMiddleware:
         handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
-        rule, headers = self.rule, request.headers
-        if origin_key(request.url) not in rule.origins or AUTHORIZATION in headers:
+        headers = request.headers
+        if not self._origins.cover(request.url) or await _is_callers_own(request):
             return await handler(request)
-        token = rule.manager.current() or await rule.manager.token()
-        headers[AUTHORIZATION] = token.authorization
-        response = await handler(request)
+        token, response = await self._send(request, handler, None)
         if response.status != UNAUTHORIZED:
+            if token is not self._unauthorized.proven:
+                self._unauthorized.accepted(token, response.status)
             return response
-        replayable = not request.body or isinstance(request.body, BytesPayload)
-        successor = rule.successor_after_401(token, request.method, request.url, replayable=replayable)
-        if successor is None:
+        try:
+            replay = self._unauthorized.replay_of(
+                token, request.method, request.url,
+                carried=headers.get(AUTHORIZATION) == token.authorization, replayable=is_buffered(request),
+            )  # fmt: skip
+        except BaseException:
+            response.close()  # nobody will read it
+            raise
+        if replay is None:
             return response
         response.release()  # before the wait: its connection may be the last of the pool
-        token = await successor()
-        headers[AUTHORIZATION] = token.authorization
-        response = await handler(request)
-        rule.replayed(token, request.method, request.url, response.status)
+        token, response = await self._send(request, handler, await replay.token())
+        replay.answered(token, response.status)
         return response
+
+    async def _send(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+        token: Token | None,
+    ) -> tuple[Token, aiohttp.ClientResponse]:
+        """Send with this token, or with the newest."""
+        token = token or self._manager.current() or await self._coordinator.token_to_send()
+        request.headers[AUTHORIZATION] = _Ours(token.authorization)
+        try:
+            return token, await handler(request)
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
+
+
+async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
+    """Tell whether a request has a header that is neither ours nor a `default` entry of netrc."""
+    header = request.headers.get(AUTHORIZATION)
+    return header is not None and not isinstance(header, _Ours) and not await is_netrc_default(request)
+
+
+def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:
+    """Return what decides about a 401, for the session that the middleware belongs to."""
+    return middleware._unauthorized  # noqa: SLF001 - for this
+
+
+def origins_of(middleware: BearerMiddleware) -> Origins:
+    """Return the origins that the token goes to."""
+    return middleware._origins  # noqa: SLF001 - for this

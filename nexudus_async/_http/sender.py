@@ -1,9 +1,8 @@
-"""One request on its way out and back: pacing, throttle, token, send.
+"""One request on its way out and back: pace, throttle, token, send.
 
 And again, once after a 401, and as often as `Throttle` grants after a 409 or 429.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -11,21 +10,20 @@ import aiohttp
 from yarl import URL
 
 from nexudus_async._events import Statistics, Throttled
+from nexudus_async._manager import TokenManager, coordinator_of
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from nexudus_async._ratelimit.pacing import Pacer, Pacing
 from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from nexudus_async._token import Token
-from nexudus_async.errors import NexudusAuthError
 
-from .middleware import UNAUTHORIZED, BearerRule
-from .request import Answer, Handshake, Sending, carried, release, status_of, with_token
+from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
+from .tracebacks import hide_what_was_sent
+from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import LooseHeaders
+    from .aiohttp_internals import LooseHeaders
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
-
-__all__ = ["Dispatcher"]
 
 _THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
 _NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
@@ -45,19 +43,26 @@ class _Sendable(Protocol[_Answer]):
     def resume_at(self, held: HeldBack) -> None: ...
 
 
-class Dispatcher:
+class Sender:
     """Sends the requests of one session that carry its token."""
 
-    def __init__(self, rule: BearerRule, throttle: Throttle | None, pacing: Pacing | None) -> None:
-        self._rule, self._manager = rule, rule.manager
+    def __init__(
+        self,
+        manager: TokenManager,
+        unauthorized: Unauthorized,
+        throttle: Throttle | None,
+        pacing: Pacing | None,
+    ) -> None:
+        self._coordinator = coordinator = coordinator_of(manager)
+        self._manager, self._unauthorized = manager, unauthorized
+        self._clock, self._emit = coordinator.state.clock, coordinator.emitter.emit
         self._throttle = throttle
         self._throttled = 0
-        self.gate = Gate(rule.manager.clock)
+        self.gate = Gate(self._clock)
         self.pacer = None
         if pacing is not None:
-            manager = rule.manager
             self.pacer = Pacer(
-                pacing, key=manager.key, clock=manager.clock, emit=manager.emit, hold=self.gate.pause_left
+                pacing, key=coordinator.key, clock=self._clock, emit=self._emit, hold=self.gate.pause_left
             )
 
     async def send(
@@ -84,8 +89,13 @@ class Dispatcher:
             sending = Sending(session, method, target, headers, options)
             sending.resume_at(held)
             place = self.gate.place(HELD_BACK)
-            return await self._persist(sending, *await self._send_in_turn(sending, place=place))
+            return await self._persist(sending, *await self._send_in_turn(sending, place))
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
         if response.status not in _NOTABLE:
+            if token is not self._unauthorized.proven:
+                self._unauthorized.accepted(token, response.status)
             return response
         return await self._persist(Sending(session, method, target, headers, options), response, token, None)
 
@@ -100,38 +110,41 @@ class Dispatcher:
     async def _pace(self, method: str) -> None:
         if self.pacer is not None:
             if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
-                await self._manager.token()
+                await self._coordinator.token_to_send()
             await self.pacer.wait(method)
 
-    async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, turn: object) -> _Answer:
+    async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, ticket: object) -> _Answer:
         """Replay as long as there is a reason to, and return the last answer."""
-        renewed = unproven = False
-        patience = None if self._throttle is None else Patience(self._throttle, self._manager.clock)
+        replay: Replay | None = None
+        replayed = False
+        patience = None if self._throttle is None else Patience(self._throttle, self._clock)
         while True:
             status = status_of(answer)
-            pause = await self._judge(sending, answer, token, patience, turn)
+            if status not in _NOTABLE and token is not self._unauthorized.proven and carried(token, answer):
+                self._unauthorized.accepted(token, status)
+            pause = await self._judge(sending, answer, token, patience, ticket)
             throttled = status in _THROTTLED and patience is not None and patience.asked is not None
-            if unproven and not throttled:  # which would say nothing about the token
-                unproven = False
-                self._rule.replayed(token, sending.method, sending.target, status)
-            if status == UNAUTHORIZED and not renewed:
-                successor = self._successor(sending, token, answer)
-                if successor is None:
+            if replay is not None and not throttled:  # which would say nothing about the token
+                replay.answered(token, status)
+                replay = None
+            if status == UNAUTHORIZED and not replayed:
+                replay = self._replay_of(sending, token, answer)
+                if replay is None:
                     return answer
-                renewed = True
+                replayed = True
                 release(answer)  # before the wait: its connection may be the last of the pool, its body endless
-                answer, token, turn = await self._replay(sending, await successor())
-                unproven = True
+                await replay.token()
+                answer, token, ticket = await self._send_again(sending)
             elif pause is not None and sending.replayable_after(answer):
                 release(answer)
-                answer, token, turn = await self._replay(sending)
+                answer, token, ticket = await self._send_again(sending)
             else:
                 return answer
 
     async def _judge(
-        self, sending: _Sendable[_Answer], answer: _Answer, token: Token, patience: Patience | None, turn: object
+        self, sending: _Sendable[_Answer], answer: _Answer, token: Token, patience: Patience | None, ticket: object
     ) -> float | None:
-        """Begin the pause that a throttled answer asks for, or give the turn to the next."""
+        """Begin the pause that a throttled answer asks for, or give the ticket to the next."""
         well, pause = True, None
         try:
             if (
@@ -148,41 +161,50 @@ class Dispatcher:
                     self.gate.pause(pause)
                     self._tell(sending, answer.status, pause, patience.replays)
         except BaseException:  # cancelled while it read the words of a 429: nobody else knows of the answer
-            if isinstance(answer, aiohttp.ClientResponse):
-                answer.close()
+            discard(answer)
             raise
         finally:
-            self.gate.leave(turn, well=well)
+            self.gate.leave(ticket, well=well)
         return pause
 
-    async def _replay(self, sending: _Sendable[_Answer], token: Token | None = None) -> tuple[_Answer, Token, object]:
+    def _replay_of(self, sending: _Sendable[_Answer], token: Token, answer: _Answer) -> Replay | None:
+        replayable = sending.replayable_after(answer)
+        try:
+            return self._unauthorized.replay_of(
+                token, sending.method, sending.target, carried=carried(token, answer), replayable=replayable
+            )
+        except BaseException:  # nobody will read it
+            discard(answer)
+            raise
+
+    async def _send_again(self, sending: _Sendable[_Answer]) -> tuple[_Answer, Token, object]:
         if self.pacer is not None:  # a replay is a request like any other
             await self.pacer.wait(sending.method)
-        return await self._send_in_turn(sending, token, self.gate.place(REPLAY))
+        return await self._send_in_turn(sending, self.gate.place(REPLAY))
 
     async def _send_in_turn(
-        self, sending: _Sendable[_Answer], token: Token | None = None, place: Place | None = None
+        self, sending: _Sendable[_Answer], place: Place | None = None
     ) -> tuple[_Answer, Token, object]:
-        """Send, with `token` or after a wait the newest one, and return the turn that has to be given back.
+        """Send with the newest token, and return the ticket that has to be given back.
 
         place: in the queue; by default behind all others.
         """
         gate = self.gate
         while True:
-            turn = None
+            ticket = None
             if gate.engaged:
                 place = place or gate.place(NEW)
-                turn, token = await gate.enter(place), None
+                ticket = await gate.enter(place)
             try:
-                token = token or self._manager.current() or await self._manager.token()
-                if gate.admits(turn):  # no longer, if another pause has begun during one of these waits
+                token = self._manager.current() or await self._coordinator.token_to_send()
+                if gate.admits(ticket):  # no longer, if another pause has begun during one of these waits
                     # The caller's own middlewares may have begun something that cannot be begun again.
-                    with holding(NOT_OURS if "middlewares" in sending.options else turn):
-                        return await sending.send(token), token, turn
+                    with holding(NOT_OURS if "middlewares" in sending.options else ticket):
+                        return await sending.send(token), token, ticket
             except HeldBack as held:
                 sending.resume_at(held)
             except BaseException as exc:
-                gate.leave(turn, failed=isinstance(exc, Exception))
+                gate.leave(ticket, failed=isinstance(exc, Exception))
                 raise
             place = place or gate.place(HELD_BACK)
 
@@ -202,21 +224,8 @@ class Dispatcher:
         if self.pacer is not None:
             await self.pacer.disconnect()
 
-    def _successor(
-        self, sending: _Sendable[_Answer], token: Token, answer: _Answer
-    ) -> Callable[[], Awaitable[Token]] | None:
-        if not carried(token, answer):
-            return None
-        replayable = sending.replayable_after(answer)
-        try:
-            return self._rule.successor_after_401(token, sending.method, sending.target, replayable=replayable)
-        except NexudusAuthError:
-            if isinstance(answer, aiohttp.ClientResponse):
-                answer.close()
-            raise
-
     def _tell(self, sending: _Sendable[_Answer], status: int, pause: float, attempt: int) -> None:
-        self._manager.emit(
+        self._emit(
             lambda: Throttled(
                 status=status, wait=pause, attempt=attempt, method=sending.method, path=sending.target.raw_path
             )

@@ -1,6 +1,7 @@
-"""Of a refresh token that was sent and not answered nobody knows whether it was used: how often, since when.
+"""What is remembered of a refresh token that was sent and not answered: nobody knows whether it was used.
 
-The rule is in `Doubt.late`: one prompt replay, because the service may not have got it, and no more.
+It may be sent once more, promptly, because the service may not have got it; after that never again (RFC 9700, section
+4.14: who sends a used refresh token looks like a thief).
 """
 
 from dataclasses import dataclass, replace
@@ -8,10 +9,8 @@ from dataclasses import dataclass, replace
 from nexudus_async._clock import Clock
 from nexudus_async._token import Secret
 
-__all__ = ["Doubt", "Sent"]
-
 REPLAY_WITHIN = 10.0
-"""Seconds after a lost answer in which a refresh token may be sent once more: the service may not have got it."""
+"""Seconds after a lost answer in which a refresh token may be sent once more."""
 MAX_SENDINGS = 2
 
 
@@ -24,18 +23,18 @@ class Sent:
     times: int
 
 
-class Doubt:
+class ReplayGuard:
     """Remembers the refresh token that was sent last, until its answer is here."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._sent: Sent | None = None
 
-    def about(self, refresh_token: str) -> bool:
+    def may_have_been_used(self, refresh_token: str) -> bool:
         """Tell whether it may have been used, for all that is known."""
         return self._known(refresh_token) is not None
 
-    def late(self, refresh_token: str) -> bool:
+    def forbids(self, refresh_token: str) -> bool:
         """Tell whether its one replay was made already, or the time for it is over."""
         sent = self._known(refresh_token)
         return sent is not None and (sent.times >= MAX_SENDINGS or self._clock.monotonic() - sent.since > REPLAY_WITHIN)
@@ -50,16 +49,16 @@ class Doubt:
         self._sent = first if known is None else replace(known, times=known.times + 1)
         return known
 
-    def no_replay(self) -> None:
+    def forbid(self) -> None:
         """Learn that the service, or something before it, has answered that it does not want this refresh token."""
         if self._sent is not None:
             self._sent = replace(self._sent, times=MAX_SENDINGS)
 
     def restore(self, known: Sent | None) -> None:
-        """Go back to what was known before it was sent; None: the doubt is over."""
+        """Go back to what was known before it was sent; None: it was answered."""
         self._sent = known
 
-    def recall(self, refresh_token: str) -> None:
+    def others_have_sent(self, refresh_token: str) -> None:
         """Learn that another process has sent it, and did not live to know the answer: there is no replay of that."""
         if self._known(refresh_token) is None:
             self._sent = Sent(Secret(refresh_token), self._clock.monotonic(), MAX_SENDINGS)

@@ -5,7 +5,7 @@ request that is still to be sent waits in a queue: first those that were throttl
 queued, then who comes later, each in the order of their calls. When the pause is over, one is let through; if it is
 answered unthrottled, two; then four, and so on until nobody waits and the gate opens again.
 
-Who is let through has a turn, which is good until the next pause: what was sent before that says nothing about the
+Who is let through has a ticket, which is good until the next pause: what was sent before that says nothing about the
 ramp. A request that is cancelled or fails gives its place to the next and widens nothing; but several failures in a
 row are an outage, and no throttling, so that the ramp goes on.
 """
@@ -24,8 +24,6 @@ import aiohttp
 from nexudus_async._clock import Clock, sleep
 from nexudus_async.errors import SessionClosedError
 
-__all__ = ["HELD_BACK", "NEW", "NOT_OURS", "REPLAY", "TURN", "Gate", "HeldBack", "Place", "holding"]
-
 REPLAY, HELD_BACK, NEW = 0, 1, 2
 """Who is let through first."""
 Place = tuple[int, int]
@@ -35,10 +33,10 @@ PATIENCE: Final = 10.0
 """Seconds of the event loop, because this is about the network, after which those who wait for an answer to the probe
 let one more through: longer than a slow answer, shorter than aiohttp's five minutes."""
 
-TURN: contextvars.ContextVar[object] = contextvars.ContextVar("nexudus_async turn", default=None)
-"""The turn of the request that is being sent, for the connector, which sees it after it waited in the pool."""
+TICKET: contextvars.ContextVar[object] = contextvars.ContextVar("nexudus_async ticket", default=None)
+"""The ticket of the request that is being sent, for the connector, which sees it after it waited in the pool."""
 NOT_OURS: Final = object()
-"""The turn of a request that carries its caller's authorization, and that no gate stops."""
+"""The ticket of a request that carries its caller's authorization, and that no gate stops."""
 
 
 class HeldBack(Exception):  # noqa: N818 - no error: the request has yet to be sent
@@ -53,13 +51,13 @@ class HeldBack(Exception):  # noqa: N818 - no error: the request has yet to be s
 
 
 @contextmanager
-def holding(turn: object) -> Generator[None]:
-    """Let the requests that are sent inside the block have this turn."""
-    before = TURN.set(turn)
+def holding(ticket: object) -> Generator[None]:
+    """Let the requests that are sent inside the block have this ticket."""
+    before = TICKET.set(ticket)
     try:
         yield
     finally:
-        TURN.reset(before)
+        TICKET.reset(before)
 
 
 class Gate:
@@ -70,12 +68,12 @@ class Gate:
         self.engaged = False
         """Whether requests must `enter` and `leave`."""
         self.waiting = 0
-        """How many wait for their turn."""
+        """How many wait for their ticket."""
         self._closed = False
         self._until = -math.inf
         self._queue: list[tuple[int, int, asyncio.Future[object]]] = []
         self._serial = itertools.count()
-        self._turn = object()
+        self._ticket = object()
         self._under_way = self._failures = 0
         self._let_through = 1
         self._alarm: asyncio.Task[None] | None = None
@@ -88,7 +86,7 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Send nothing for so long, a longer pause in force aside; then begin again with one request."""
         self._until = max(self._until, self._clock.monotonic() + seconds)
-        self._turn = object()
+        self._ticket = object()
         self._under_way = self._failures = 0
         self._let_through = 1
         self.engaged = True
@@ -101,36 +99,36 @@ class Gate:
         """Return a place in the queue behind all of this rank."""
         return rank, next(self._serial)
 
-    def admits(self, turn: object) -> bool:
-        """Tell whether a request with this turn, None for none, may be sent now."""
-        return not self.engaged or turn is self._turn or turn is NOT_OURS
+    def admits(self, ticket: object) -> bool:
+        """Tell whether a request with this ticket, None for none, may be sent now."""
+        return not self.engaged or ticket is self._ticket or ticket is NOT_OURS
 
     async def enter(self, place: Place) -> object:
-        """Wait for a turn and return it; whoever got one must `leave`.
+        """Wait for a ticket and return it; whoever got one must `leave`.
 
-        Raises `SessionClosedError`. Cancelling gives the turn to the next.
+        Raises `SessionClosedError`. Cancelling gives the ticket to the next.
         """
         if self._closed:
             raise SessionClosedError("the session is closed: make a new one")
-        turn: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (*place, turn))
+        ticket: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._queue, (*place, ticket))
         self.waiting += 1
         try:
             self._pump()
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was our turn already
-                self.leave(turn.result())
+            await ticket
+        except BaseException:  # cancelled, or the end of the program
+            if ticket.done() and not ticket.cancelled():  # it was our ticket already
+                self.leave(ticket.result())
             raise
         finally:
             self.waiting -= 1
         if self._closed:
             raise SessionClosedError("the session was closed while this request waited for the API's throttling to end")
-        return turn.result()
+        return ticket.result()
 
-    def leave(self, turn: object, *, well: bool = False, failed: bool = False) -> None:
-        """Give the turn back. well: its answer was not throttled, so that more may follow. failed: it got none."""
-        if turn is not self._turn:
+    def leave(self, ticket: object, *, well: bool = False, failed: bool = False) -> None:
+        """Give the ticket back. well: its answer was not throttled, so that more may follow. failed: it got none."""
+        if ticket is not self._ticket:
             return
         self._under_way -= 1
         self._failures = 0 if well else self._failures + failed
@@ -169,10 +167,10 @@ class Gate:
             self._watch = asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience)
 
     def _grant_next(self) -> None:
-        turn = heapq.heappop(self._queue)[2]
-        if not turn.done():  # its request was cancelled
+        ticket = heapq.heappop(self._queue)[2]
+        if not ticket.done():  # its request was cancelled
             self._under_way += 1
-            turn.set_result(self._turn)
+            ticket.set_result(self._ticket)
 
     def _lose_patience(self) -> None:
         self._watch = None

@@ -1,31 +1,24 @@
-"""The memory of failure: which error holds off the next attempt, until when, and for whom.
+"""What is remembered of the failures since the last success: which error holds off the next attempt, and until when.
 
 Three kinds of failure hold differently:
 
 - while a token is still served, nobody waits: a long pause, which ends with the token at the latest;
 - with nothing to serve, callers fail at once with the remembered error instead of asking a dead service one by one:
   a short pause;
-- rejected credentials are latched, served token or not: services lock accounts that insist.
+- refused credentials are latched, served token or not: services lock accounts that insist. No later failure of another
+  kind shortens that.
 
-Facts only, and no clock of its own: whether a pause is in force is computed from the time that is passed in.
+A value: each failure gives another one. Whether a pause is in force is computed from the time that is passed in.
 """
 
 import enum
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from nexudus_async.errors import (
-    CredentialsRejectedError,
-    NexudusAuthError,
-    PasswordResetRequiredError,
-    TokenEndpointError,
-    TotpRequiredError,
-)
+from nexudus_async.errors import CREDENTIALS_REFUSED, NexudusAuthError, TokenEndpointError, TotpRequiredError
 
-from .policy import LATCHED_AFTER, empty_delay, latch_delay, served_delay
-
-__all__ = ["Backoff", "CredentialsRestError"]
-
-_REJECTIONS = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
+from .policy import empty_delay, latch_delay, served_delay
 
 
 class _Kind(enum.Enum):
@@ -34,69 +27,59 @@ class _Kind(enum.Enum):
     LATCH = enum.auto()
 
 
-class CredentialsRestError(Exception):
-    """Raised by a flight that sent nothing, because the credentials were refused before and have not changed.
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The failures since the last success. Times are monotonic seconds.
 
-    error: what those who wait are told. seconds: how long to leave it at that.
+    failures: in a row, of any kind. error: what callers are told meanwhile, None since the last success.
+    looked: when it was looked last whether something has changed, without asking the service.
     """
 
-    def __init__(self, error: NexudusAuthError, seconds: float) -> None:
-        super().__init__(str(error))
-        self.error, self.seconds = error, seconds
-
-
-class Backoff:
-    """What is remembered of the failures since the last success. Times are monotonic seconds."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        """Failures in a row, of any kind."""
-        self._in_a_row = dict.fromkeys(_Kind, 0)
-        self._kind = _Kind.EMPTY
-        self.error: NexudusAuthError | None = None
-        """The last failure, None since the last success."""
-        self._rejection: NexudusAuthError | None = None
-        self._until = -math.inf
+    failures: int = 0
+    error: NexudusAuthError | None = None
+    looked: float = -math.inf
+    _in_a_row: Mapping[_Kind, int] = field(default_factory=lambda: dict.fromkeys(_Kind, 0))
+    _kind: _Kind = _Kind.EMPTY
+    _until: float = -math.inf
 
     @property
     def latched(self) -> bool:
-        """Whether the credentials were refused so often that only a change, or a person, justifies sending them."""
-        return self._in_a_row[_Kind.LATCH] >= LATCHED_AFTER
-
-    @property
-    def rejection(self) -> NexudusAuthError | None:
-        """The last rejection of the credentials, whatever failed since."""
-        return self._rejection
+        """Whether the pause is one of refused credentials."""
+        return self._kind is _Kind.LATCH
 
     def in_force(self, now: float, *, served: bool) -> NexudusAuthError | None:
         """Return the error that forbids an attempt now, or None. `served`: whether a token can be served."""
         outlived = self._kind is _Kind.SERVED and not served  # the token ended: callers fail now, so try at once
         return None if outlived or now >= self._until else self.error
 
-    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> float:
-        """Remember `error`, and return for how many seconds no further attempt is made."""
-        kind = _Kind.LATCH if isinstance(error, _REJECTIONS) else _Kind.SERVED if served else _Kind.EMPTY
-        self.failures += 1
-        self._in_a_row[kind] += 1
-        self._kind, self.error = kind, error
-        if kind is _Kind.LATCH:
-            self._rejection = error
-        delay = self._delay(kind, error.retry_after if isinstance(error, TokenEndpointError) else None, chance)
-        self._until = now + delay
-        return delay
-
-    def rest(self, error: NexudusAuthError, until: float) -> None:
-        """Forbid attempts with refused credentials until then; unlike `failed`, none was made."""
-        self._kind, self.error, self._until = _Kind.LATCH, error, until
-
     def retry_in(self, now: float, *, served: bool) -> float:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""
         return 0.0 if self.in_force(now, served=served) is None else self._until - now
 
-    def _delay(self, kind: _Kind, retry_after: float | None, chance: float) -> float:
-        count = self._in_a_row[kind]
-        if kind is _Kind.LATCH:
-            return latch_delay(count)
-        if kind is _Kind.SERVED:
+    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> "Backoff":
+        """Return what is remembered after one more failure."""
+        refused = isinstance(error, CREDENTIALS_REFUSED)
+        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
+        in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
+        failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
+        until = now + _delay(kind, in_a_row[kind], error, chance)
+        if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
+            return replace(failed, _until=max(until, self._until))
+        return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
+
+    def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
+        """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
+        refused = isinstance(error, CREDENTIALS_REFUSED)
+        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
+        return replace(self, error=error, looked=now, _kind=kind, _until=until)
+
+
+def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float) -> float:
+    retry_after = error.retry_after if isinstance(error, TokenEndpointError) else None
+    match kind:
+        case _Kind.LATCH:
+            return latch_delay(count, retry_after if isinstance(error, TotpRequiredError) else None)
+        case _Kind.SERVED:
             return served_delay(count, retry_after, chance)
-        return empty_delay(count, retry_after)
+        case _Kind.EMPTY:
+            return empty_delay(count, retry_after, chance)

@@ -1,4 +1,4 @@
-"""Every number and every rule about time: how fresh a token is, when to renew it, how long to hold off after a failure.
+"""Every number and every rule about time: how fresh a token is, when to refresh it, how long to hold off.
 
 Pure: no await, no clock, no log, no randomness of its own. All times are in seconds.
 
@@ -17,60 +17,66 @@ from nexudus_async._token import Token
 from nexudus_async._validation import check_seconds, check_share
 from nexudus_async.errors import ConfigurationError
 
-__all__ = ["Freshness", "RefreshPolicy", "Schedule"]
-
 MINUTE = 60.0
 SHARE_OF_LIFETIME = 0.5
 """A window of the policy's own choosing is at most this share, so that short tokens are used more than once."""
 CLAMP_OF_LIFETIME = 0.9
-"""A window given by hand is at most this share: renewing without a pause would be a loop against the service."""
+"""A window given by hand is at most this share: refreshing without a pause would be a loop against the service."""
 HARD_MARGIN = 60.0
 HARD_MARGIN_SHARE = 0.1
 SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
 """Back-off while a token is still served: nobody waits, so there is no hurry."""
-EMPTY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Back-off with nothing to serve: callers fail meanwhile, so it is short, but shared by all of them."""
-LATCH_DELAYS = (60.0, 300.0)
-"""Pauses after the first and after each further rejection of the credentials: services lock accounts that insist."""
+EMPTY_DELAYS = (0.5, 1.0, 2.0, 4.0, 5.0)
+"""Back-off with nothing to serve: callers fail meanwhile, so it must not outlive the outage; all of them share it."""
+LATCH_DELAYS = (60.0, 300.0, 3600.0)
+"""Pauses after the first, the second and each further refusal of the credentials: services lock accounts that insist.
+None is for good: a suspension ends, a clock is set, and the service answers both as it answers a wrong password."""
 LONGEST_LATCH = LATCH_DELAYS[-1]
-LATCHED_AFTER = 3
-"""From so many rejections on, the same credentials are not sent again unless asked for by hand."""
+CODES_TRIED = 3
+"""How often in a row the next one-time code of a callable is tried at its own time, before the pauses of a latch."""
 RETRY_AFTER_CAP = 3600.0
 """A `Retry-After` beyond an hour is taken for an hour."""
+LONGEST_PAUSE = RETRY_AFTER_CAP * 1.25
+"""No pause after a failure is longer, its jitter included."""
 DELAY_JITTER = 0.25
 """Back-off is lengthened by up to this share, so that a fleet does not come back in step."""
 
 
 class Freshness(enum.Enum):
-    """How good the token held is, and so what a caller gets (see the drawing at the head of `_lifecycle.py`)."""
+    """How good the token held is, and so what a caller gets (see the drawing at the head of `policy.py`)."""
 
     EMPTY = "empty"
     FRESH = "fresh"
     ADVISORY = "advisory"
     MANDATORY = "mandatory"
     EXPIRED = "expired"
+    REFUSED = "refused"
     CLOSED = "closed"
+
+
+SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
+"""The states in which the token has not expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshPolicy:
-    """When to renew, and how long to wait for what. All in seconds; the defaults suit lifetimes from seconds to weeks.
+    """When to refresh, and how long to wait for what. All in seconds; the defaults suit seconds as well as weeks.
 
-    advisory_window: how long before its end a token is renewed in the background. None: 5 minutes for lifetimes up to
+    advisory_window: how long before its end a token is refreshed in the background. None: 5 minutes for lifetimes up to
         20 minutes, 15 minutes below 90, else 60, and never more than half the lifetime. A number replaces both rules,
         and is only kept below the lifetime.
-    hard_margin: how long before its end callers wait for the renewal. None: a minute, or a tenth of the lifetime if
+    hard_margin: how long before its end callers wait for the refresh. None: a minute, or a tenth of the lifetime if
         that is less: clocks and requests in flight need some room, short tokens cannot give more.
-    jitter: the share of the window, 0 to 1, by which the renewal of each token is delayed at random, so that
-        processes started together do not renew together.
+    jitter: the share of the window, 0 to 1, by which the refresh of each token is delayed at random, so that
+        processes started together do not refresh together.
     mandatory_wait: how long a caller waits within the hard margin before it gets the ageing token: better late than
         refused, and the token is still good.
-    flight_deadline: how long a sign-in or renewal may take in all: longer than a slow service, shorter than a
+    flight_deadline: how long a sign-in or refresh may take in all: longer than a slow service, shorter than a
         caller's patience.
     connect_timeout: for one connection attempt: twice the usual retransmissions of a lost SYN.
     default_lifetime: for an answer without `expires_in` (RFC 6749, section 5.1 leaves it to documentation): an hour
         is the shortest that is usual.
-    close_timeout: how long `close()` lets a running renewal finish, so that its token is not lost.
+    close_timeout: how long `close()` lets a running refresh finish, so that its token is not lost.
 
     Raises `ConfigurationError` for numbers that make no sense.
     """
@@ -97,7 +103,7 @@ class RefreshPolicy:
         if window is not None and margin is not None and margin >= window:
             raise ConfigurationError(
                 f"hard_margin ({margin!r}) must be less than advisory_window ({window!r}): "
-                "a token is renewed in the background before anyone waits for it"
+                "a token is refreshed in the background before anyone waits for it"
             )
 
 
@@ -108,6 +114,8 @@ class Schedule:
     refresh_after: float
     hard_after: float
     lifetime: float
+    spread: float = 0.0
+    """A number from 0 to 1, of this token's own: where in the hard margin it is replaced while the store is down."""
 
     def freshness(self, elapsed: float) -> Freshness:
         """Return the state at `elapsed`; each boundary belongs to the later state."""
@@ -142,14 +150,16 @@ def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: fl
     """Return how long ago the request for `token` was sent, at most.
 
     monotonic_elapsed, wall_elapsed: seconds since the source was asked, by both readings of the clock; the request
-    may have been sent later. The token says when, by the wall clock: to that comes what the wall clock was set back
-    meanwhile. Where it cannot be true, the longest possible age is the safe one. To the millisecond: a datetime's
-    rounding must not blur the boundaries.
+    may have been sent later, or the token have lain somewhere. The token says when it ends, by the wall clock: to that
+    comes what the wall clock was set back meanwhile. Where it cannot be true, the longest possible age since the
+    question is the safe one. To the millisecond: a datetime's rounding must not blur the boundaries.
     """
     longest = max(monotonic_elapsed, wall_elapsed)
     set_back = max(0.0, monotonic_elapsed - wall_elapsed)
-    age = round(token.lifetime - (token.expires_at.timestamp() - wall) + set_back, 3)
-    return min(age, longest) if age >= 0 else longest
+    age = round(token.lifetime - (token.expires_at.timestamp() - wall), 3)
+    if age > longest:  # it is older than the question
+        return age
+    return min(age + set_back, longest) if age + set_back >= 0 else longest
 
 
 def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
@@ -158,7 +168,7 @@ def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
     margin = _margin(policy, lifetime, window)
     hard_after = lifetime - margin
     refresh_after = min(lifetime - window + policy.jitter * chance * window, hard_after)
-    return Schedule(refresh_after, hard_after, lifetime)
+    return Schedule(refresh_after, hard_after, lifetime, spread=chance)
 
 
 def served_delay(failures: int, retry_after: float | None, chance: float) -> float:
@@ -166,14 +176,19 @@ def served_delay(failures: int, retry_after: float | None, chance: float) -> flo
     return _at_least(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), retry_after)
 
 
-def empty_delay(failures: int, retry_after: float | None) -> float:
+def empty_delay(failures: int, retry_after: float | None, chance: float) -> float:
     """Return how long all callers share the `failures`-th failure in a row when there is nothing to serve."""
-    return _at_least(_step(EMPTY_DELAYS, failures), retry_after)
+    return _at_least(_step(EMPTY_DELAYS, failures) * (1 - DELAY_JITTER * chance), retry_after)
 
 
-def latch_delay(rejections: int) -> float:
-    """Return how long rejected credentials rest after their `rejections`-th rejection."""
-    return _step(LATCH_DELAYS, rejections)
+def latch_delay(rejections: int, next_code_in: float | None = None) -> float:
+    """Return how long refused credentials rest after their `rejections`-th refusal in a row.
+
+    next_code_in: seconds until a callable gives another one-time code, None where no code was refused.
+    """
+    if next_code_in is None:
+        return _step(LATCH_DELAYS, rejections)
+    return next_code_in if rejections <= CODES_TRIED else _step(LATCH_DELAYS, rejections - CODES_TRIED)
 
 
 def _window(policy: RefreshPolicy, lifetime: float) -> float:
@@ -183,7 +198,7 @@ def _window(policy: RefreshPolicy, lifetime: float) -> float:
 
 
 def _tier(lifetime: float) -> float:
-    """Return the window by the tiers of the AWS SDKs: the longer a token lives, the more time there is to renew it."""
+    """Return the window by the tiers of the AWS SDKs: the longer a token lives, the more time there is."""
     if lifetime <= 20 * MINUTE:
         return 5 * MINUTE
     return 15 * MINUTE if lifetime < 90 * MINUTE else 60 * MINUTE

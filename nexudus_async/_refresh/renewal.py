@@ -1,180 +1,212 @@
-"""Which grant is asked for: a renewal where there is a refresh token, else, or when that is spent, one sign-in.
+"""How a newer token is got: by the refresh token where there is one, else, or when that is refused, by one sign-in.
 
 Each question to the source is bounded by the flight's deadline; waiting for the next one-time code is not part of it.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+import asyncio
+import math
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
 
 import anyio
 
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Grant
 from nexudus_async._token import Token
-from nexudus_async.errors import EndpointUnavailableError, TokenEndpointError, TotpRequiredError
+from nexudus_async.errors import (
+    CREDENTIALS_REFUSED,
+    EndpointUnavailableError,
+    MalformedResponseError,
+    NexudusAuthError,
+    TokenEndpointError,
+    TotpRequiredError,
+)
 
+from .attempt import Attempt
+from .grants import TokenSource, grants_of
+from .outcomes import Obtained, problem_of
 from .policy import RefreshPolicy
-
-__all__ = ["Grants", "Obtained", "TokenSource", "is_spent"]
 
 R = TypeVar("R")
 
-
-class TokenSource(Protocol):
-    """Where tokens come from. `TokenEndpoint` is the one for Nexudus; a test may have its own."""
-
-    @property
-    def key(self) -> str:
-        """What a store files the tokens under."""
-        ...
-
-    async def login(self) -> Token:
-        """Return a token for the credentials. Raises a `NexudusAuthError`."""
-        ...
-
-    async def refresh(self, token: Token, /) -> Token:
-        """Return the successor of `token`.
-
-        Raises a `NexudusAuthError`; a `TokenEndpointError` with `refresh_token_spent` leads to a sign-in at once.
-        """
-        ...
+MAX_EXPIRED = 2
+"""How many tokens in one flight may have expired before they arrive, as when a host sleeps in the middle of it."""
+EXPIRED_ON_ITS_WAY = "the token had expired before it arrived, and so had its successor"
 
 
-@runtime_checkable
-class CredentialsMayChange(Protocol):
-    """A source that can tell, without a request, whether refused credentials were replaced."""
+class HeldOffError(Exception):
+    """Raised where nothing was sent, because of a failure that is known already.
 
-    async def credentials_changed(self) -> bool:
-        """Tell whether the credentials are others than those refused last."""
-        ...
+    error: what those who wait are told. seconds: how long to leave it at that. served: if that ends with the token.
+    """
 
-
-@runtime_checkable
-class SharesChain(Protocol):
-    """A source for fleets: it can go by the chain's `client_id`, go apart from it, and tell credentials from others."""
-
-    def join(self, client_id: str) -> None:
-        """Sign in under this `client_id` from now on, unless one was given by hand."""
-        ...
-
-    async def login_apart(self) -> Token:
-        """Sign in under a new `client_id`, which leaves the chain that others use alone."""
-        ...
-
-    def recall(self, token: Token) -> None:
-        """Learn that another process has sent the refresh token of `token`, and nobody knows the answer."""
-        ...
-
-    def in_doubt(self, token: Token) -> bool:
-        """Tell whether another process should learn that of this one."""
-        ...
-
-    async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return a slow, salted hash of the credentials, with the salt of `like`; None where there are none."""
-        ...
+    def __init__(self, error: NexudusAuthError, seconds: float, *, served: bool = False) -> None:
+        super().__init__(str(error))
+        self.error, self.seconds, self.served = error, seconds, served
 
 
-@dataclass(frozen=True, slots=True)
-class Obtained:
-    """A token, the grant that brought it, and when the source was asked, by both readings of the clock."""
-
-    token: Token
-    grant: Grant
-    asked: float
-    asked_wall: float
-
-
-class Grants:
-    """Asks a source for tokens. Holds no state between calls."""
+class Asking:
+    """Asks a source, within the deadline. Holds no state between calls."""
 
     def __init__(self, source: TokenSource, policy: RefreshPolicy, clock: Clock) -> None:
-        self._source = source
-        self._deadline = policy.flight_deadline
-        self._clock = clock
+        self.grants = grants_of(source)
+        self._deadline, self._clock = policy.flight_deadline, clock
 
-    async def obtain(
-        self,
-        token: Token | None,
-        *,
-        on_spent: Callable[[TokenEndpointError], Awaitable[bool]],
-        before_sign_in: Callable[[], Awaitable[None]],
-    ) -> Obtained | None:
-        """Return the successor of `token`, or None when there is no need for one any more.
+    async def refresh(self, token: Token) -> Obtained:
+        """Return the successor of `token` by its refresh token."""
+        return await self._ask("refresh_token", self.grants.refresh(token))
 
-        on_spent: called with the error that says that the refresh token must not be sent again, before anything else;
-            true ends the work.
-        before_sign_in: called before the password is sent; raises where it must not be.
+    async def refresh_or_say_why_not(self, token: Token | None) -> tuple[Obtained | None, TokenEndpointError | None]:
+        """Return the successor of `token`, or the error that says that its refresh token must not be sent again.
+
+        Neither, where there is no refresh token. Raises any other `NexudusAuthError`.
         """
-        if token is not None and token.refresh_token is not None:
-            try:
-                return await self.renew(token)
-            except TokenEndpointError as exc:
-                if not is_spent(exc):
-                    raise
-                spent = exc
-            if await on_spent(spent):
-                return None
-        await before_sign_in()
-        return await self._sign_in()
+        if token is None or token.refresh_token is None:
+            return None, None
+        try:
+            return await self.refresh(token), None
+        except TokenEndpointError as exc:
+            if not is_spent(exc):
+                raise
+            return None, exc
 
-    async def renew(self, token: Token) -> Obtained:
-        """Return the successor of `token` by its refresh token alone."""
-        return await self._ask("refresh_token", self._source.refresh(token))
+    async def sign_in(self, client_id: str | None = None, *, after: TokenEndpointError | None = None) -> Obtained:
+        """Return a token for the credentials, with a second one-time code where the first was refused.
+
+        after: the refusal of a refresh token that it follows, which is then the cause of its error.
+        """
+        try:
+            return await self._sign_in(client_id)
+        except NexudusAuthError as exc:
+            if after is None:
+                raise
+            raise exc from after
 
     async def sign_in_apart(self) -> Obtained:
-        """Sign in without touching the chain that others share, where the source can do that."""
-        source = self._source
-        login = source.login_apart() if isinstance(source, SharesChain) else source.login()
-        return await self._ask("password", login)
+        """Return a token that leaves the chain that others share alone."""
+        return await self._ask("password", self.grants.sign_in_apart())
 
-    async def have_changed(self) -> bool:
-        """Tell whether the source has other credentials than those refused last; False where it cannot tell."""
-        source = self._source
-        return isinstance(source, CredentialsMayChange) and await self._within_deadline(source.credentials_changed())
+    async def check_not_held(self, attempt: Attempt) -> None:
+        """Raise `HeldOffError` while a failure forbids a request, unless the refused credentials are others by now."""
+        error = attempt.held
+        if error is None:
+            return
+        may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
+        if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
+            raise HeldOffError(error, attempt.held_for, served=attempt.servable)
 
-    async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return the source's fingerprint of its credentials; None where it has none."""
-        source = self._source
-        return await self._within_deadline(source.fingerprint(like)) if isinstance(source, SharesChain) else None
-
-    @property
-    def share_chain(self) -> bool:
-        """Whether the source is made for fleets."""
-        return isinstance(self._source, SharesChain)
-
-    def join(self, client_id: str | None) -> None:
-        """Let the source sign in under the chain's `client_id`."""
-        if client_id is not None and isinstance(self._source, SharesChain):
-            self._source.join(client_id)
-
-    def recall(self, token: Token) -> None:
-        """Tell the source that another process may have used the refresh token of `token`."""
-        if isinstance(self._source, SharesChain):
-            self._source.recall(token)
-
-    def in_doubt(self, token: Token) -> bool:
-        """Tell whether the refresh token of `token` may have been used, for all that the source knows."""
-        return isinstance(self._source, SharesChain) and self._source.in_doubt(token)
-
-    async def _sign_in(self) -> Obtained:
+    async def _sign_in(self, client_id: str | None) -> Obtained:
         try:
-            return await self._ask("password", self._source.login())
+            return await self._ask("password", self.grants.sign_in(client_id))
         except TotpRequiredError as exc:
             if exc.retry_after is None:
                 raise
             until_next_code = exc.retry_after
         await sleep(self._clock, until_next_code)
-        return await self._ask("password", self._source.login())
+        return await self._ask("password", self.grants.sign_in(client_id))
+
+    async def fingerprint(self, like: str | None = None) -> str | None:
+        """Return the hash of the credentials."""
+        return await self._within_deadline(self.grants.fingerprint(like))
 
     async def _ask(self, grant: Grant, answer: Awaitable[Token]) -> Obtained:
         asked, asked_wall = self._clock.monotonic(), self._clock.wall()
-        return Obtained(await self._within_deadline(answer), grant, asked, asked_wall)
+        token = await self._within_deadline(answer)
+        if (problem := problem_of(token)) is not None:
+            raise MalformedResponseError(f"the token source gave no usable token: {problem}")
+        return Obtained(token, grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
         with anyio.move_on_after(self._deadline):
             return await answer
-        raise EndpointUnavailableError(f"no answer to a sign-in or renewal within {self._deadline:g} s")
+        raise EndpointUnavailableError(f"no answer to a sign-in or refresh within {self._deadline:g} s")
+
+
+class Renewal(Protocol):
+    """What a flight does, and what is to be done with a store. There are two: alone, and in a fleet."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether a store has the tokens, too."""
+        ...
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store has yet to take something."""
+        ...
+
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+        """Tell whether to look, during a pause for `error` and without a request, whether something has changed.
+
+        looked_ago: seconds since the last look in this pause, infinite before the first.
+        """
+        ...
+
+    async def run(self, attempt: Attempt) -> None:
+        """Get a newer token. Raises a `NexudusAuthError`, or `HeldOffError`."""
+        ...
+
+    def entomb(self, generation: int, token: Token | None) -> None:
+        """Prepare the tombstone of a chain that a logout has ended."""
+        ...
+
+    async def bury(self) -> int:
+        """Let the store have the tombstone; return its generation. Without the store that is left for later."""
+        ...
+
+    def save_later(self) -> None:
+        """See to it that what the store has yet to take will be saved."""
+        ...
+
+    async def save_unsaved(self) -> None:
+        """Try to save that now."""
+        ...
+
+    def end_saving(self) -> list["asyncio.Task[None]"]:
+        """Return the tasks that save, to be cancelled."""
+        ...
+
+    async def disconnect(self) -> None:
+        """Let the store close the connections that nobody uses."""
+        ...
+
+
+class AloneRenewal:
+    """The flight of a process that has its chain for itself. There is no store."""
+
+    shared = unsaved = False
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+        return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
+
+    def entomb(self, generation: int, token: Token | None) -> None: ...
+    async def bury(self) -> int:
+        return 0
+
+    def save_later(self) -> None: ...
+    async def save_unsaved(self) -> None: ...
+    def end_saving(self) -> list["asyncio.Task[None]"]:
+        return []
+
+    async def disconnect(self) -> None: ...
+
+    async def run(self, attempt: Attempt) -> None:
+        """Refresh, or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
+        await self._asking.check_not_held(attempt)
+        for _ in range(MAX_EXPIRED):
+            token = None if attempt.by_credentials else attempt.token
+            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            if spent is not None:
+                attempt.refresh_token_refused(spent)
+            if obtained is None:
+                obtained = await self._asking.sign_in(after=spent)
+            granted = attempt.granted(obtained)
+            if granted is None or granted.good:
+                return
+        raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
 
 def is_spent(error: TokenEndpointError) -> bool:

@@ -20,9 +20,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast
 
-from nexudus_async.errors import NexudusAuthError, SessionClosedError, as_auth_error, copy_of
-
-__all__ = ["Flight"]
+from nexudus_async.errors import NexudusAuthError, SessionClosedError, as_auth_error, cause_of, copy_of
 
 T = TypeVar("T")
 
@@ -77,7 +75,7 @@ class Flight(Generic[T]):
             finally:
                 self._waiters.pop(future, None)
         if self._error is not None:
-            raise copy_of(self._error) from self._error
+            raise copy_of(self._error) from cause_of(self._error)
         return cast(T, self._value)  # landed without an error
 
     def succeed(self, value: T) -> None:
@@ -99,15 +97,17 @@ class Flight(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
-    async def until_ended(self, at_most: float | None = None) -> None:
-        """Wait until the task is over, or for `at_most` seconds. Cancelling this leaves the task alone."""
+    async def until_ended(self) -> None:
+        """Wait until the task is over, and the one it comes after. Cancelling this leaves both alone."""
+        while (after := self._after) is not None and not after.ended:  # cut off, a task may end before the one before
+            await after.until_ended()
         if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=at_most)
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         if self._after is not None:
             await self._after.until_ended()
-            self._after = None
+            self._after = None  # let go of the flights before
         await self._work(self)
 
     def _land(self) -> None:
@@ -118,8 +118,8 @@ class Flight(Generic[T]):
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
-            self.fail(SessionClosedError("the renewal was cancelled from outside, as when an event loop shuts down"))
+            self.fail(SessionClosedError("the refresh was cancelled from outside, as when an event loop shuts down"))
         elif (error := task.exception()) is not None:
-            self.fail(as_auth_error(error, "the renewal"))
+            self.fail(as_auth_error(error, "the refresh"))
         else:
-            self.fail(NexudusAuthError("the renewal ended without an outcome"))
+            self.fail(NexudusAuthError("the refresh ended without an outcome"))

@@ -1,149 +1,250 @@
-"""The token held: everything that changes it is in this file, and nothing here waits.
+"""The token held, and all that is remembered of it: every change is made in this file, and nothing here waits.
 
-`fresh`, `fresh_monotonic` and `fresh_wall` repeat what follows from `held`, for the one comparison of the hot path.
+The facts are the token with its place in time, the highest generation seen, the epoch, what the API refused, the
+failures since the last success, and whether the session is closed. What follows from them (the freshness, what
+back-off forbids) is computed when it is asked for, so that it cannot disagree with them.
+
+What happens to a token is a method below. Each is one step, returns what came of it, and keeps these rules:
+
+1. The generation only grows: a new token has one more than all that was seen, be it in this process or in the store.
+2. A logout begins an epoch. What was begun in an earlier epoch changes nothing any more.
+3. Tokens are compared, not clocks: a refusal counts for the token that was refused, and not for its successor.
+4. A token that has expired replaces no living one; its refresh token does, because the service has ended the old one.
+5. A refresh token that was refused, or that a higher generation shows to be spent, is dropped; the access token beside
+   it is kept as long as it lives.
+6. A failure forbids further attempts for a while; a success, of this process or another, ends that at once.
+7. A token is refused when the API refused it, and its successor could not be had. Another token ends that, or an answer
+   of the API to it that is not 401.
+8. Closed is for ever: a token may still arrive and be saved, and is served to nobody.
+
+`fresh`, `fresh_monotonic` and `fresh_wall` repeat what follows from the facts, for the one comparison of the hot path.
 """
 
+import asyncio
 import dataclasses
 import math
 import os
 import weakref
-from collections.abc import Callable
+from threading import get_ident
 
-from nexudus_async._clock import Clock
 from nexudus_async._token import Token
+from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionClosedError
 
-from .policy import Freshness, Held, RefreshPolicy, age_of, schedule
+from .facts import NO_FAILURE, TokenFacts
+from .outcomes import Failed, Granted, Obtained, Shared
+from .policy import SERVABLE, Held, age_of, schedule
 
-__all__ = ["SERVABLE", "TokenHolder"]
+ELSEWHERE = (
+    "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
+    "process, inside its main coroutine"
+)
 
-SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
-"""The states in which the token has not expired."""
 
+class TokenState(TokenFacts):
+    """The state of one manager."""
 
-class TokenHolder:
-    """Holds the newest token of a chain, with its place in time."""
+    # Whose it is
 
-    def __init__(self, policy: RefreshPolicy, clock: Clock, chance: Callable[[], float]) -> None:
-        self._policy, self._chance = policy, chance
-        self._monotonic, self._wall = clock.monotonic, clock.wall
-        self._closed = False
-        self.forked = False
-        """Whether this is a copy of one in use, in a child process: the renewal and the sockets are the parent's."""
-        self.held: Held | None = None
-        self.generation = 0
-        """The highest ever seen, of a token or of a logout: the next one is higher."""
-        self.fresh: Token
-        """The token, while the clock reads less than the two limits below."""
-        self.fresh_monotonic = self.fresh_wall = -math.inf
+    def check_usable(self) -> None:
+        """Tie the state to the running event loop at its first use; raise on use from elsewhere, or once closed."""
+        if self.closed:
+            raise SessionClosedError("the session is closed: make a new one")
+        if self.forked:  # where no loop runs, though the coroutine may be in the middle of one
+            raise ConfigurationError(ELSEWHERE)
+        loop = asyncio.get_running_loop()
+        if self.loop is None:
+            self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
+            _in_use.add(self)
+        if self.loop is not loop:
+            raise ConfigurationError(ELSEWHERE)
 
-    @property
-    def token(self) -> Token | None:
-        """The token, fresh or not."""
-        return self.held.token if self.held is not None else None
+    def check_closable(self) -> None:
+        """Raise where closing would reach into another thread, or into the process before a fork."""
+        if self.forked or (
+            self.loop is not None and self.loop.is_running() and self.loop is not asyncio.get_running_loop()
+        ):
+            raise ConfigurationError(ELSEWHERE)
 
-    @property
-    def freshness(self) -> Freshness:
-        """The state, computed now."""
-        if self._closed:
-            return Freshness.CLOSED
-        if self.held is None:
-            return Freshness.EMPTY
-        return self.held.freshness(self._monotonic(), self._wall())
+    # What happens
 
-    @property
-    def servable(self) -> bool:
-        """Whether the token has not expired, be the session closed or not."""
-        held = self.held
-        return held is not None and held.freshness(self._monotonic(), self._wall()) is not Freshness.EXPIRED
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds left of the token, None without one."""
-        if self.held is None:
-            return None
-        return max(0.0, self.held.schedule.lifetime - self.held.elapsed(self._monotonic(), self._wall()))
-
-    @property
-    def age(self) -> float | None:
-        """Seconds since the token was asked for, None without one."""
-        return None if self.held is None else self.held.elapsed(self._monotonic(), self._wall())
-
-    def replaced(self, token: Token) -> bool:
-        """Tell whether another token than this one is held. Tokens are compared, not clocks."""
-        held = self.token
-        return held is not None and (held.generation, held.access_token) != (token.generation, token.access_token)
-
-    def watch_for_forks(self) -> None:
-        """Let a child process know its copy by `forked`, and have nothing there pass for fresh."""
-        _in_use.add(self)
-
-    def put(self, token: Token, asked: float, asked_wall: float) -> tuple[Token, bool]:
-        """Hold a new token that was asked for at these readings; return it with its generation, and if it is good.
-
-        One that has expired on its way is good for its refresh token only: a token held that still lives stays.
-        """
-        now, wall = self._monotonic(), self._wall()
-        token = dataclasses.replace(token, generation=self.generation + 1)
-        age = age_of(token, wall, now - asked, wall - asked_wall)
+    def granted(self, obtained: Obtained) -> Granted:
+        """The source has given a token: hold it. Back-off ends, unless it has expired on its way."""
+        now, wall = self.monotonic(), self.wall()
+        token = dataclasses.replace(obtained.token, generation=self.generation + 1)
+        age = age_of(token, wall, now - obtained.asked, wall - obtained.asked_wall)
         good = age < token.lifetime
-        if good or self.held is None or not self.servable:
-            self._hold(token, age)
-        else:
-            self._graft(token)
+        self._take(token, age)
         self.generation = token.generation
-        return token, good
+        if good:
+            self.obtained[obtained.grant] += 1
+            self._succeeded()
+        return Granted(token, good)
 
-    def put_shared(self, token: Token, life_left: float) -> None:
-        """Hold a token of another process, with `life_left` seconds to live."""
-        self._hold(token, token.lifetime - life_left)
+    def adopted(self, shared: Shared, *, asked_for_new: bool) -> bool:
+        """The store has what another process has left: take it over if it is news; tell whether it is to be served.
 
-    def drop_refresh_token(self) -> None:
-        """Hold the token without its refresh token, which must not be sent again."""
-        if self.held is not None:
-            self._replace_token(dataclasses.replace(self.held.token, refresh_token=None))
+        asked_for_new: somebody wants a token newer than the one that a session without any finds there.
+        """
+        if shared.logged_out and shared.generation > self.generation:
+            self._forget()
+        known, newest, token = self.token, self.generation, shared.token
+        self.generation = max(newest, shared.generation)
+        if token is None:
+            if known is not None and shared.generation > known.generation:
+                self.refresh_token_refused()  # by what we cannot read: somebody has refreshed, or logged out
+            return False
+        if known is None and shared.generation <= newest:
+            return False  # what a logout has ended
+        if known is not None and not _is_news(token, known):
+            if token.refresh_token is None and token.access_token == known.access_token:
+                self.refresh_token_refused()  # by another process
+            return False
+        self._take(token, token.lifetime - shared.life_left)
+        if shared.life_left <= 0 or (known is None and asked_for_new):
+            return False
+        self.adoptions += 1
+        self._succeeded()
+        return True
 
-    def forget(self) -> None:
-        """Hold nothing any more."""
-        self.held = None
-        self.stop_serving()
+    def seen(self, generation: int) -> None:
+        """The store has something of this generation: the next token is above it."""
+        self.generation = max(self.generation, generation)
 
-    def stop_serving(self) -> None:
-        """Let nothing pass for fresh without a closer look."""
-        self.fresh_monotonic = self.fresh_wall = -math.inf
+    def refresh_token_refused(self, *, to_us: bool = False) -> None:
+        """The refresh token must not be sent again. to_us: the service has said so to this process, a failure."""
+        self.failures += to_us
+        if self._held is not None:
+            self._replace(dataclasses.replace(self._held.token, refresh_token=None))
+
+    def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
+        """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
+        served = self._rejected is None and self.freshness in SERVABLE
+        self.failures += not counted
+        self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
+        if self._rejected is not None:
+            self._no_successor = error
+            self._stop_serving_if_refused()
+        return Failed(self._backoff.failures, self.retry_in, served)
+
+    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
+        """Nothing was sent, because of what is known already: tell callers so, for so long.
+
+        served: whether that ends with the token.
+        """
+        now = self.monotonic()
+        self._backoff = self._backoff.held(error, now + seconds, now, served=served)
+        if self._rejected is not None:
+            self._no_successor = error
+            self._stop_serving_if_refused()
+
+    def left_alone(self, seconds: float) -> None:
+        """The store is down, or another process at work, and the token good for now: leave it, for so long at most."""
+        self._quiet_until = self.monotonic() + seconds * (1 + self._chance()) / 2
+
+    def rejected(self, token: Token) -> None:
+        """The API has answered 401 to a token."""
+        self.rejections += 1
+        held = self.token
+        if held is not None and not self.replaced(token):
+            self._rejected = held
+
+    def accepted(self, token: Token) -> None:
+        """The API has answered something else to a token that it had refused elsewhere."""
+        if self._rejected is not None and not self.replaced(token):
+            self._not_rejected()
+
+    def logged_out(self, *, shared: bool) -> None:
+        """Forget the token and the failures, and let nothing that is under way change that.
+
+        shared: a store has the token, too, which is not to be adopted again.
+        """
+        self.epoch += 1
+        self._forget()
+        self._backoff = NO_FAILURE
+        if shared:
+            self.generation += 1
+
+    def tombstone_saved(self, generation: int) -> None:
+        """The store has a tombstone: what was adopted meanwhile of the chain that it ends is forgotten."""
+        if (token := self.token) is not None and token.generation < generation:
+            self._forget()
+        self.generation = max(self.generation, generation)
 
     def close(self) -> None:
-        """Serve nothing any more; a token that is still on its way may be put, and is not served."""
-        self._closed = True
-        self.stop_serving()
+        """Serve nothing any more."""
+        self.closed = True
+        self._stop_serving()
+
+    def fork(self) -> None:
+        """This is a copy in a child process: let nothing here pass for fresh."""
+        self.forked = True
+        self._stop_serving()
+
+    # The steps
+
+    def _take(self, token: Token, age: float) -> None:
+        """Hold a token, or, where it has expired and the one held lives, what came with it."""
+        if age < token.lifetime or self._held is None or not self.servable:
+            self._hold(token, age)
+        else:
+            kept = self._held.token
+            self._replace(dataclasses.replace(kept, refresh_token=token.refresh_token, client_id=token.client_id))
 
     def _hold(self, token: Token, age: float) -> None:
         plan = schedule(self._policy, token.lifetime, self._chance())
-        self.held = Held(token, plan, self._monotonic() - age, self._wall() - age)
+        self._held = Held(token, plan, self.monotonic() - age, self.wall() - age)
         self.generation = max(self.generation, token.generation)
-        if not self._closed:
+        self._rejected = self._no_successor = None
+        self._serve(self._held)
+
+    def _serve(self, held: Held) -> None:
+        if not self.closed:
+            self.fresh = held.token
+            self.fresh_monotonic = held.sent_monotonic + held.schedule.refresh_after
+            self.fresh_wall = held.sent_wall + held.schedule.refresh_after
+
+    def _replace(self, token: Token) -> None:
+        """Hold the same access token, with another refresh token beside it."""
+        if self._held is not None:
+            self._held = dataclasses.replace(self._held, token=token)
             self.fresh = token
-            self.fresh_monotonic = self.held.sent_monotonic + plan.refresh_after
-            self.fresh_wall = self.held.sent_wall + plan.refresh_after
 
-    def _graft(self, expired: Token) -> None:
-        """Renew the token held by the refresh token of another from now on."""
-        if self.held is not None:
-            refresh_token, client_id = expired.refresh_token, expired.client_id
-            self._replace_token(dataclasses.replace(self.held.token, refresh_token=refresh_token, client_id=client_id))
+    def _succeeded(self) -> None:
+        self._backoff = NO_FAILURE
 
-    def _replace_token(self, token: Token) -> None:
-        if self.held is not None:
-            self.held = dataclasses.replace(self.held, token=token)
-            self.fresh = token
+    def _not_rejected(self) -> None:
+        self._rejected = self._no_successor = None
+        if self._held is not None:
+            self._serve(self._held)
+
+    def _stop_serving_if_refused(self) -> None:
+        if self.refused is not None:
+            self._stop_serving()
+
+    def _forget(self) -> None:
+        self._held = self._rejected = self._no_successor = None
+        self._stop_serving()
+
+    def _stop_serving(self) -> None:
+        self.fresh_monotonic = self.fresh_wall = -math.inf
 
 
-_in_use: weakref.WeakSet[TokenHolder] = weakref.WeakSet()
+def _is_news(token: Token, known: Token) -> bool:
+    """Tell whether a record's token is to replace the one held: it is newer, or as new and the one that others use.
+
+    The token held itself, refused with 401 or due, is none: it would be refreshed by nobody.
+    """
+    if token.generation == known.generation:
+        return token.access_token != known.access_token
+    return token.generation > known.generation
+
+
+_in_use: weakref.WeakSet[TokenState] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for holder in _in_use:
-        holder.forked = True
-        holder.stop_serving()
+    for state in _in_use:
+        state.fork()
 
 
 if hasattr(os, "register_at_fork"):

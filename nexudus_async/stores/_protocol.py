@@ -4,8 +4,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-__all__ = ["KeepsConnections", "StoredToken", "TokenStore"]
-
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
@@ -28,14 +26,16 @@ class TokenStore(Protocol):
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, or None. Cancelling has no effect on the store.
 
-        Raises `StoreError` also for a record that is there and cannot be read; the next `save` replaces it.
+        Raises `StoreError` also for a record that is there and cannot be read.
         """
         ...
 
     async def save(self, key: str, record: StoredToken) -> None:
         """Keep `record`, unless the one already there has a higher generation. Cancelling may or may not have saved.
 
-        An older record is refused without an error: who lost the race finds the newer one at the next `load`.
+        An older record is refused without an error: who lost the race finds the newer one at the next `load`. One that
+        cannot be read is replaced; or, where it may be good and only this process cannot read it, as with encryption,
+        kept, and `StoreError` raised.
         """
         ...
 

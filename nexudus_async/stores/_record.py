@@ -1,41 +1,168 @@
-"""A record as JSON: one form for every store that writes text."""
+"""What a fleet knows of its chain of tokens, and the text that a store keeps of it.
 
+Releases run side by side, so the format keeps these rules:
+
+- what is added is optional, and what is not known is passed over: then the version stays;
+- any other change is a new version, and the version before is still read: a test keeps a record of each;
+- a record of a version above ours is not understood. Its generation alone counts, it is never replaced, and the process
+  goes on as if the store were down (`NewerRecordError`).
+"""
+
+import dataclasses
 import json
-from typing import cast
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from nexudus_async._token import Token, can_be_sent
+from nexudus_async.errors import StoreError
 
 from ._protocol import StoredToken
 
-__all__ = ["decode", "encode", "from_plain", "parse", "to_plain"]
+VERSION = 1
+MAX_TEXT = 300
+"""Characters of an error's text that are told to other processes."""
 
 
-def to_plain(record: StoredToken) -> dict[str, object]:
-    """Return the record as plain data for `json`."""
-    return {"generation": record.generation, "payload": record.payload}
+class NewerRecordError(StoreError):
+    """Raised for a record that a later release of this package has written. generation: its own."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(
+            "the record was written by a later release of this package, and is left alone: update this one"
+        )
+        self.generation = generation
 
 
-def from_plain(data: object) -> StoredToken:
-    """Return the record that `to_plain` was given. Raises `ValueError`, which shows no data, for anything else."""
-    fields = cast("dict[object, object]", data) if isinstance(data, dict) else {}
-    generation, payload = fields.get("generation"), fields.get("payload")
-    if not isinstance(generation, int) or isinstance(generation, bool) or not isinstance(payload, str):
-        raise ValueError("not a record")
-    return StoredToken(generation, payload)
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """Refused credentials, for the whole fleet: how often, until when (wall clock), and which, as a salted hash.
+
+    since: when they were refused. probed: whether a process that was started since has tried them.
+    """
+
+    rejections: int
+    until: float
+    error: str
+    fingerprint: str | None = None
+    since: float = 0.0
+    probed: bool = False
 
 
-def encode(record: StoredToken) -> str:
-    """Return the record as ASCII text, whatever its payload holds."""
-    return json.dumps(to_plain(record))
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A failure that holds off the whole fleet: how often in a row, and until when (wall clock).
+
+    kind, error: what it was, by class and text.
+    served: whether the token was still good then; such a pause ends with it.
+    """
+
+    failures: int
+    until: float
+    served: bool
+    kind: str
+    error: str
 
 
-def decode(text: str | bytes) -> StoredToken:
-    """Return the record that `encode` was given. Raises `ValueError` for anything else."""
-    return from_plain(parse(text))
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the fleet knows of the chain.
+
+    generation: of the token, or of the logout that ended it.
+    token: the newest token, None after a logout or while there was none.
+    in_doubt: a refresh of the token was begun. Whoever finds that under the lock knows that the one who wrote it has
+        died, or does not know either what came of it.
+    client_id: the chain's own, kept when the tokens end.
+    logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
+    """
+
+    generation: int
+    token: Token | None = None
+    in_doubt: bool = False
+    client_id: str | None = None
+    latch: Latch | None = None
+    logged_out_until: float = 0.0
+    pause: Pause | None = None
+
+    def life_left(self, wall: float) -> float:
+        """Return the seconds that the token still lives, by this host's clock.
+
+        Hosts' clocks differ: it is never less than nothing, nor more than its lifetime.
+        """
+        token = self.token
+        return 0.0 if token is None else min(max(token.expires_at.timestamp() - wall, 0.0), token.lifetime)
 
 
-def parse(text: str | bytes) -> object:
-    """Return what the JSON `text` says. Raises `ValueError` for all that is not JSON, showing nothing of it."""
+def encode(record: Record, key: str) -> StoredToken:
+    """Return the record as a store keeps it under `key`."""
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "key": key,
+        "token": None if record.token is None else record.token.to_dict(),
+        "in_doubt": record.in_doubt,
+        "client_id": record.client_id,
+        "latch": None if record.latch is None else dataclasses.asdict(record.latch),
+        "logged_out_until": record.logged_out_until,
+        "pause": None if record.pause is None else dataclasses.asdict(record.pause),
+    }
+    return StoredToken(record.generation, json.dumps(document))
+
+
+def decode(stored: StoredToken, key: str) -> Record:
+    """Return the record that `encode` was given.
+
+    Raises `NewerRecordError`, and `ValueError` for anything else that is none, showing nothing of it.
+    """
     try:
-        return cast("object", json.loads(text))
-    except (ValueError, RecursionError):  # the decoder's own error carries the whole document
+        return _decoded(stored, key)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
-    raise ValueError("not JSON")
+    raise ValueError("the record is not one of this package's, or another account's")
+
+
+def _decoded(stored: StoredToken, key: str) -> Record:
+    document: Any = json.loads(stored.payload)
+    version = document["version"]
+    if isinstance(version, int) and version > VERSION:
+        raise NewerRecordError(stored.generation)
+    if version != VERSION or document["key"] != key:
+        raise ValueError("another version, or another account's")
+    client_id = document["client_id"]
+    token = None if document["token"] is None else Token.from_dict(document["token"])
+    if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
+        raise ValueError("not a token that the service has given")
+    return Record(
+        generation=stored.generation,
+        token=None if token is None else dataclasses.replace(token, generation=stored.generation),
+        in_doubt=bool(document["in_doubt"]),
+        client_id=None if client_id is None else str(client_id),
+        latch=_latch(document["latch"]),
+        logged_out_until=float(document["logged_out_until"]),
+        pause=_pause(document.get("pause")),
+    )
+
+
+def _latch(data: Any) -> Latch | None:
+    if data is None:
+        return None
+    fingerprint = data["fingerprint"]
+    return Latch(
+        rejections=int(data["rejections"]),
+        until=float(data["until"]),
+        error=str(data["error"]),
+        fingerprint=None if fingerprint is None else str(fingerprint),
+        since=float(data.get("since", 0.0)),
+        probed=bool(data.get("probed", False)),
+    )
+
+
+def _pause(data: Any) -> Pause | None:
+    if data is None:
+        return None
+    return Pause(
+        failures=int(data["failures"]),
+        until=float(data["until"]),
+        served=bool(data["served"]),
+        kind=str(data["kind"]),
+        error=str(data["error"])[:MAX_TEXT],
+    )

@@ -1,32 +1,29 @@
 """Records in a Redis or Valkey server, for processes on any number of hosts."""
 
 import asyncio
-import math
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
 from nexudus_async._token import Secret
+from nexudus_async._validation import check_methods, check_seconds
 from nexudus_async.errors import ConfigurationError, StoreError
 
-from ._foreign import extra, without_frames
 from ._protocol import StoredToken
-from ._record import decode, encode
-from ._redis_client import OPERATION_LIMIT, OwnClient
-from ._tasks import finish, poll
+from ._redis_client import OPERATION_LIMIT, OwnClient, words_of
+from ._support import RECORD_TTL, decode, encode, extra, finish, poll, without_frames
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
-
-__all__ = ["RedisStore"]
 
 T = TypeVar("T")
 
 LEASE = 60.0
 """Seconds a refresh lock lasts when its holder dies: twice the flight's deadline, so a living one does not lose it."""
-RECORD_TTL = 30 * 86400.0
-"""Seconds a record lasts after its last save: refresh tokens and tombstones both live half of that."""
+LONGEST = 100 * 365 * 86400.0
+"""Seconds that a server can count to, and more than anybody means."""
 
 SAVE = """
 local found, kept = pcall(cjson.decode, redis.pcall('get', KEYS[1]) or '')
@@ -75,12 +72,13 @@ class RedisStore:
         `redis.asyncio` (plain, from Sentinel, or a cluster's), which stays its owner's to close. Of the client made
         from a URL, a session that is closed closes the connections.
     prefix: stands before every key name. Record and lock of a key share a hash tag, hence a cluster slot.
-    lease: seconds after which a lock whose holder died is free. Longer than a renewal and its save may take.
+    lease: seconds after which a lock whose holder died is free. Longer than a refresh and its save may take.
     record_ttl: seconds a record is kept after its last save.
 
     Belongs to the event loop it is used in, not to the one it is made in. Every command ends within three seconds, or
-    raises `StoreError`. A failover of the server may lose a lock: the generation of the record still guards the save.
-    Raises `ConfigurationError` without redis-py and for values that cannot work. Cannot be pickled.
+    raises `StoreError`, which says what failed and why, and shows neither the password nor the URL. A failover of the
+    server may lose a lock: the generation of the record still guards the save. Raises `ConfigurationError` without
+    redis-py and for values that cannot work. Cannot be pickled.
     """
 
     def __init__(
@@ -96,12 +94,22 @@ class RedisStore:
         # RuntimeError: what asyncio raises for a connection whose event loop is closed.
         self._foreign = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
         self._own = OwnClient(client_or_url) if isinstance(client_or_url, str) else None
-        self._given = None if isinstance(client_or_url, str) else client_or_url
-        self._prefix = prefix
-        self._lease = _milliseconds("lease", lease)
-        self._record_ttl = _milliseconds("record_ttl", record_ttl)
+        self._given = None if isinstance(client_or_url, str) else _checked(client_or_url)
+        self._prefix = _text(prefix)
+        self._lease_ms = _milliseconds("lease", lease)
+        self._record_ttl_ms = _milliseconds("record_ttl", record_ttl)
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which a lock whose holder died is free."""
+        return self._lease_ms / 1000
 
     async def load(self, key: str) -> StoredToken | None:
+        """Return the record under `key`, or None.
+
+        Raises `StoreError` without an answer, and for a record that cannot be read; the next `save` replaces it.
+        Cancelling takes effect at once, and has none on the store.
+        """
         text = await self._ask("load", lambda client: client.get(self._name(key, "record")))
         try:
             return None if text is None else decode(text)
@@ -110,21 +118,38 @@ class RedisStore:
         raise StoreError("redis: the stored record cannot be read; the next save replaces it")
 
     async def save(self, key: str, record: StoredToken) -> None:
-        arguments = self._name(key, "record"), str(record.generation), self._record_ttl, Secret(encode(record))
-        await self._ask("save", lambda client: client.eval(SAVE, 1, *arguments))
+        """Keep `record`, unless the one that is there has a higher generation.
+
+        Raises `StoreError` without an answer: it may be saved all the same. So it may when cancelled, which takes
+        effect at once.
+        """
+        name, text = self._name(key, "record"), Secret(encode(record))
+        await self._ask(
+            "save", lambda client: client.eval(SAVE, 1, name, str(record.generation), str(self._record_ttl_ms), text)
+        )
 
     async def clear(self, key: str) -> None:
+        """Forget the record under `key`, readable or not; nothing happens when there is none.
+
+        Raises `StoreError` and is cancelled as `save`.
+        """
         await self._ask("clear", lambda client: client.delete(self._name(key, "record")))
 
     @asynccontextmanager
     async def refresh_lock(self, key: str) -> AsyncGenerator[None, None]:
+        """Return the lock on `key`, exclusive among all that use the server, free when the lease of its holder ends.
+
+        Entering waits until the lock is free: put a deadline around it; `anyio.move_on_after(0)` only tries. Raises
+        `StoreError` without an answer. Cancelling leaves it free once the server has answered, within three seconds.
+        Not reentrant. Not prolonged: who holds it for longer than the lease is no longer alone.
+        """
         name, token = self._name(key, "lock"), secrets.token_hex(16)
         may_be_held = False
 
         async def attempt() -> bool:
             nonlocal may_be_held
             may_be_held = True  # until an answer says otherwise: the server may have obeyed and the answer be lost
-            may_be_held = await self._script("lock", ACQUIRE, name, token, self._lease)
+            may_be_held = await self._script("lock", ACQUIRE, name, token, str(self._lease_ms))
             return may_be_held
 
         try:
@@ -136,6 +161,10 @@ class RedisStore:
                     await finish(self._script("unlock", RELEASE, name, token))
 
     async def disconnect(self) -> None:
+        """Close the connections that nobody uses now, of a client made from a URL. Raises nothing.
+
+        A session does this when it is closed; others go on using the store.
+        """
         if self._own is not None:
             await self._own.disconnect()
 
@@ -146,7 +175,7 @@ class RedisStore:
 
     def __repr__(self) -> str:
         where = self._own or f"a given {type(self._given).__name__}"
-        return f"<RedisStore {where}, prefix {self._prefix!r}, lease {int(self._lease) / 1000:g} s>"
+        return f"<RedisStore {where}, prefix {self._prefix!r}, lease {self.lease:g} s>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a RedisStore holds a connection and its password; make one in each process")
@@ -163,13 +192,32 @@ class RedisStore:
             async with asyncio.timeout(OPERATION_LIMIT):
                 return await command(self._commands())
         except self._foreign as exc:
-            raise StoreError(f"redis: {action} failed ({type(exc).__name__})") from without_frames(exc)
+            raise StoreError(f"redis: {action} failed ({words_of(exc)})") from without_frames(exc)
 
     def _commands(self) -> Commands:
         return cast("Commands", self._given if self._own is None else self._own.get())
 
 
-def _milliseconds(name: str, seconds: float) -> str:
-    if not (math.isfinite(seconds) and seconds >= 0.001):
-        raise ConfigurationError(f"{name} must be a positive number of seconds")
-    return str(int(seconds * 1000))
+def _checked(client: object) -> object:
+    """Return `client`. Raises `ConfigurationError` for what cannot be one."""
+    instead = "a URL as text, or a client of redis.asyncio"
+    check_methods("client_or_url", client, ("get", "delete", "eval"), instead)
+    execute = getattr(client, "execute_command", None)
+    if execute is not None and not iscoroutinefunction(execute):
+        raise ConfigurationError(f"client_or_url must be {instead}; this client blocks, that of `redis` itself")
+    return client
+
+
+def _text(prefix: object) -> str:
+    if isinstance(prefix, str):
+        with suppress(UnicodeEncodeError):
+            prefix.encode()
+            return prefix
+    raise ConfigurationError(f"prefix must be text that can be sent, not {type(prefix).__name__}")
+
+
+def _milliseconds(name: str, seconds: float) -> int:
+    check_seconds(name, seconds, zero=False)
+    if not 0.001 <= seconds <= LONGEST:
+        raise ConfigurationError(f"{name} must be from a millisecond to {LONGEST:.0f} seconds, not {seconds:g}")
+    return int(seconds * 1000)

@@ -1,6 +1,13 @@
-"""The redis-py client that a store makes from a URL: bounded, hiding its password, bound to no event loop when made."""
+"""What redis-py is to a store: the client made from a URL, and words for what it raises.
+
+The client is bounded, hides its password, and is bound to no event loop when made.
+"""
 
 import asyncio
+import os
+import re
+import socket
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -8,10 +15,10 @@ from urllib.parse import urlsplit
 from nexudus_async._token import Secret
 from nexudus_async.errors import ConfigurationError
 
+from ._support import chain_of
+
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool, Redis
-
-__all__ = ["OPERATION_LIMIT", "OwnClient"]
 
 OPERATION_LIMIT = 3.0
 """Seconds for one command with all it needs: connecting, TLS, signing in, one try again."""
@@ -21,6 +28,20 @@ RETRIES = 1
 """A connection that the server closed while it was idle shows at its next use; the second attempt is on a new one."""
 CONNECTIONS = 8
 """Commands at once; more wait in the process. A fleet multiplies this by its pods, and servers limit their clients."""
+CODE = re.compile("[A-Z]{2,20}")
+"""The first word of an error that a server answers, such as OOM."""
+MEANINGS = {
+    "AuthenticationError": "NOAUTH or WRONGPASS",
+    "BusyLoadingError": "LOADING",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "NoPermissionError": "NOPERM",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TimeoutError": "no answer in time",
+}
+"""What an error of a class means where nothing in it tells: redis-py's, without the server's code, or ours."""
+ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class OwnClient:
@@ -98,3 +119,31 @@ def _trial(url: str) -> str:
     if "@" in parts.path + parts.query + parts.fragment:
         return ""  # the rest of a password with a / ? or # in it
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else f"{parts.scheme}://{parts.path}"
+
+
+def words_of(error: BaseException) -> str:
+    """Return the class of `error` and why it was raised, in words that are no secret.
+
+    The server's own words may repeat a command, hence a record, or a password: of them only the first is shown, which
+    is a code.
+    """
+    reason = next((words for link in chain_of(error) if (words := _reason(link))), "")
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate verify failed: {getattr(error, 'verify_message', 'no reason given')}"
+        case ssl.SSLError():
+            return str(getattr(error, "reason", ""))  # OpenSSL's own; there is none if somebody else made the error
+        case socket.gaierror():
+            words = error.strerror or ""
+        case OSError():  # asyncio makes one of those of several addresses, with their numbers in its text only
+            number = error.errno or next(map(int, ERRNO.findall(str(error))), 0)
+            words = os.strerror(number) if number else ""
+        case _:
+            code: object = getattr(error, "status_code", None)  # of redis-py 7 on
+            first = code if isinstance(code, str) else str(error).partition(" ")[0]
+            words = first if CODE.fullmatch(first) else ""
+    return words or MEANINGS.get(type(error).__name__, "")

@@ -15,17 +15,17 @@ from aiohttp import web
 
 from nexudus_async._clock import Clock
 
+from ._masking import last_four
 from ._notes import NOTE
 from ._routing import Handler, json_error
 from ._settings import Settings
-
-__all__ = ["Coworkers", "default_coworkers"]
 
 _PATH = "/api/spaces/coworkers"
 _FILTER = "Coworker_"
 _DATES = ("CreatedOn", "UpdatedOn")
 _TO_THE_MINUTE = "%Y-%m-%dT%H:%M"
 _PAGING = ("page", "size", "orderBy", "dir")
+_SHOWN = 60  # characters; what is longer is no filter, and may be a token
 _DIRECTIONS = {"1": 1, "-1": -1, "ascending": 1, "descending": -1}
 
 Record = dict[str, Any]
@@ -118,7 +118,7 @@ class Coworkers:
         page, size = _whole(query, "page", 1), _whole(query, "size", 25)
         order, direction = query.get("orderBy", "Id"), _direction(query)
         if order not in fields:
-            raise UnusableQueryError(f"orderBy is one of {', '.join(fields)}; not {order!r}")
+            raise UnusableQueryError(f"orderBy is one of {', '.join(fields)}; not {_shown(order)}")
         found = [record for record in self.records if _matches(record, query)]
         found.sort(key=lambda record: _sortable(record.get(order)), reverse=direction < 0)
         first, pages = (page - 1) * size, math.ceil(len(found) / size)
@@ -143,9 +143,9 @@ def _check_names(query: Mapping[str, str], fields: tuple[str, ...]) -> None:
     known = [*_PAGING, *(f"{_FILTER}{name}" for name in fields), *ranges]
     for name in query:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name[:_SHOWN], known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise UnusableQueryError(f"unknown filter {name!r}{hint}")
+            raise UnusableQueryError(f"unknown filter {_shown(name)}{hint}")
 
 
 def _matches(record: Record, query: Mapping[str, str]) -> bool:
@@ -173,21 +173,27 @@ def _moment(name: str, value: str) -> datetime:
     try:
         return datetime.strptime(value, _TO_THE_MINUTE).replace(tzinfo=UTC)
     except ValueError:
-        raise UnusableQueryError(f"{name} is a time to the minute, such as 2026-01-31T08:00; not {value!r}") from None
+        raise UnusableQueryError(
+            f"{name} is a time to the minute, such as 2026-01-31T08:00; not {_shown(value)}"
+        ) from None
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     value = query.get(name, str(default))
     if not (value.isascii() and value.isdigit() and 0 < int(value) < 2**31):
-        raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {value!r}")
+        raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {_shown(value)}")
     return int(value)
 
 
 def _direction(query: Mapping[str, str]) -> int:
     value = query.get("dir", "1")
     if value.lower() not in _DIRECTIONS:
-        raise UnusableQueryError(f"dir is 1 for ascending or -1 for descending; not {value!r}")
+        raise UnusableQueryError(f"dir is 1 for ascending or -1 for descending; not {_shown(value)}")
     return _DIRECTIONS[value.lower()]
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else last_four(text)
 
 
 def _sortable(value: object) -> tuple[int, float, str]:

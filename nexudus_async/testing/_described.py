@@ -12,17 +12,6 @@ from ._limits import Limits, Rate, Refill
 from ._settings import Settings
 from ._totp import totp_code
 
-__all__ = [
-    "CHANGE_MEMBERS",
-    "USER_MEMBERS",
-    "PlannedFault",
-    "change_settings",
-    "change_user",
-    "fault_from",
-    "settings_as_json",
-    "user_from",
-]
-
 USER_MEMBERS: Final = (
     "username",
     "password",
@@ -40,6 +29,7 @@ _SETTINGS: Final = (
     "enforce_limits",
     "unknown_account_is_500",
     "post_answers_nothing",
+    "drop_client_id",
     "lock_after",
     "limits",
 )
@@ -161,7 +151,7 @@ def _header(name: str, value: object) -> str:
 def change_settings(value: object, settings: Settings, limits: Limits) -> Limits:
     """Change `settings` by what an object says, and return the limits as they are then."""
     fields = Fields(value, "settings", _SETTINGS)
-    flags = ("enforce_limits", "unknown_account_is_500", "post_answers_nothing")
+    flags = ("enforce_limits", "unknown_account_is_500", "post_answers_nothing", "drop_client_id")
     changes: dict[str, Any] = {name: fields.flag(name) for name in flags if name in fields}
     if "lifetime" in fields:
         lifetime = fields.number("lifetime", least=0.001)

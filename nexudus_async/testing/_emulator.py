@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from yarl import URL
 
 from nexudus_async._clock import Clock, SystemClock
@@ -22,8 +22,6 @@ from ._routing import allow_origin
 from ._settings import Settings
 from ._steered import Steered
 from ._world import World
-
-__all__ = ["NexudusEmulator"]
 
 _USERNAME = "ops@example.com"
 _PASSWORD = "a&b=c+d %é"  # every character that a careless form encoding breaks
@@ -146,8 +144,8 @@ class NexudusEmulator(Steered):
         return await self._service.handle(request)
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        if not self._is_for_people(request):
-            await allow_origin(request, response)
+        if hdrs.ORIGIN in request.headers and not self._is_for_people(request):
+            allow_origin(response)
 
     def _is_for_people(self, request: web.Request) -> bool:
         """Return whether a request is for the page or the control interface: a route of a test's own comes first."""

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-__all__ = ["Masker", "last_four"]
-
 _SHOWN = 4  # characters of a secret, enough to tell two apart
 _LONG_ENOUGH = 16  # characters; of a shorter one, four would be too much
 _SECRET_NAMES = frozenset(
@@ -35,6 +33,13 @@ class Masker:
     def text(self, text: str) -> str:
         """Return `text`, masked if it is a secret."""
         return last_four(text) if text and self._is_secret(text) else text
+
+    def remark(self, remark: str | None, pairs: Iterable[tuple[str, str]]) -> str | None:
+        """Return a remark about a query with the query's secrets in it masked."""
+        if remark is not None:
+            for secret in (text for pair in pairs for text in pair if text and self._is_secret(text)):
+                remark = remark.replace(secret, last_four(secret))
+        return remark
 
     def authorization(self, value: str | None) -> str | None:
         """Return an `Authorization` header with what follows the scheme masked."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-__all__ = ["Handler", "PathPattern", "Route", "Routes", "allow_origin", "json_error", "not_allowed", "preflight"]
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -67,6 +65,9 @@ class Routes:
 
         Raises aiohttp's 404 or 405, with JSON. HEAD goes with GET.
         """
+        exact = self._exact.get(request.path, {}).get(request.method)
+        if exact is not None:  # the usual case, without a look at the patterns
+            return exact
         found = self._at(request.path)
         method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
         for wanted in (request.method, method, "*"):
@@ -120,8 +121,7 @@ def preflight(request: web.Request) -> web.Response | None:
     return web.Response(status=204, headers=headers)
 
 
-async def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
-    """Let a browser's page of another origin read the answer: its headers are set just before they are sent."""
-    if hdrs.ORIGIN in request.headers:
-        response.headers.setdefault(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, "*")
-        response.headers.setdefault(hdrs.ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, WWW-Authenticate")
+def allow_origin(response: web.StreamResponse) -> None:
+    """Let a browser's page of another origin read an answer that is about to be sent."""
+    response.headers.setdefault(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+    response.headers.setdefault(hdrs.ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, WWW-Authenticate")

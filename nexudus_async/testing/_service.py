@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
@@ -22,8 +22,6 @@ from ._records import Gauge, RequestLog, RequestRecord, Served
 from ._routing import Routes, not_allowed, preflight
 from ._settings import Settings
 
-__all__ = ["TOKEN_PATH", "Service"]
-
 TOKEN_PATH = "/api/token"
 _FORM = "application/x-www-form-urlencoded"
 
@@ -36,15 +34,12 @@ class _Exchange:
 
     request: web.Request
     form: Mapping[str, str]
-    note: Note = field(default_factory=Note)
+    note: Note
+    client_id: str | None
 
     @property
     def is_token_request(self) -> bool:
         return self.request.path == TOKEN_PATH
-
-    @property
-    def client_id(self) -> str | None:
-        return self.request.headers.get("client_id")
 
     @property
     def address(self) -> str:
@@ -82,9 +77,12 @@ class Service:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request and record it."""
-        exchange, began = _Exchange(request, await _read_form(request)), time.perf_counter()
+        began = time.perf_counter()
+        form = await _read_form(request)
+        client_id = None if self._settings.drop_client_id else request.headers.get("client_id")
+        exchange = _Exchange(request, form, Note(self._who(request, form)), client_id)
         NOTE.set(exchange.note)
-        record = exchange.record(self._clock.monotonic())
+        record = replace(exchange.record(self._clock.monotonic()), username=exchange.note.who)
         serial = self.log.begin(record)
         status: int | None = None
         try:
@@ -104,10 +102,15 @@ class Service:
                 status=status,
                 username=exchange.note.who,
                 milliseconds=(time.perf_counter() - began) * 1_000,
-                remark=exchange.note.remark,
+                remark=self.masker.remark(exchange.note.remark, request.query.items()),
             )
             self.log.finish(serial, outcome)
             self._tell(request, outcome)
+
+    def _who(self, request: web.Request, form: Mapping[str, str]) -> str | None:
+        """Return whose the request is, as far as can be told before it is processed, which a fault may prevent."""
+        user = bearer_of(request, self._accounts) or self._accounts.find(form.get("username", ""))
+        return None if user is None else user.username
 
     def _tell(self, request: web.Request, record: RequestRecord) -> None:
         if self._on_request is None:
@@ -144,11 +147,10 @@ class Service:
         if exchange.is_token_request:
             return self._token(exchange)
         request = exchange.request
-        user = bearer_of(request, self._accounts)
-        exchange.note.who = user.username if user is not None else None
+        user = bearer_of(request, self._accounts)  # once more: a fault may have held it back meanwhile
         if self._settings.enforce_limits:
             wait = self.throttler.admit_call(
-                exchange.note.who or "", request.method, path=request.path, address=exchange.address
+                user.username if user is not None else "", request.method, path=request.path, address=exchange.address
             )
             if wait:
                 return self._throttled(request, wait)
@@ -167,7 +169,7 @@ class Service:
             if wait:
                 return self._throttled(request, wait)
         answer = self._grants.answer(exchange.form, exchange.client_id)
-        exchange.note.who = answer.username
+        exchange.note.who = answer.username or exchange.note.who
         return web.json_response(dict(answer.payload), status=answer.status, headers={"Cache-Control": "no-store"})
 
     def _throttled(self, request: web.Request, wait: int) -> web.Response:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Settings"]
-
 
 @dataclass(slots=True)
 class Settings:
@@ -14,6 +12,8 @@ class Settings:
     unknown_account_is_500: answer a sign-in for an account that does not exist with a 500, as seen live, instead of
         the documented `invalid_grant`.
     post_answers_nothing: answer a POST with 200 and an empty body, as seen live. The record is written all the same.
+    drop_client_id: lose that header, as a proxy that drops names with an underscore does (nginx unless told otherwise):
+        a sign-in goes by the e-mail then, and every renewal fails as `invalid_grant`.
     lock_after: failed sign-ins in a row after which an account is suspended; None for never. That insisting can lock
         an account is known, the number is not.
     """
@@ -22,4 +22,5 @@ class Settings:
     enforce_limits: bool = False
     unknown_account_is_500: bool = False
     post_answers_nothing: bool = False
+    drop_client_id: bool = False
     lock_after: int | None = None

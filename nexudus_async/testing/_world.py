@@ -20,8 +20,6 @@ from ._routing import Route
 from ._service import Service
 from ._settings import Settings
 
-__all__ = ["World"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
@@ -73,12 +71,10 @@ class World:
         start = self._checkpoint
         assert start is not None  # made when the emulator was
         for user in self.accounts.users():
-            self.accounts.remove(user)
+            self.accounts.remove(user)  # and its sessions with it
         for user, values in start.users:
             _restore(user, values)
             self.accounts.add(user)
-        self.accounts.revoke_access_tokens(None)
-        self.accounts.revoke_refresh_tokens(None)
         self.coworkers.records[:] = copy.deepcopy(start.coworkers)
         _restore(self.settings, _values(start.settings))
         self.throttler.limits = start.limits

@@ -8,6 +8,7 @@ import pytest
 from nexudus_async import LoginRequiredError, MemoryStore, StoredToken, StoreError, TokenAdopted, TokenSession
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import Connect, until
+from tests.inside import key_of
 
 
 class Slow(MemoryStore):
@@ -95,7 +96,7 @@ async def test_a_cancelled_logout_is_one(
     old = await one.token()
     await two.token()
     clock.autojump = False
-    async with store.refresh_lock(one.manager.key):
+    async with store.refresh_lock(key_of(one)):
         leaving = asyncio.create_task(one.logout())
         await clock.wait_for_sleepers()
         leaving.cancel()

@@ -23,6 +23,7 @@ from nexudus_async import (
 )
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import Connect, until
+from tests.inside import refuse
 
 MORTAL = RefreshPolicy(jitter=0, close_timeout=0)
 """With this policy, `close()` ends a session as a kill would: in the middle of a request, and without a save."""
@@ -50,7 +51,7 @@ async def die(emulator: NexudusEmulator, session: TokenSession, fault: Fault | N
     """End `session` while its renewal is under way; without a fault, the service has used the refresh token."""
     token = await session.token()
     with emulator.hold("token", times=1, fault=fault) as hold:
-        session.manager.successor_of(token)
+        refuse(session.manager, token)
         await hold.wait()
         await session.close()
     await until(lambda: emulator.token_requests[-1].finished is not None)

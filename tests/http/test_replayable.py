@@ -6,8 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from multidict import MultiDict
 
-from nexudus_async._http.replay import can_be_sent_again
+from nexudus_async._http.request import can_be_sent_again
 
 
 async def chunks() -> AsyncIterator[bytes]:
@@ -27,6 +28,10 @@ def generator() -> Iterator[bytes]:
         {"data": "text"},
         {"data": b"bytes"},
         {"data": {}},
+        {"data": bytearray(b"bytes")},
+        {"data": memoryview(b"bytes")},
+        {"data": [("a", "b"), ("a", "c")]},
+        {"data": MultiDict(a="b")},
         {"data": {"a": "text", "b": b"bytes", "c": 1, "d": 1.5}},
         {"json": {"a": [1, 2]}},
         {"json": None, "params": {"page": 1}, "headers": {}},
@@ -34,7 +39,7 @@ def generator() -> Iterator[bytes]:
     ],
 )
 def test_these_can(options: dict[str, Any]) -> None:
-    """Nothing, text, bytes, a dict of plain values, and `json=`."""
+    """Nothing, text, bytes of any kind, forms of plain values, and `json=`."""
     assert can_be_sent_again(options)
 
 
@@ -48,7 +53,9 @@ def test_these_can(options: dict[str, Any]) -> None:
         aiohttp.FormData({"a": "b"}),
         {"a": "text", "file": io.BytesIO(b"x")},
         {"a": None},
-        [("a", "b")],
+        [("a", io.BytesIO(b"b"))],
+        [b"x"],
+        iter([("a", "b")]),
         aiohttp.StreamReader.__new__(aiohttp.StreamReader),
         object(),
     ],

@@ -8,7 +8,8 @@ import pytest
 from multidict import CIMultiDict
 
 from nexudus_async import Token, TokenEndpointError
-from nexudus_async._oauth.protocol import Answer, GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._oauth.messages import Answer, GrantRequest, refresh, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._token import Secret, SecretBytes
 
 USER, PASSWORD, CODE, CLIENT = "ops@example.com", 'pa&s=w+o r%d/é"\\n', "493817", "worker-1"
@@ -17,7 +18,7 @@ ACCESS, REFRESH, RESET = "AcCeSs-7f3e.tok_en", "fedcba9876543210fedcba9876543210
 SENT_AT = 1_767_225_600.0
 
 SIGN_IN = sign_in(USER, Secret(PASSWORD), Secret(CODE), CLIENT)
-RENEWAL = renewal(SENT_REFRESH, CLIENT)
+RENEWAL = refresh(SENT_REFRESH, CLIENT)
 GRANTS = {"sign-in": SIGN_IN, "renewal": RENEWAL}
 GOOD: dict[str, Any] = {
     "access_token": ACCESS,

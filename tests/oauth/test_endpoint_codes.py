@@ -1,12 +1,11 @@
 """What a one-time code is good for."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from nexudus_async import NexudusAuthError, RefreshPolicy, TotpRequiredError, totp_from_secret
-from nexudus_async._refresh.renewal import Grants
+from nexudus_async._refresh.renewal import Asking
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 
 from .conftest import MakeEndpoint
@@ -84,8 +83,7 @@ async def test_a_code_that_was_used_already_waits_for_the_next(
     endpoint = make(totp=totp_from_secret(KEY, clock=clock))
     await endpoint.login()
     began = clock.wall()
-    obtained = await Grants(endpoint, RefreshPolicy(), clock).obtain(None, **HOOKS)
-    assert obtained is not None
+    await Asking(endpoint, RefreshPolicy(), clock).sign_in()
     assert len(emulator.token_requests) == 3
     assert clock.wall() - began == pytest.approx(30 - into_the_step, abs=1e-3)
 
@@ -97,16 +95,5 @@ async def test_a_key_that_is_wrong_is_not_tried_for_ever(
     emulator.user.totp_secret = KEY
     endpoint = make(totp=totp_from_secret(KEY[::-1], clock=clock))
     with pytest.raises(TotpRequiredError):
-        await Grants(endpoint, RefreshPolicy(), clock).obtain(None, **HOOKS)
+        await Asking(endpoint, RefreshPolicy(), clock).sign_in()
     assert len(emulator.token_requests) == 2
-
-
-async def _false() -> bool:
-    return False
-
-
-async def _nothing() -> None:
-    return None
-
-
-HOOKS: dict[str, Any] = {"on_spent": _false, "before_sign_in": _nothing}

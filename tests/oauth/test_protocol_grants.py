@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexudus_async import ConfigurationError, MalformedResponseError
-from nexudus_async._oauth.protocol import GrantRequest, parse_answer, renewal, sign_in
+from nexudus_async._oauth.messages import GrantRequest, refresh, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._token import Secret
 
 from .grants import (
@@ -186,4 +187,4 @@ def test_no_access_token_is_malformed(missing: dict[str, Any]) -> None:
 
 def test_a_refresh_token_may_be_any_text_that_was_once_one() -> None:
     """A stored one is sent as it is."""
-    assert form_of(renewal("a+b &=%é", CLIENT))["refresh_token"] == "a+b &=%é"
+    assert form_of(refresh("a+b &=%é", CLIENT))["refresh_token"] == "a+b &=%é"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexudus_async._oauth.replay_guard import Doubt
+from nexudus_async._oauth.replay_guard import ReplayGuard
 from nexudus_async._token import Secret
 from nexudus_async.testing import ManualClock
 
@@ -10,54 +10,54 @@ TOKEN, OTHER = Secret("refresh"), Secret("another")
 
 
 @pytest.fixture
-def doubt(clock: ManualClock) -> Doubt:
-    return Doubt(clock)
+def guard(clock: ManualClock) -> ReplayGuard:
+    return ReplayGuard(clock)
 
 
-def test_the_first_replay_is_not_late_and_the_second_is(doubt: Doubt, clock: ManualClock) -> None:
+def test_the_first_replay_is_not_late_and_the_second_is(guard: ReplayGuard, clock: ManualClock) -> None:
     """Each sending counts, from the first on."""
-    assert not doubt.late(TOKEN)
-    doubt.sending(TOKEN)
+    assert not guard.forbids(TOKEN)
+    guard.sending(TOKEN)
     clock.advance(10)
-    assert not doubt.late(TOKEN)
-    doubt.sending(TOKEN)
-    assert doubt.late(TOKEN)
-    assert doubt.about(TOKEN)
+    assert not guard.forbids(TOKEN)
+    guard.sending(TOKEN)
+    assert guard.forbids(TOKEN)
+    assert guard.may_have_been_used(TOKEN)
 
 
-def test_the_time_for_a_replay_ends(doubt: Doubt, clock: ManualClock) -> None:
+def test_the_time_for_a_replay_ends(guard: ReplayGuard, clock: ManualClock) -> None:
     """Ten seconds after the first sending, whatever came in between."""
-    doubt.sending(TOKEN)
+    guard.sending(TOKEN)
     clock.advance(6)
-    known = doubt.sending(TOKEN)
+    known = guard.sending(TOKEN)
     clock.advance(6)
-    doubt.restore(known)
-    assert doubt.late(TOKEN)
+    guard.restore(known)
+    assert guard.forbids(TOKEN)
 
 
-def test_another_refresh_token_has_another_history(doubt: Doubt) -> None:
+def test_another_refresh_token_has_another_history(guard: ReplayGuard) -> None:
     """Nothing is known of one that was not sent."""
-    doubt.sending(TOKEN)
-    assert not doubt.about(OTHER)
-    assert not doubt.late(OTHER)
-    assert doubt.sending(OTHER) is None
+    guard.sending(TOKEN)
+    assert not guard.may_have_been_used(OTHER)
+    assert not guard.forbids(OTHER)
+    assert guard.sending(OTHER) is None
 
 
-def test_what_another_process_has_sent_is_not_replayed(doubt: Doubt) -> None:
+def test_what_another_process_has_sent_is_not_replayed(guard: ReplayGuard) -> None:
     """Nobody knows how often it did."""
-    doubt.recall(TOKEN)
-    assert doubt.late(TOKEN)
+    guard.others_have_sent(TOKEN)
+    assert guard.forbids(TOKEN)
 
 
-def test_what_is_known_here_counts_for_more_than_what_another_process_tells(doubt: Doubt) -> None:
+def test_what_is_known_here_counts_for_more_than_what_another_process_tells(guard: ReplayGuard) -> None:
     """What it tells may be this process's own note."""
-    doubt.sending(TOKEN)
-    doubt.recall(TOKEN)
-    assert not doubt.late(TOKEN)
+    guard.sending(TOKEN)
+    guard.others_have_sent(TOKEN)
+    assert not guard.forbids(TOKEN)
 
 
-def test_a_settled_doubt_is_forgotten(doubt: Doubt) -> None:
+def test_what_was_answered_is_forgotten(guard: ReplayGuard) -> None:
     """The answer came."""
-    doubt.sending(TOKEN)
-    doubt.restore(None)
-    assert not doubt.about(TOKEN)
+    guard.sending(TOKEN)
+    guard.restore(None)
+    assert not guard.may_have_been_used(TOKEN)

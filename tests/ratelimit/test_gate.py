@@ -1,6 +1,6 @@
 # pyright: reportPrivateUsage=false
 # What is left running is inside.
-"""The gate by itself: who has a turn, and when."""
+"""The gate by itself: who has a ticket, and when."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from tests.conftest import until
 
 
 class Queue:
-    """Requests at a gate: the names of those that were let through, and their turns."""
+    """Requests at a gate: the names of those that were let through, and their tickets."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self.turns: dict[str, object] = {}
+        self.tickets: dict[str, object] = {}
 
     def join(self, name: str, rank: int = NEW) -> "asyncio.Task[None]":
         async def enter() -> None:
-            self.turns[name] = await self.gate.enter(self.gate.place(rank))
+            self.tickets[name] = await self.gate.enter(self.gate.place(rank))
 
         return asyncio.create_task(enter())
 
     def names(self) -> str:
-        return "".join(self.turns)
+        return "".join(self.tickets)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_the_throttled_come_before_those_held_back_and_these_before_the_ne
         queue.join(name, rank)
     await sit_out(gate)
     for n in range(6):
-        gate.leave([*queue.turns.values()][n], well=True)
+        gate.leave([*queue.tickets.values()][n], well=True)
         await settle()
     assert queue.names() == "cfbead"
 
@@ -84,14 +84,14 @@ async def test_answers_to_what_was_sent_before_a_pause_open_nothing(gate: Gate, 
         queue.join(name)
     await sit_out(gate)
     gate.pause(5)
-    assert not gate.admits(queue.turns["a"])
+    assert not gate.admits(queue.tickets["a"])
     await sit_out(gate)
     assert queue.names() == "ab"
-    gate.leave(queue.turns["a"], well=True)
+    gate.leave(queue.tickets["a"], well=True)
     await settle()
     assert queue.names() == "ab"
     assert gate.engaged
-    assert gate.admits(queue.turns["b"])
+    assert gate.admits(queue.tickets["b"])
 
 
 async def test_a_pause_ends_in_a_probe_even_if_nobody_waited_for_it(gate: Gate, queue: Queue) -> None:
@@ -104,7 +104,7 @@ async def test_a_pause_ends_in_a_probe_even_if_nobody_waited_for_it(gate: Gate, 
         queue.join(name)
     await settle()
     assert queue.names() == "a"
-    gate.leave(queue.turns["a"])  # cancelled
+    gate.leave(queue.tickets["a"])  # cancelled
     await settle()
     assert queue.names() == "ab"
 
@@ -114,7 +114,7 @@ async def test_a_cancelled_probe_that_nobody_follows_opens_nothing(gate: Gate, q
     gate.pause(5)
     queue.join("a")
     await sit_out(gate)
-    gate.leave(queue.turns["a"])
+    gate.leave(queue.tickets["a"])
     assert gate.engaged
 
 
@@ -125,7 +125,7 @@ async def test_the_gate_opens_when_nobody_waits_and_nobody_is_under_way(gate: Ga
         queue.join(name)
     await sit_out(gate)
     for name, engaged in [("a", True), ("b", True), ("c", False)]:
-        gate.leave(queue.turns[name], well=True)
+        gate.leave(queue.tickets[name], well=True)
         assert gate.engaged is engaged
         await settle()
 
@@ -136,7 +136,7 @@ async def test_a_good_answer_does_not_open_the_gate_to_those_who_wait(gate: Gate
     for name in "abcdefg":
         queue.join(name)
     await sit_out(gate)
-    gate.leave(queue.turns["a"], well=True)
+    gate.leave(queue.tickets["a"], well=True)
     await settle()
     assert queue.names() == "abc"
 
@@ -148,13 +148,13 @@ async def test_failures_in_a_row_are_an_outage_and_do_not_stop_the_ramp(gate: Ga
         queue.join(name)
     await sit_out(gate)
     for name, so_far in [("a", "ab"), ("b", "abc"), ("c", "abcde")]:
-        gate.leave(queue.turns[name], failed=True)
+        gate.leave(queue.tickets[name], failed=True)
         await settle()
         assert queue.names() == so_far
-    gate.leave(queue.turns["d"], well=True)
+    gate.leave(queue.tickets["d"], well=True)
     await settle()
     assert queue.names() == "abcdefg"
-    gate.leave(queue.turns["e"], failed=True)
+    gate.leave(queue.tickets["e"], failed=True)
     await settle()
     assert queue.names() == "abcdefgh"
 
@@ -193,9 +193,9 @@ async def test_nothing_is_left_running_once_the_gate_is_open_or_closed(gate: Gat
         queue.join(name)
     await sit_out(gate)
     assert len(running(gate)) == 1
-    gate.leave(queue.turns["a"], well=True)
+    gate.leave(queue.tickets["a"], well=True)
     await settle()
-    gate.leave(queue.turns["b"], well=True)
+    gate.leave(queue.tickets["b"], well=True)
     assert not gate.engaged
     assert running(gate) == []
     gate.pause(5)

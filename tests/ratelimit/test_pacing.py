@@ -10,6 +10,7 @@ import pytest
 from nexudus_async import ConfigurationError, Pacing, PacingFailed, SessionClosedError
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import pacer_of
 from tests.valkey import Valkey
 
 from .throttling import ECHO, settle, status
@@ -66,10 +67,10 @@ async def test_a_job_of_three_hundred_reads_sees_no_409(
 async def test_the_documented_limits_are_kept_with_some_leeway(connect: Connect, clock: ManualClock) -> None:
     """What is sent evenly does not arrive so: 40 ms for two in a row, 200 ms at the end of a minute."""
     clock.autojump = True
-    inside: Any = await connect(pacing=Pacing.documented())
+    session = await connect(pacing=Pacing.documented())
     times: list[float] = []
     for _ in range(121):
-        await inside._dispatcher.pacer.wait("GET")
+        await pacer_of(session).wait("GET")
         times.append(clock.monotonic())
     assert min(after - before for before, after in itertools.pairwise(times)) >= 0.14
     assert times[120] - times[0] >= 60.2

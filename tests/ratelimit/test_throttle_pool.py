@@ -63,7 +63,7 @@ async def test_they_come_back_in_the_order_of_their_calls(
 async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_pool(
     session: TokenSession, place: Place, clock: ManualClock
 ) -> None:
-    """A turn is good until the next pause, and the place in the queue is kept."""
+    """A ticket is good until the next pause, and the place in the queue is kept."""
     tasks = await fill_the_pool(session, place)
     tasks += start(session, "abcde")
     await settle()

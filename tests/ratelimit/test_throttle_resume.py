@@ -4,14 +4,15 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from nexudus_async import TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import gate_of
 
 from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, greet, sent, settle, start, status
 
@@ -61,11 +62,10 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """A write that was answered 303 is not sent a second time; only the rest of its way waits."""
-    inside: Any = session
 
     async def created(request: web.Request) -> web.Response:
         writes.append(await request.text())
-        inside._dispatcher.gate.pause(5)
+        gate_of(session).pause(5)
         return web.Response(status=303, headers={"Location": CUSTOMER})
 
     writes: list[str] = []
@@ -82,15 +82,17 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     assert "Content-Length" not in sent(emulator)[0].headers
 
 
+@pytest.mark.skipif(
+    aiohttp.__version__ in {f"3.12.{patch}" for patch in range(14)}, reason="aiohttp sends the redirected file empty"
+)
 async def test_a_redirected_file_is_sent_whole_at_the_hop_that_waited(
     emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """The first hop has read it to its end."""
-    inside: Any = session
 
     async def moved(request: web.Request) -> web.Response:
         await request.read()
-        inside._dispatcher.gate.pause(5)
+        gate_of(session).pause(5)
         return web.Response(status=307, headers={"Location": ECHO})
 
     emulator.route("PUT", "/moved", moved)
@@ -106,10 +108,9 @@ async def test_a_redirect_away_in_a_pause_takes_no_token_along(
     emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """That hop carries no token, is none of ours and not held back; nor is its throttling our service's."""
-    inside: Any = session
 
     async def away(_: web.Request) -> web.Response:
-        inside._dispatcher.gate.pause(5)
+        gate_of(session).pause(5)
         return web.Response(status=302, headers={"Location": foreign.url + "/x"})
 
     emulator.route("GET", "/away", away)

@@ -39,10 +39,10 @@ async def test_the_ramp_doubles(clock: ManualClock) -> None:
     """What is under way at once after a pause: 1, then 2, then 4; and an untroubled end opens the gate."""
     gate = Gate(clock)
     gate.pause(5)
-    turns: list[object] = []
+    tickets: list[object] = []
 
     async def enter() -> None:
-        turns.append(await gate.enter(gate.place(NEW)))
+        tickets.append(await gate.enter(gate.place(NEW)))
 
     tasks = [asyncio.create_task(enter()) for _ in range(7)]
     await clock.wait_for_sleepers()
@@ -50,9 +50,9 @@ async def test_the_ramp_doubles(clock: ManualClock) -> None:
     for under_way, so_far in [(1, 1), (2, 3), (4, 7)]:
         for _ in range(5):
             await asyncio.sleep(0)
-        assert len(turns) == so_far
+        assert len(tickets) == so_far
         for _ in range(under_way):
-            gate.leave(turns[0], well=True)
+            gate.leave(tickets[0], well=True)
     await asyncio.gather(*tasks)
     assert not gate.engaged
     gate.close()

@@ -17,17 +17,33 @@ START = 1_000.0
 OUTAGE = EndpointUnavailableError("down")
 
 
+class Memory:
+    """A `Backoff` that is replaced by each failure, as the state does it."""
+
+    def __init__(self) -> None:
+        self.value = Backoff()
+
+    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float = 0.0) -> float:
+        self.value = self.value.failed(error, now, served=served, chance=chance)
+        return self.value.retry_in(now, served=served)
+
+
 def pauses(error: NexudusAuthError, times: int, *, served: bool, chance: float = 0.0) -> list[float]:
-    backoff = Backoff()
+    backoff = Memory()
     return [backoff.failed(error, START, served=served, chance=chance) for _ in range(times)]
 
 
 def test_without_a_failure_nothing_is_held_off() -> None:
     """The first attempt is free."""
-    backoff = Backoff()
-    assert backoff.in_force(-math.inf, served=True) is None
-    assert backoff.in_force(START, served=False) is None
-    assert (backoff.failures, backoff.rejection, backoff.latched, backoff.retry_in(START, served=False)) == (
+    backoff = Memory()
+    assert backoff.value.in_force(-math.inf, served=True) is None
+    assert backoff.value.in_force(START, served=False) is None
+    assert (
+        backoff.value.failures,
+        backoff.value.error,
+        backoff.value.latched,
+        backoff.value.retry_in(START, served=False),
+    ) == (
         0,
         None,
         False,
@@ -42,87 +58,90 @@ def test_while_served_the_pauses_are_long() -> None:
 
 
 def test_with_nothing_to_serve_they_are_short() -> None:
-    """1 s growing to 30."""
-    assert pauses(OUTAGE, 7, served=False) == [1, 2, 4, 8, 16, 30, 30]
+    """0.5 s growing to 5; a quarter shorter at most, so that none outlives an outage for long."""
+    assert pauses(OUTAGE, 6, served=False) == [0.5, 1, 2, 4, 5, 5]
+    assert pauses(OUTAGE, 6, served=False, chance=1.0) == [0.375, 0.75, 1.5, 3, 3.75, 3.75]
 
 
 @pytest.mark.parametrize("served", [True, False])
 def test_the_pause_ends_at_its_time(served: bool) -> None:
     """A moment before, the same error is given; at the time, nothing forbids an attempt."""
-    backoff = Backoff()
+    backoff = Memory()
     until = START + backoff.failed(OUTAGE, START, served=served, chance=0.5)
-    assert backoff.in_force(math.nextafter(until, 0), served=served) is OUTAGE
-    assert backoff.in_force(until, served=served) is None
-    assert backoff.retry_in(START, served=True) == until - START
-    assert backoff.retry_in(until + 1, served=True) == 0.0
+    assert backoff.value.in_force(math.nextafter(until, 0), served=served) is OUTAGE
+    assert backoff.value.in_force(until, served=served) is None
+    assert backoff.value.retry_in(START, served=True) == until - START
+    assert backoff.value.retry_in(until + 1, served=True) == 0.0
 
 
 def test_a_pause_does_not_outlive_the_token_that_was_served() -> None:
     """Once callers would fail, an attempt is made at once."""
-    backoff = Backoff()
+    backoff = Memory()
     backoff.failed(OUTAGE, START, served=True, chance=0.0)
-    assert backoff.in_force(START, served=False) is None
-    assert backoff.retry_in(START, served=False) == 0.0
+    assert backoff.value.in_force(START, served=False) is None
+    assert backoff.value.retry_in(START, served=False) == 0.0
 
 
 def test_the_first_failure_without_a_token_starts_its_own_row() -> None:
     """Long pauses while served do not make those long that callers feel; the total still counts all."""
-    backoff = Backoff()
+    backoff = Memory()
     for _ in range(4):
         backoff.failed(OUTAGE, START, served=True, chance=0.0)
-    assert backoff.failed(OUTAGE, START, served=False, chance=0.0) == 1.0
-    assert backoff.failures == 5
+    assert backoff.failed(OUTAGE, START, served=False, chance=0.0) == 0.5
+    assert backoff.value.failures == 5
 
 
 @pytest.mark.parametrize("served", [True, False])
-@pytest.mark.parametrize(("retry_after", "pause"), [(1.0, None), (400.0, 400.0), (3601.0, 3600.0), (math.inf, 3600.0)])
+@pytest.mark.parametrize(("retry_after", "pause"), [(0.1, None), (400.0, 400.0), (3601.0, 3600.0), (math.inf, 3600.0)])
 def test_retry_after_is_never_undercut(served: bool, retry_after: float, pause: float | None) -> None:
     """An hour is the most it can ask."""
     asked = EndpointUnavailableError("throttled", status=409, retry_after=retry_after)
-    own = 30.0 if served else 1.0
+    own = 30.0 if served else 0.5
     assert pauses(asked, 1, served=served) == [own if pause is None else pause]
 
 
 @pytest.mark.parametrize("rejection", [CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError])
 @pytest.mark.parametrize("served", [True, False])
-def test_rejected_credentials_are_latched(rejection: type[NexudusAuthError], served: bool) -> None:
-    """60 s, 300 s, then until something changes: services lock accounts that insist. A living token changes nothing."""
-    backoff, error = Backoff(), rejection("no")
+def test_refused_credentials_are_latched(rejection: type[NexudusAuthError], served: bool) -> None:
+    """60 s, 300 s, then an hour each time: services lock accounts that insist. A living token changes nothing."""
+    backoff, error = Memory(), rejection("no")
     assert backoff.failed(error, START, served=served, chance=1.0) == 60.0
+    assert backoff.value.latched
     for someone_is_served in (True, False):
-        assert backoff.in_force(START + 59.9, served=someone_is_served) is error
-        assert backoff.in_force(START + 60.0, served=someone_is_served) is None
-    assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
-    assert not backoff.latched
-    assert backoff.failed(error, START, served=served, chance=1.0) == 300.0
-    assert backoff.latched
-    assert backoff.rejection is error
+        assert backoff.value.in_force(START + 59.9, served=someone_is_served) is error
+        assert backoff.value.in_force(START + 60.0, served=someone_is_served) is None
+    now = START + 60
+    for pause in (300.0, 3600.0, 3600.0):
+        assert backoff.failed(error, now, served=served, chance=1.0) == pause
+        now += pause
 
 
-def test_an_outage_between_rejections_does_not_unlatch() -> None:
+def test_an_outage_between_refusals_does_not_begin_again() -> None:
     """Only success clears the memory, and success makes a new one."""
-    backoff, error = Backoff(), CredentialsRejectedError("no")
-    for failure in (error, OUTAGE, error, OUTAGE, error):
-        backoff.failed(failure, START, served=False, chance=0.0)
-    assert backoff.latched
+    backoff, error, now = Memory(), CredentialsRejectedError("no"), START
+    for failure, pause in ((error, 60), (OUTAGE, 0.5), (error, 300), (OUTAGE, 1), (error, 3600)):
+        assert backoff.failed(failure, now, served=False) == pause
+        now += pause
 
 
-def test_the_next_code_shortens_no_latch() -> None:
-    """`retry_after` of a refused one-time code says when there is another, not that the account may be hammered."""
-    error = TotpRequiredError("wrong", retry_after=3.0)
-    assert pauses(error, 1, served=False) == [60.0]
+def test_a_failure_of_another_kind_shortens_no_latch() -> None:
+    """As when somebody asks by hand and meets a 503: the credentials rest all the same, and that is what is told."""
+    backoff, error = Memory(), CredentialsRejectedError("no")
+    backoff.failed(error, START, served=False)
+    assert backoff.failed(OUTAGE, START + 10, served=False) == 50
+    assert backoff.value.in_force(START + 59, served=False) is error
+    slow = EndpointUnavailableError("throttled", retry_after=100)
+    assert backoff.failed(slow, START + 20, served=False) == 100
+
+
+def test_a_refused_code_of_a_callable_rests_until_the_next() -> None:
+    """But a host whose clock is wrong has no right code at all, and an account to be locked."""
+    backoff, error, now = Memory(), TotpRequiredError("wrong", retry_after=3.0), START
+    for pause in (3.0, 3.0, 3.0, 60.0, 300.0, 3600.0, 3600.0):
+        assert backoff.failed(error, now, served=False) == pause
+        now += pause
 
 
 def test_any_error_of_a_source_is_held_off() -> None:
     """Not only those of the token endpoint."""
-    assert pauses(NexudusAuthError("a source of their own"), 2, served=False) == [1, 2]
-
-
-def test_the_rejection_is_remembered_whatever_fails_after_it() -> None:
-    """The latch raises it again; an outage in between is not the reason why nothing is sent."""
-    backoff, rejected = Backoff(), CredentialsRejectedError("wrong")
-    for _ in range(3):
-        backoff.failed(rejected, START, served=False, chance=0.0)
-    backoff.failed(OUTAGE, START, served=False, chance=0.0)
-    assert backoff.latched
-    assert backoff.rejection is rejected
+    assert pauses(NexudusAuthError("a source of their own"), 2, served=False) == [0.5, 1]

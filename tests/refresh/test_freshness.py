@@ -104,15 +104,16 @@ def test_back_off_while_a_token_is_served(failures: int, delay: float) -> None:
     assert served_delay(failures, None, 1.0) == delay * 1.25
 
 
-@pytest.mark.parametrize(("failures", "delay"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (7, 30), (99, 30)])
+@pytest.mark.parametrize(("failures", "delay"), [(1, 0.5), (2, 1), (3, 2), (4, 4), (5, 5), (6, 5), (99, 5)])
 def test_back_off_with_nothing_to_serve(failures: int, delay: float) -> None:
-    """1 s growing to 30."""
-    assert empty_delay(failures, None) == delay
+    """0.5 s growing to 5, shortened by a quarter at most."""
+    assert empty_delay(failures, None, 0.0) == delay
+    assert empty_delay(failures, None, 1.0) == delay * 0.75
 
 
-@pytest.mark.parametrize(("rejections", "delay"), [(1, 60.0), (2, 300.0), (3, 300.0), (99, 300.0)])
-def test_rejected_credentials_rest(rejections: int, delay: float) -> None:
-    """60 s, then 300."""
+@pytest.mark.parametrize(("rejections", "delay"), [(1, 60.0), (2, 300.0), (3, 3600.0), (99, 3600.0)])
+def test_refused_credentials_rest(rejections: int, delay: float) -> None:
+    """60 s, 300, then an hour each time."""
     assert latch_delay(rejections) == delay
 
 
@@ -123,7 +124,7 @@ def test_rejected_credentials_rest(rejections: int, delay: float) -> None:
 def test_back_off_is_never_less_than_retry_after(retry_after: float, delay: float) -> None:
     """But an hour at most."""
     assert served_delay(1, retry_after, 0.0) == delay
-    assert empty_delay(6, retry_after) == delay
+    assert empty_delay(6, retry_after, 0.0) == max(5.0, min(retry_after, 3600.0))
 
 
 def a_token(lifetime: float = 100.0, expires_at: float = 1100.0) -> Token:
@@ -213,14 +214,21 @@ def test_a_token_only_ages(policy: RefreshPolicy, lifetime: float, chance: float
 def test_back_off_is_bounded_on_both_sides(failures: int, retry_after: float | None, chance: float) -> None:
     """No endless loop, and no endless pause."""
     asked = min(retry_after or 0.0, 3600.0)
-    for delay in (served_delay(failures, retry_after, chance), empty_delay(failures, retry_after)):
-        assert max(1.0, asked) <= delay <= 3600.0
+    for delay in (served_delay(failures, retry_after, chance), empty_delay(failures, retry_after, chance)):
+        assert max(0.375, asked) <= delay <= 3600.0
         assert delay <= max(375.0, asked)
 
 
-@given(st.floats(1, 1e6), st.floats(-1e9, 1e9), st.floats(0, 1e6), st.floats(-1e6, 1e6))
+@given(st.floats(1, 1e6), st.floats(-1e9, 1e9), st.floats(0, 1e6), st.floats(0, 1), st.floats(-1e6, 1e6))
 def test_an_age_is_never_negative_nor_more_than_possible(
-    lifetime: float, wall: float, elapsed: float, wall_elapsed: float
+    lifetime: float, wall: float, elapsed: float, share: float, wall_elapsed: float
 ) -> None:
-    """Whatever the wall clock says."""
-    assert 0 <= age_of(a_token(lifetime), wall, elapsed, wall_elapsed) <= max(elapsed, wall_elapsed)
+    """Whatever the wall clock says, of a token that was sent after the question."""
+    expires_at = wall - wall_elapsed * share + lifetime
+    age = age_of(a_token(lifetime, expires_at), wall, elapsed, wall_elapsed)
+    assert 0 <= age <= max(elapsed, wall_elapsed) + 0.001
+
+
+def test_a_token_that_has_lain_somewhere_is_as_old_as_it_says() -> None:
+    """A source of one's own may hand out one with 5 s left of its hour."""
+    assert age_of(a_token(3600.0, 1105.0), 1100.0, 0.0, 0.0) == 3595.0

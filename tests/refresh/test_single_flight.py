@@ -107,7 +107,7 @@ async def test_a_foreign_error_is_wrapped() -> None:
 
     flight = Flight(broken)
     flight.start()
-    with pytest.raises(NexudusAuthError, match=r"^the renewal raised ValueError$"):
+    with pytest.raises(NexudusAuthError, match=r"^the refresh raised ValueError$"):
         await flight.wait()
 
 
@@ -123,7 +123,7 @@ async def test_an_unusual_error_ends_the_wait_too() -> None:
 
     flight = Flight(broken)
     flight.start()
-    with pytest.raises(NexudusAuthError, match=r"^the renewal raised Unusual$"):
+    with pytest.raises(NexudusAuthError, match=r"^the refresh raised Unusual$"):
         await flight.wait()
 
 
@@ -195,12 +195,10 @@ async def test_the_outcome_may_come_before_the_end() -> None:
     assert flight.ended
 
 
-async def test_waiting_for_the_end_can_be_limited_and_cancelled() -> None:
-    """Neither touches the task."""
+async def test_waiting_for_the_end_can_be_cancelled() -> None:
+    """That does not touch the task."""
     work = Work()
     flight = launch(work)
-    await flight.until_ended(0)
-    assert not flight.ended
     ending = asyncio.create_task(flight.until_ended())
     await settle()
     ending.cancel()
@@ -209,6 +207,22 @@ async def test_waiting_for_the_end_can_be_limited_and_cancelled() -> None:
     work.go.set()
     await flight.until_ended()
     assert work.log == ["began", "landed", "saved"]
+
+
+async def test_the_end_is_that_of_the_flight_before_too() -> None:
+    """Cut off, a flight may end sooner than the one that it waits for."""
+    first, second = Work(), Work()
+    before = launch(first)
+    flight = launch(second, before)
+    await settle()
+    flight._task.cancel()  # type: ignore[union-attr] # from outside
+    await settle()
+    ending = asyncio.create_task(flight.until_ended())
+    await settle()
+    assert not ending.done()
+    first.go.set()
+    await ending
+    assert (before.ended, second.log) == (True, [])
 
 
 async def test_twenty_thousand_cancelled_at_once_do_not_hold_the_loop() -> None:

@@ -1,9 +1,12 @@
 """`TokenManager` and `TokenEndpoint` as parts: a source of one's own, a session of one's own."""
 
 import asyncio
+import dataclasses
 import gc
+import math
 import warnings
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -14,6 +17,7 @@ from nexudus_async import (
     Event,
     Freshness,
     LoginRequiredError,
+    MalformedResponseError,
     NexudusAuthError,
     PasswordCredentials,
     RefreshFailed,
@@ -38,6 +42,9 @@ class Source:
         self.gates: dict[int, asyncio.Event] = {}
         self.stubborn = False
         self.raises: Exception | None = None
+        self.lain = 0.0
+        self.change: dict[str, Any] = {}
+        self.token: Any = None
 
     async def login(self) -> Token:
         return await self._token("login")
@@ -56,8 +63,11 @@ class Source:
                     raise
         if self.raises is not None:
             raise self.raises
-        expires_at = datetime.fromtimestamp(self.clock.wall() + 3600, UTC)
-        return Token(f"access-{number}", "refresh", "bearer", "client", 3600.0, expires_at)
+        if self.token is not None:
+            return cast(Token, self.token)
+        expires_at = datetime.fromtimestamp(self.clock.wall() + 3600 - self.lain, UTC)
+        token = Token(f"access-{number}", "refresh", "bearer", "client", 3600.0, expires_at)
+        return dataclasses.replace(token, **self.change)
 
 
 async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
@@ -68,6 +78,84 @@ async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
     clock.advance(3600)
     assert (await manager.token()).generation == 2
     assert source.calls == ["login", "refresh"]
+    await manager.close()
+
+
+async def test_a_token_of_a_source_is_as_old_as_it_says(clock: ManualClock) -> None:
+    """With 5 s left of its hour it is good, and due; it does not count as brand new."""
+    source = Source(clock)
+    source.lain = 3595.0
+    manager = TokenManager(source, clock=clock)
+    await manager.token()
+    assert manager.statistics().expires_in == pytest.approx(5)
+    assert manager.freshness is Freshness.MANDATORY
+    await manager.close()
+
+
+async def test_a_source_whose_tokens_have_all_expired_is_not_asked_for_ever(clock: ManualClock) -> None:
+    """One more in the same flight, as after a host's sleep; then the error, under back-off."""
+    source = Source(clock)
+    source.lain = 3600.0
+    manager = TokenManager(source, clock=clock)
+    for _ in range(2):
+        with pytest.raises(MalformedResponseError, match="expired before it arrived"):
+            await manager.token()
+    assert source.calls == ["login", "refresh"]
+    await manager.close()
+
+
+BAD: list[dict[str, Any]] = [
+    {"access_token": "secret\r\nX-Evil: 1"},
+    {"access_token": "secret\N{SNOWMAN}"},
+    {"access_token": ""},
+    {"refresh_token": "secret\x00"},
+    {"client_id": "secret\n"},
+    {"lifetime": math.inf},
+    {"lifetime": math.nan},
+    {"lifetime": 1e300},
+    {"lifetime": 0.0},
+    {"lifetime": -1.0},
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+async def test_every_source_is_held_to_what_the_endpoint_is(clock: ManualClock, bad: dict[str, Any]) -> None:
+    """What no header can carry, or no clock can hold, is a failure and shown to nobody."""
+    source = Source(clock)
+    source.change = bad
+    manager = TokenManager(source, clock=clock)
+    with pytest.raises(MalformedResponseError, match="no usable token") as caught:
+        await manager.token()
+    assert "secret" not in repr(caught.value)
+    assert manager.freshness is Freshness.EMPTY
+    await manager.close()
+
+
+async def test_a_source_that_gives_no_token_at_all_is_a_failure(clock: ManualClock) -> None:
+    """Not an AttributeError somewhere inside."""
+    source = Source(clock)
+    source.token = {"access_token": "secret"}
+    manager = TokenManager(source, clock=clock)
+    with pytest.raises(MalformedResponseError, match="gave dict") as caught:
+        await manager.token()
+    assert "secret" not in str(caught.value)
+    await manager.close()
+
+
+async def test_a_launch_that_fails_blocks_nobody_for_ever(clock: ManualClock) -> None:
+    """No memory for the task, say: that call fails, and the next one launches."""
+    loop = asyncio.get_running_loop()
+    manager = TokenManager(Source(clock), clock=clock)
+
+    def fails_once(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        loop.set_task_factory(None)
+        coroutine.close()
+        raise MemoryError
+
+    loop.set_task_factory(fails_once)
+    with pytest.raises(MemoryError):
+        await manager.token()
+    assert (await asyncio.wait_for(manager.token(), 5)).generation == 1
     await manager.close()
 
 
@@ -154,10 +242,9 @@ async def test_a_manager_dropped_without_closing_says_so(clock: ManualClock) -> 
 async def test_a_manager_and_its_middleware_can_share_one_session(emulator: NexudusEmulator) -> None:
     """The token request skips the middleware that waits for it."""
     credentials = PasswordCredentials(emulator.username, emulator.password)
-    middlewares: list[BearerMiddleware] = []
-    async with aiohttp.ClientSession(emulator.url + "/", middlewares=middlewares) as http:
-        manager = TokenManager(TokenEndpoint(http, emulator.url, credentials))
-        middlewares.append(BearerMiddleware(manager, emulator.url))
+    manager = TokenManager(TokenEndpoint(lambda: http, emulator.url, credentials))
+    middleware = BearerMiddleware(manager, emulator.url)
+    async with aiohttp.ClientSession(emulator.url + "/", middlewares=(middleware,)) as http:
         async with asyncio.timeout(5), http.get(CUSTOMER) as response:
             assert response.status == 200
         await manager.close()

@@ -6,8 +6,8 @@ passwords changed, the machine is suspended, its clock set, the session logged o
 
 It is played (`play.py`) in a world of its own (`world.py`, `callers.py`) on an event loop whose time is virtual
 (`loop.py`): when nothing is ready it jumps to the next timer, so an hour costs nothing and no socket, thread or real
-clock can bring in chance. In it run the real `TokenSession`, `BearerRule`, `TokenManager`, `Flight`, `Grants`,
-`Backoff`, `TokenEndpoint` and `_wire`. The cut is at aiohttp: `transport.py` stands in for its `ClientSession` and
+clock can bring in chance. In it run the real `TokenSession`, `TokenManager`, `TokenState`, `Flight`, `Backoff`,
+`TokenEndpoint` and its protocol. The cut is at aiohttp: `transport.py` stands in for its `ClientSession` and
 raises its exceptions; behind it is a Nexudus (`service.py`) that is written from what is known of the service and
 shares no code with the client.
 
@@ -22,5 +22,5 @@ everybody must be served; after the close nothing may be left.
     python -m tests.simulation 4711                          one seed, with its trace, shrunk if it fails
 
 A failing seed is shrunk (`shrink.py`) to the actions that are needed. `test_mutants.py` breaks the library on
-purpose, one line at a time, and demands that each is noticed: a check that cannot fail proves nothing.
+purpose, one function at a time (`mutants`), and demands that each is noticed: a check that cannot fail proves nothing.
 """

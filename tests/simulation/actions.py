@@ -6,20 +6,37 @@ from typing import Any
 
 from nexudus_async import RefreshPolicy
 
+from .api import API_FAULTS
 from .service import FAULTS
 
 __all__ = ["Action", "Run", "Scenario", "Setting", "scenario"]
 
 LIFETIMES = (2.0, 10.0, 60.0, 600.0, 1199.0, 3600.0, 7200.0, 86_400.0, 604_799.0)
+LONGER = 30 * 86_400.0
+"""A token that outlives its refresh token."""
+THROTTLES: tuple[dict[str, Any] | None, ...] = (
+    {},
+    {},
+    {},
+    {"max_replays": 1},
+    {"max_wait": 3.0, "first_wait": 2.0},
+    None,
+)
+PACINGS: tuple[tuple[int, int, float] | tuple[()], ...] = ((), (), (), (), (), (), (), (3, 5, 0.0), (4, 1, 0.15))
+HOPS = ("hop", "hop", "denied hop", "own hop", "send hop", "foreign hop", "patient hop", "patient hop")
+EXACT = (1.0, 2.0)
+"""Seconds that throttled answers ask for: what ends with the pause ends at the same moment."""
 FEWEST, MOST = 4, 14
 """Actions in a schedule: many short days find more than few long ones."""
 
 WEIGHTS = {
-    "token": 20, "get": 10, "send": 2, "foreign": 1, "denied": 3, "poll": 2, "refresh": 4, "reject": 6, "current": 2,
-    "cancel": 5, "fault": 26, "api fault": 2, "revoke access": 3, "revoke refresh": 4, "password": 3, "suspend": 3,
-    "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 1, "heal": 1,
-    "vault": 2, "pass": 2, "outage": 2,
+    "token": 20, "get": 12, "send": 2, "foreign": 2, "denied": 3, "poll": 2, "refresh": 4, "reject": 6, "current": 2,
+    "hop": 3, "own": 1, "allowed": 1,
+    "cancel": 5, "fault": 26, "api fault": 7, "revoke access": 4, "revoke refresh": 4, "password": 3, "suspend": 3,
+    "step wall": 3, "cancel flight": 2, "listener": 3, "logout": 3, "close": 2, "heal": 1,
+    "vault": 2, "pass": 2, "outage": 2, "limit": 1, "no memory": 1,
 }  # fmt: skip
+KEPT_ALIVE = {**WEIGHTS, "suspend": 20, "revoke refresh": 8, "password": 6, "close": 4}
 LOCKOUT = {"token": 10, "get": 2, "refresh": 1, "vault": 3, "password": 1, "current": 1, "logout": 1}
 """A day on which the password is wrong from the start, and time goes by."""
 OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "late to process", "invalid_grant")
@@ -44,6 +61,7 @@ class Setting:
     """What does not change.
 
     two_factor: "", "typed" (a code given as text) or "callable". slow: the share of exchanges that take real time.
+    throttle: for `Throttle`, None for none. pacing: so many requests, in so many seconds, and so far apart; or nothing.
     """
 
     lifetime: float
@@ -52,6 +70,9 @@ class Setting:
     callable_password: bool = False
     boottime: bool = True
     slow: float = 0.3
+    keep_alive: bool = False
+    throttle: dict[str, Any] | None = field(default_factory=dict[str, Any])
+    pacing: tuple[int, int, float] | tuple[()] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +89,34 @@ class Scenario:
 
 @dataclass
 class Run:
-    """What came of a scenario: violations (none, if all is well), and everything that happened."""
+    """What came of a scenario: violations (none, if all is well), and everything that happened.
+
+    known: violations that are known, and still to be mended in the library.
+    """
 
     scenario: Scenario
     violations: list[str] = field(default_factory=list[str])
+    known: list[str] = field(default_factory=list[str])
     trace: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]], repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether something has gone wrong, so that nothing that follows would tell anything."""
+        return bool(self.violations or self.known)
 
     def __str__(self) -> str:
         lines = [" ".join(str(part) for part in entry) for entry in self.trace]
-        return "\n".join([str(self.scenario), "", *lines, "", *self.violations])
+        return "\n".join([str(self.scenario), "", *lines, "", *self.violations, *self.known])
 
 
 def scenario(seed: int) -> Scenario:
     """Return the scenario of a seed."""
     random = Random(seed)
     setting = _setting(random)
-    weights, first = WEIGHTS, [Action(0.0, "token", n=random.choice((1, 1, 3)), what="again")]
+    weights, first = (
+        KEPT_ALIVE if setting.keep_alive else WEIGHTS,
+        [Action(0.0, "token", n=random.choice((1, 1, 3)), what="again")],
+    )
     if random.random() < 0.05:
         weights, first = LOCKOUT, [Action(0.0, "password", "theirs"), *first]
     actions = [_action(random, setting, weights) for _ in range(random.randint(FEWEST, MOST))]
@@ -91,7 +124,8 @@ def scenario(seed: int) -> Scenario:
 
 
 def _setting(random: Random) -> Setting:
-    lifetime = random.choice(LIFETIMES)
+    keep_alive = random.random() < 0.12
+    lifetime = random.choice((*LIFETIMES, LONGER) if keep_alive else LIFETIMES)
     policy: dict[str, Any] = {}
     if random.random() < 0.3:
         window = policy["advisory_window"] = round(lifetime * random.uniform(0.25, 0.8), 3)
@@ -108,17 +142,19 @@ def _setting(random: Random) -> Setting:
     RefreshPolicy(**policy)
     two_factor = random.choice(("", "", "", "", "typed", "callable"))
     return Setting(
-        lifetime, policy, two_factor, random.random() < 0.4, random.random() < 0.5, random.choice((0.0, 0.3, 0.9))
-    )
+        lifetime, policy, two_factor, random.random() < 0.4, random.random() < 0.5, random.choice((0.0, 0.3, 0.9)),
+        keep_alive, random.choice(THROTTLES), random.choice(PACINGS),
+    )  # fmt: skip
 
 
 def _action(random: Random, setting: Setting, weights: dict[str, int]) -> Action:
     kind = random.choices(list(weights), list(weights.values()))[0]
-    after = _gap(random, setting) if weights is WEIGHTS else random.choice((0.0, 62.0, 310.0, 310.0))
+    after = random.choice((0.0, 62.0, 310.0, 310.0)) if weights is LOCKOUT else _gap(random, setting)
     match kind:
-        case "token" | "get" | "refresh" | "denied" | "send":
+        case "token" | "get" | "refresh" | "denied" | "send" | "hop" | "own" | "allowed" | "foreign":
             what = random.choice(("", "", "again"))
-            deadline = random.choice((0.0, 0.0, 0.0, random.uniform(0.001, 0.1), random.uniform(0.1, 20)))
+            deadline = random.choice((0.0, 0.0, 0.0, random.uniform(0.001, 0.1), random.uniform(0.1, 20), *EXACT[:1]))
+            kind = random.choice(HOPS) if kind == "hop" else kind
             return Action(after, kind, what, random.choice((1, 1, 2, 5)), round(deadline, 3))
         case "poll":
             return Action(after, kind, n=8, x=random.choice((0.5, 4.0)))
@@ -134,9 +170,11 @@ def _action(random: Random, setting: Setting, weights: dict[str, int]) -> Action
         case "outage":
             return Action(after, kind, random.choice(OUTAGES), 40, random.choice((0.0, 5.0, 40.0)))
         case "api fault":
-            return Action(after, kind, random.choice(("401", "500", "drop", "409")), random.choice((1, 2, 4)))
+            return Action(after, kind, random.choice(list(API_FAULTS)), random.choice((1, 2, 4, 8)))
+        case "limit":
+            return Action(after, kind, n=random.choice((1, 3)), x=random.choice((1.0, 4.0)))
         case "suspend":
-            return Action(after, kind, x=round(setting.lifetime * random.choice((0.01, 0.4, 0.93, 1.5)), 3))
+            return Action(after, kind, x=round(setting.lifetime * random.choice((0.01, 0.4, 0.48, 0.93, 1.5)), 3))
         case "step wall":
             share = random.choice((-2.0, -0.5, -0.001, 0.001, 0.3, 0.95, 2.0))
             return Action(after, kind, x=round(setting.lifetime * share, 3))
@@ -146,6 +184,10 @@ def _action(random: Random, setting: Setting, weights: dict[str, int]) -> Action
             return Action(after, kind, random.choice(("raise", "token", "refresh", "logout", "quiet")))
         case "cancel flight":
             return Action(after, kind, random.choice(("now", "now", "at the end")))
+        case "close":
+            return Action(
+                after, kind, random.choice(("", "cancelled", "in a cancelled scope")), x=random.choice((0.0, 1.0))
+            )
         case _:
             return Action(after, kind)
 
@@ -160,6 +202,10 @@ def _gap(random: Random, setting: Setting) -> float:
         gap = random.uniform(0.05, 3.0)
     elif chance < 0.75:
         gap = random.choice((11.0, 31.0, 62.0, 130.0, 310.0)) * random.uniform(0.7, 1.3)
+    elif chance < 0.82:
+        gap = random.choice(EXACT)
+    elif setting.keep_alive:  # every half minute of it costs; the machine is suspended instead
+        gap = random.uniform(25.0, 65.0)
     else:
         gap = setting.lifetime * random.choice((0.4, 0.55, 0.85, 0.94, 0.97, 1.05)) * random.uniform(0.97, 1.03)
     return round(gap, 3)

@@ -13,6 +13,8 @@ __all__ = ["EPSILON", "Book", "Hold", "Issued"]
 
 EPSILON = 0.005
 """Seconds. The client rounds the age of a token to the millisecond."""
+LAPSES = 14 * 86_400.0
+"""Seconds after which a session that is kept alive renews at the latest: a day before the refresh token ends."""
 SERVED, EMPTY, LATCH = (30, 60, 120, 300), (1, 2, 4, 8, 16, 30), (60, 300)
 
 
@@ -50,8 +52,9 @@ class Hold:
 class Book:
     """The client's tokens and failures as seen from outside."""
 
-    def __init__(self, clock: SimulatedClock, policy: RefreshPolicy) -> None:
+    def __init__(self, clock: SimulatedClock, policy: RefreshPolicy, *, kept_alive: bool = False) -> None:
         self.clock = clock
+        self.kept_alive = kept_alive
         self.policy = policy
         self.issued: dict[str, Issued] = {}
         self.newest: Issued | None = None
@@ -130,7 +133,10 @@ class Book:
     def is_due(self) -> bool:
         """Tell whether a renewal may begin for the token's age, or without one."""
         newest = self.newest
-        return newest is None or newest.doubtful or self.elapsed(newest) > newest.may_renew - EPSILON
+        if newest is None or newest.doubtful:
+            return True
+        may_renew = min(newest.may_renew, LAPSES) if self.kept_alive else newest.may_renew
+        return self.elapsed(newest) > may_renew - EPSILON
 
     def is_overdue(self) -> bool:
         """Tell whether whoever asks for a token now must find, or start, a renewal."""

@@ -1,24 +1,34 @@
 """Those who use the session: they arrive, ask for a token or send a request, and time out or are cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from random import Random
+
+import aiohttp
 
 from nexudus_async import Token, TokenSession
 
+from .api import ALLOWED, FOREIGN, ForeignSession, stream
 from .book import Book
 from .checks import Call, Checks
 from .replays import Replays
+from .sendings import OWN
 
 __all__ = ["Callers"]
 
+HERE = "https://spaces.nexudus.com"
+
 
 class Callers:
-    """All calls of one world. report: called with what must never happen. trace: with what happens."""
+    """All calls of one world. report: called with what must never happen. trace: with what happens.
+
+    foreign: returns the session of somebody else's that has our middleware.
+    """
 
     def __init__(
         self,
         session: TokenSession,
+        foreign: Callable[[], ForeignSession],
         checks: Checks,
         book: Book,
         replays: Replays,
@@ -27,6 +37,7 @@ class Callers:
         trace: Callable[..., None],
     ) -> None:
         self._session = session
+        self._foreign = foreign
         self._checks = checks
         self._book = book
         self._replays = replays
@@ -127,14 +138,40 @@ class Callers:
             if token is not None and token not in self._tokens[-3:]:
                 self._tokens.append(token)
             return f"got {token.generation}" if token is not None else "got nothing"
-        url = {"foreign": "https://elsewhere.example/", "denied": f"/denied/{call.number % 3}"}.get(kind, "/ok")
-        call.path = url
-        request = session.post(url, data=_stream()) if kind == "send" else session.get(url)
-        async with request as response:
+        call.path = f"/denied/{call.number % 3}" if kind.startswith("denied") else "/ok"
+        async with await self._request(call) as response:
             self._replays.answered(call, response.status)
             self.last_answer = f"answered {response.status}"
         return self.last_answer
 
+    def passes(self) -> None:
+        """A middleware around ours begins a try."""
+        call = self.present()
+        if call.answers:
+            self._replays.answered(call, call.answers[-1][0])
+        call.passes()
 
-async def _stream() -> AsyncIterator[bytes]:
-    yield b"once"
+    def _request(self, call: Call) -> Awaitable[aiohttp.ClientResponse]:
+        session, foreign, path = self._session, self._foreign(), call.path
+        elsewhere = FOREIGN[call.number % len(FOREIGN)]
+        match call.kind:
+            case "send":
+                return session.post(path, data=stream())
+            case "own":
+                return session.get(path, headers={"Authorization": OWN})
+            case "allowed":
+                return session.get(ALLOWED + path)
+            case "foreign":
+                return session.get(elsewhere)
+            case "hop" | "denied hop":
+                return foreign.get(HERE + path)
+            case "own hop":
+                return foreign.get(HERE + path, OWN)
+            case "send hop":
+                return foreign.post(HERE + path)
+            case "foreign hop":
+                return foreign.get(elsewhere)
+            case "patient hop":
+                return foreign.get_patiently(HERE + path)
+            case _:
+                return session.get(path)

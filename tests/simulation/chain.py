@@ -80,6 +80,7 @@ class Chain:
         self._rejected: Counter[str] = Counter()
         self._codes: dict[str, Outcome | None] = {}
         self.last: TokenRequest | None = None
+        self.last_ended = 0.0
         self.count = 0
 
     def flying(self) -> list[asyncio.Task[Any]]:
@@ -95,15 +96,16 @@ class Chain:
         for task in self.flying():
             self._flights[task].disturbed = True
 
-    def launched(self, task: asyncio.Task[Any], *, forced: bool) -> None:
-        """A flight begins: is there a reason, and does no failure forbid it?"""
+    def launched(self, task: asyncio.Task[Any], *, forced: bool, kept_alive: bool) -> None:
+        """A flight begins: is there a reason, and does no failure forbid it? kept_alive: nobody asked for it."""
         book = self._book
         self._flights[task] = Flight(forced, book.clock.changes, launched=book.clock.ticking())
         self._trace("launched", forced)
         if forced:
             return
         if book.holds() and not (book.newest is not None and book.newest.doubtful):
-            self._report("back-off: a renewal was launched while a failure holds it off")
+            by = "keep-alive: " if kept_alive else ""
+            self._report(f"{by}back-off: a renewal was launched while a failure holds it off")
         if not (book.is_due() or book.rejected):
             self._report("loop: a renewal was launched without a reason")
         if book.closed:
@@ -217,6 +219,7 @@ class Chain:
         clock = self._book.clock
         self._trace("ended", request.number, outcome.value)
         request.outcome, request.ended = outcome, clock.monotonic()
+        self.last_ended = clock.ticking()
         self._under_way = None
         if clock.ticking() - request.flight.begun[request.grant] > self._book.policy.flight_deadline + EPSILON:
             self._report("deadline: a token request outlived its flight's deadline")

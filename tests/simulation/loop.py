@@ -33,7 +33,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """`time()` moves only when nothing is ready, and then to the next timer.
 
     order: decides the order in which those who wait for the same thing are woken.
-    on_task: called with the name of each task that is about to be made, and with the task.
+    on_task: called with each task that is made. before_task: called with the name of one that is about to be made.
     """
 
     def __init__(self, order: Random) -> None:
@@ -45,7 +45,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._standing = 0
         self.turn = 0
         """How often the ready callbacks were run. A call that ends in the turn it began in did not suspend."""
-        self.on_task: Callable[[asyncio.Task[Any]], None] | None = None
+        self.on_task: Callable[[asyncio.Task[Any]], None] = lambda task: None
+        self.before_task: Callable[[object], None] = lambda name: None
 
     def time(self) -> float:
         return self._now
@@ -70,11 +71,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(
         self, coro: Any, *, name: object = None, context: contextvars.Context | None = None, **kwargs: Any
     ) -> asyncio.Task[Any]:
+        try:
+            self.before_task(name)
+        except BaseException:
+            coro.close()
+            raise
         task: asyncio.Task[Any] = super().create_task(
             coro, name=None if name is None else str(name), context=context, **kwargs
         )
-        if self.on_task is not None:
-            self.on_task(task)
+        self.on_task(task)
         return task
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:

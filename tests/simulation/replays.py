@@ -32,12 +32,12 @@ class Replays:
             if now - self._forced_in_doubt < PAUSE:
                 self._report("never 6: refused requests force one renewal after the other")
             self._forced_in_doubt = now
-        if call.kind == "send":
+        if call.kind.startswith("send"):
             self._doubt = True  # it is not sent again, so nobody sees whether the renewal helped
 
     def answered(self, call: Call, status: int) -> None:
-        """A call got its final answer."""
-        if call.requests < 2:
+        """A call got its final answer: does it tell whether the renewal that it forced has helped?"""
+        if not call.renewed or (call.answers[-1][1] is not None and not call.kind.endswith("hop")):
             return
         self._doubt = status == UNAUTHORIZED
         if not self._doubt:
@@ -47,4 +47,4 @@ class Replays:
 
 
 def _key(call: Call) -> tuple[bool, str]:
-    return call.kind == "send", call.path
+    return call.kind.startswith("send"), call.path

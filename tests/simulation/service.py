@@ -122,13 +122,12 @@ class Service:
     """
 
     def __init__(self, now: Callable[[], float], lifetime: float, password: str) -> None:
-        self._now = now
+        self.now = now
         self.lifetime = lifetime
         self.password = password
         self.two_factor = ""
         self.suspended = False
         self.faults: deque[Fault] = deque()
-        self.api_faults: deque[str] = deque()
         self._serial = 0
         self._access: dict[str, float] = {}
         self._refresh: dict[str, tuple[str, float]] = {}
@@ -151,7 +150,7 @@ class Service:
         """As seconds, or, for every third number, as a date: how far off it will be then, nobody knows yet."""
         if seconds % 3:
             return replace(fault, headers={"Retry-After": str(seconds)}, retry_after=float(seconds))
-        date = formatdate(START_WALL + self._now() + seconds, usegmt=True)
+        date = formatdate(START_WALL + self.now() + seconds, usegmt=True)
         return replace(fault, headers={"Retry-After": date}, retry_after=math.nan)
 
     def process(self, form: Mapping[str, str], client_id: str, *, rotate: bool = True) -> Answer:
@@ -162,7 +161,7 @@ class Service:
 
     def accepts(self, authorization: str) -> bool:
         """Tell whether this header carries a living access token."""
-        return self._access.get(authorization.removeprefix("Bearer "), -1.0) > self._now() and not self.suspended
+        return self._access.get(authorization.removeprefix("Bearer "), -1.0) > self.now() and not self.suspended
 
     def revoke_access_tokens(self) -> None:
         self._access.clear()
@@ -173,7 +172,6 @@ class Service:
     def heal(self, password: str) -> None:
         """Let everything work from now on."""
         self.faults.clear()
-        self.api_faults.clear()
         self.password = password
         self.suspended = False
 
@@ -188,7 +186,7 @@ class Service:
         if self.two_factor == "typed":
             fresh, self._typed_code_used = not self._typed_code_used, True
             return fresh and code == TYPED_CODE
-        current = int((START_WALL + self._now()) // TOTP_STEP)
+        current = int((START_WALL + self.now()) // TOTP_STEP)
         for step in (current, current - 1):
             if step > self._last_step and code == f"code-{SECRET}-{step}":
                 self._last_step = step
@@ -197,7 +195,7 @@ class Service:
 
     def _renew(self, refresh_token: str, client_id: str, *, rotate: bool) -> Answer:
         owner, expires = self._refresh.get(refresh_token, ("", 0.0))
-        if owner != client_id or self._live.get(client_id) != refresh_token or expires <= self._now() or self.suspended:
+        if owner != client_id or self._live.get(client_id) != refresh_token or expires <= self.now() or self.suspended:
             return _refusal("invalid_grant")
         return self._issue(client_id, None if rotate else refresh_token)
 
@@ -205,8 +203,8 @@ class Service:
         self._serial += 1
         access = f"access-{SECRET}-{self._serial}"
         refresh = keep or f"refresh-{SECRET}-{self._serial}"
-        self._access[access] = self._now() + self.lifetime
-        self._refresh[refresh] = (client_id, self._now() + REFRESH_TOKEN_LIFETIME)
+        self._access[access] = self.now() + self.lifetime
+        self._refresh[refresh] = (client_id, self.now() + REFRESH_TOKEN_LIFETIME)
         self._live[client_id] = refresh
         document = {
             "access_token": access, "token_type": "bearer", "expires_in": self.lifetime, "refresh_token": refresh,

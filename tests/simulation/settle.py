@@ -14,11 +14,15 @@ from nexudus_async import (
     TotpRequiredError,
 )
 
+from .book import LAPSES
+
 if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["settle"]
 
+LOOKS_EVERY = 30.0
+"""Seconds between the looks of a session that is kept alive."""
 LONGEST_HOLD = 3600.0 * 1.3
 LONGEST_DOUBT = 900.0 + 60.0
 
@@ -28,23 +32,29 @@ async def settle(world: "World") -> None:
     world.trace("settling")
     await asyncio.sleep(0)  # the last action may have been a close
     world.service.heal(world.password if world.setting.callable_password else world.first_password)
+    world.api.heal()
+    world.no_memory = False
     while not world.chain.clock_may_change():  # noqa: ASYNC110 - it is the end of a task of the code under test
         await asyncio.sleep(0.5)
     world.clock.set_right()
     world.vault_troubles.clear()
-    if not world.run.violations:
+    if not world.run.is_over:
         await _everyone_is_done(world, _patience(world))
-    if not (world.run.violations or world.book.closed):
+    if not (world.run.is_over or world.book.closed):
         await _everyone_is_served(world)
+        await _it_is_kept_alive(world)
     world.listener = "quiet"
     await asyncio.sleep(0.001)  # the last events
     await _everyone_is_done(world, _patience(world))
-    if not world.run.violations:
+    if not world.run.is_over:
         _check_statistics(world)
     if world.chance.random() < 0.3:
         world.callers.arrive("refresh")
         await world.latency.pass_by()
-    await world.close()
+    if not (world.book.closed and world.close_is_enough):
+        await world.close()
+    else:
+        await asyncio.sleep(1.0)  # what it has cancelled needs some turns
     await _everyone_is_done(world, 0.01)
     await asyncio.sleep(0)
     _check_nothing_is_left(world)
@@ -59,7 +69,8 @@ async def _everyone_is_done(world: "World", within: float) -> None:
     end = world.loop.time() + within
     while pending := world.callers.pending:
         if world.loop.time() >= end:
-            world.report(f"liveness: {len(pending)} calls are not over after {within} s")
+            paced = "paced calls: " if world.setting.pacing and world.clock.changes else ""
+            world.report(f"{paced}liveness: {len(pending)} calls are not over after {within} s")
             world.callers.cancel()
             break
         await asyncio.wait(pending, timeout=end - world.loop.time())
@@ -111,20 +122,44 @@ async def _requests_succeed(world: "World") -> None:
     world.report("liveness: an API request fails although all is well")
 
 
+async def _it_is_kept_alive(world: "World") -> None:
+    """Nobody asks any more: with keep-alive there is a newer token soon after this one is due."""
+    book, newest = world.book, world.book.newest
+    if not (world.setting.keep_alive and newest is not None) or newest.doubtful or book.holds() or world.run.is_over:
+        return
+    left = min(newest.hard, LAPSES) - book.elapsed(newest)
+    if left > LOOKS_EVERY:
+        world.clock.suspend(left)
+    await asyncio.sleep(max(0.0, min(left, LOOKS_EVERY)) + LOOKS_EVERY + world.policy.flight_deadline)
+    if book.newest is newest and not book.holds():
+        troubled = "no memory: " if world.checks.no_memory else "cancelled: " if world.checks.from_outside else ""
+        world.report(f"{troubled}keep-alive: a token that was due has not been renewed")
+
+
 def _check_statistics(world: "World") -> None:
     statistics, events = world.session.statistics(), Counter(type(event) for event in world.events)
     grants = Counter(event.grant for event in world.events if isinstance(event, TokenObtained))
     told = (grants["password"], grants["refresh_token"], events[RefreshFailed], events[TokenRejected])
     counted = (statistics.sign_ins, statistics.renewals, statistics.failures, statistics.rejections)
-    if told != counted:
+    if world.checks.no_memory and told[3] < counted[3]:
+        world.report("statistics: a rejection was counted, but nobody was told of it")
+    elif told != counted:
         world.report(f"statistics: events say {told}, statistics() says {counted}")
-    if statistics.waiting:
+    if statistics.waiting > world.setting.keep_alive:  # which may wait itself
         world.report(f"statistics: {statistics.waiting} calls wait, but there are none")
 
 
 def _check_nothing_is_left(world: "World") -> None:
     if world.session.freshness.value != "closed":
         world.report("closed: the session is not closed")
+    if not (world.http.closed and world.api.closed):
+        world.report("closed: an aiohttp session is left open")
+    if leaks := world.api.leaks():
+        of_a_hop = all(kind.endswith("hop 401") for kind in leaks)
+        what = (
+            "no memory: answers" if world.checks.no_memory else f"closed: {'a 401 of hops' if of_a_hop else 'answers'}"
+        )
+        world.report(f"{what} not released")
     left = asyncio.all_tasks(world.loop) - {asyncio.current_task(world.loop)}
     if left:
         world.report(f"closed: tasks are left: {sorted(task.get_name() for task in left)}")

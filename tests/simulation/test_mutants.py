@@ -4,6 +4,7 @@ import pytest
 
 from .actions import scenario
 from .mutants import MUTANTS, Mutant, applied
+from .mutants.machinery import original_of
 from .play import play
 
 SCHEDULES = 6_000
@@ -22,3 +23,17 @@ def schedules_until_found(mutant: Mutant) -> int | None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_broken_library_is_found_out(mutant: Mutant) -> None:
     assert schedules_until_found(mutant) is not None
+
+
+def test_what_was_broken_is_whole_again() -> None:
+    """Every replacement is made, and taken back."""
+    changes = [change for mutant in MUTANTS for change in mutant.changes]
+    whole = [original_of(change) for change in changes]
+    for mutant in MUTANTS:
+        with applied(mutant):
+            assert all(original_of(change) not in whole for change in mutant.changes)
+    assert [original_of(change) for change in changes] == whole
+
+
+def test_mutants_have_names_of_their_own() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)

@@ -1,11 +1,10 @@
-"""What stands in for `aiohttp.ClientSession`: the only file that knows where library and scripted service meet."""
+"""What stands in for `aiohttp.ClientSession` where tokens are asked for, and where it is put into a session."""
 
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from random import Random
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import parse_qsl
 
@@ -18,7 +17,7 @@ from nexudus_async import TokenSession
 from .chain import Chain, TokenRequest
 from .service import Answer, Fault, Outcome, Service
 
-__all__ = ["ApiHttp", "Latency", "TokenHttp", "connect"]
+__all__ = ["Latency", "TokenHttp", "connect"]
 
 _KEY = ConnectionKey("spaces.nexudus.com", 443, True, True, None, None, None)
 
@@ -159,64 +158,9 @@ class _Exchange:
         return b""
 
 
-@dataclass(eq=False)
-class _Response:
-    """An API answer, as far as the session and its callers look at it."""
-
-    status: int
-    request_info: Any
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    history: tuple[()] = ()
-    content_length: int | None = None
-    released: bool = False
-
-    def release(self) -> None:
-        self.released = True
-
-    close = release
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.release()
-
-
-class ApiHttp:
-    """Carries API requests. Whatever starts with /denied is refused with 401 whoever asks."""
-
-    trust_env = False
-    raise_for_status = False
-
-    def __init__(self, service: Service, latency: Latency, on_request: Callable[[URL, str | None, int], None]) -> None:
-        self.closed = False
-        self._service = service
-        self._latency = latency
-        self._on_request = on_request
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, **kwargs: Any
-    ) -> _Response:
-        authorization = (headers or {}).get("Authorization")
-        await self._latency.pass_by()
-        fault = self._service.api_faults.popleft() if self._service.api_faults else ""
-        if fault == "drop":
-            self._on_request(url, authorization, 0)
-            raise aiohttp.ServerDisconnectedError
-        accepted = self._service.accepts(authorization or "") and not url.path.startswith("/denied")
-        status = int(fault) if fault else 200 if accepted else 401
-        self._on_request(url, authorization, status)
-        await self._latency.pass_by()
-        told = {"Retry-After": "2"} if status == 409 else {}
-        return _Response(status, SimpleNamespace(headers=headers or {}), told)
-
-
-def connect(session: TokenSession, tokens: TokenHttp, api: ApiHttp, chance: Callable[[], float]) -> None:
+def connect(session: TokenSession, tokens: TokenHttp, api: object, chance: Callable[[], float]) -> None:
     """Put the stand-ins below a session, and chance under the seed. Nothing public leads here without sockets."""
     own = cast(Any, session)
-    own._loop = asyncio.get_running_loop()
-    own._session, own._token_session = api, tokens
-    own._manager._chance = own._manager._holder._chance = chance
+    own._connections._loop = asyncio.get_running_loop()
+    own._connections._session, own._connections._token_session = api, tokens
+    own._coordinator.state._chance = chance

@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
 from nexudus_async.stores import EncryptedStore, FileStore, MemoryStore, RedisStore, StoredToken, TokenStore
+from nexudus_async.stores._file_locks import FileLocks
 from tests.valkey import Valkey
 
 from .proxy import Proxy
@@ -24,10 +25,12 @@ class Backend:
 
     open: makes another store object over the same records, as another process would.
     spoil: puts content there, under a key, that no store wrote.
+    replaces: whether the next save takes the place of that.
     """
 
     open: Callable[[], TokenStore]
     spoil: Callable[[str], Awaitable[None]]
+    replaces: bool = True
 
 
 def memory() -> Backend:
@@ -54,7 +57,7 @@ def encrypted(inner: Backend) -> Backend:
     async def spoil(key: str) -> None:
         await inner.open().save(key, StoredToken(1_000_000, json.dumps(["plain", "text"])))
 
-    return Backend(lambda: EncryptedStore(inner.open(), FERNET_KEY), spoil)
+    return Backend(lambda: EncryptedStore(inner.open(), FERNET_KEY), spoil, replaces=False)
 
 
 @pytest.fixture
@@ -76,13 +79,23 @@ async def redis_backend(valkey: Valkey) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture(
-    params=["memory", "file", pytest.param("redis", marks=pytest.mark.fleet), "encrypted memory", "encrypted file"]
+    params=[
+        "memory",
+        "file",
+        "file without ranges",
+        pytest.param("redis", marks=pytest.mark.fleet),
+        "encrypted memory",
+        "encrypted file",
+    ]
 )
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
     match request.param:
         case "memory":
             return memory()
         case "file":
+            return file(tmp_path)
+        case "file without ranges":  # as on macOS and Windows
+            monkeypatch.setattr("nexudus_async.stores._file.locks_beside", FileLocks)
             return file(tmp_path)
         case "encrypted memory":
             return encrypted(memory())

@@ -4,6 +4,7 @@ import pickle
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -39,16 +40,39 @@ async def test_keys_rotate(inner: MemoryStore) -> None:
     assert await both.load("a") == RECORD
     await both.save("a", RECORD)
     assert await EncryptedStore(inner, NEW).load("a") == RECORD
+    await EncryptedStore(inner, OLD, NEW).save("a", RECORD)  # a process of the round before
+    assert await both.load("a") == RECORD
 
 
-async def test_a_wrong_key_is_an_error_and_the_next_save_takes_over(inner: MemoryStore) -> None:
-    """A fresh sign-in under the new key is kept, though its chain begins at a lower generation."""
-    await EncryptedStore(inner, OLD).save("a", RECORD)
-    store = EncryptedStore(inner, NEW)
-    with pytest.raises(StoreError, match="cannot be decrypted"):
-        await store.load("a")
-    await store.save("a", StoredToken(1, "fresh"))
-    assert await store.load("a") == StoredToken(1, "fresh")
+@pytest.mark.parametrize("generation", [1, 7, 8])
+async def test_a_wrong_key_replaces_nothing(inner: MemoryStore, generation: int) -> None:
+    """A process with the wrong keys is told so by `save`, and takes nobody's tokens; `clear` is the way out."""
+    right, wrong = EncryptedStore(inner, OLD), EncryptedStore(inner, NEW)
+    await right.save("a", RECORD)
+    with pytest.raises(StoreError, match="the same keys"):
+        await wrong.load("a")
+    with pytest.raises(StoreError, match="the same keys"):
+        await wrong.save("a", StoredToken(generation, "fresh"))
+    assert await right.load("a") == RECORD
+    await wrong.clear("a")
+    await wrong.save("a", StoredToken(generation, "fresh"))
+    assert await wrong.load("a") == StoredToken(generation, "fresh")
+
+
+async def test_a_store_inside_that_cannot_read_replaces(tmp_path: Path) -> None:
+    """What is not a record at all holds nobody's tokens."""
+    path = anyio.Path(tmp_path / "tokens.json")
+    await path.write_text("nonsense")
+    store = EncryptedStore(FileStore(tmp_path / "tokens.json"), NEW)
+    await store.save("a", RECORD)
+    assert await store.load("a") == RECORD
+
+
+@pytest.mark.parametrize("inner", [None, "redis://localhost", EncryptedStore])
+def test_what_is_no_store_is_a_configuration_error(inner: Any) -> None:
+    """At once, with what to pass."""
+    with pytest.raises(ConfigurationError, match="inner must be a token store"):
+        EncryptedStore(inner, NEW)
 
 
 async def test_plain_text_is_never_accepted(inner: MemoryStore) -> None:

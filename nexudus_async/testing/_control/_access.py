@@ -5,8 +5,6 @@ import ipaddress
 from aiohttp import hdrs, web
 from yarl import URL
 
-__all__ = ["Access"]
-
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
@@ -40,8 +38,11 @@ class Access:
         return None
 
     def _is_own_name(self, netloc: str) -> bool:
-        name = (URL(f"http://{netloc}").host or "").lower()
-        return name in ("localhost", self._host.lower()) or _is_address(name)
+        try:
+            name = (URL(f"http://{netloc}").host or "").lower()
+        except ValueError:
+            return False
+        return name in ("localhost", self._host.lower()) or _address(name) is not None
 
 
 def _same_place(origin: str, netloc: str) -> bool:
@@ -56,13 +57,9 @@ def _is_loopback(host: str) -> bool:
     return address is not None and (mapped or address).is_loopback
 
 
-def _is_address(name: str) -> bool:
-    return _address(name) is not None
-
-
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text.partition("%")[0])
+        return ipaddress.ip_address(text)
     except ValueError:
         return None
 

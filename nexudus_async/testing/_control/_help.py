@@ -51,7 +51,8 @@
            but the reset
   GET    /_emulator/settings               all of them
   PATCH  /_emulator/settings               any of: lifetime (seconds of the next access tokens), enforce_limits,
-           unknown_account_is_500, post_answers_nothing, lock_after (failed sign-ins, null: never), limits:
+           unknown_account_is_500, post_answers_nothing, drop_client_id (the header, as a proxy may),
+           lock_after (failed sign-ins, null: never), limits:
            {"api": [{"count": 120, "seconds": 60, "refill": "sliding" | "window" | "bucket"}], "writes": [...],
             "token": [...], "address": [...], "public": [...], "token_address": [...],
             "status": 409, "retry_after": true}
@@ -65,8 +66,6 @@ At / there is a page for people: who is signed in, the last requests, and button
 """
 
 from typing import Final
-
-__all__ = ["CONTROL_HELP"]
 
 CONTROL_HELP: Final[str] = __doc__ or ""
 """The text above, for a `--help`."""

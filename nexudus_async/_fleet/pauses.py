@@ -1,0 +1,112 @@
+"""The pauses that a fleet keeps together: after a failure, and after refused credentials. They lie in the record.
+
+Hosts' clocks differ: a pause that would last longer than any can is that of a wrong clock, and is passed over.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from nexudus_async._clock import Clock
+from nexudus_async._refresh.policy import (
+    LONGEST_LATCH,
+    LONGEST_PAUSE,
+    empty_delay,
+    latch_delay,
+    served_delay,
+)
+from nexudus_async._refresh.renewal import Asking, HeldOffError
+from nexudus_async.errors import (
+    CREDENTIALS_REFUSED,
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    MalformedResponseError,
+    NexudusAuthError,
+    TokenEndpointError,
+    TotpRequiredError,
+    WrongHostError,
+)
+from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
+
+_KINDS = (TokenEndpointError, EndpointUnavailableError, MalformedResponseError, WrongHostError)
+
+
+class Pauses:
+    """Reads and writes them for one process."""
+
+    def __init__(self, asking: Asking, clock: Clock, chance: Callable[[], float]) -> None:
+        self._asking, self._clock, self._chance = asking, clock, chance
+        self._started = clock.wall()
+        self._refused = False
+        """Whether this process has sent credentials that were refused."""
+
+    def check(self, record: Record | None, *, servable: bool) -> None:
+        """Raise `HeldOffError` while a failure holds off the fleet. servable: whether our token has not expired."""
+        left = self._left(record, servable=servable)
+        error = self.error_of(record)
+        if left > 0 and error is not None:
+            raise HeldOffError(
+                error, left, served=record is not None and record.pause is not None and record.pause.served
+            )
+
+    def error_of(self, record: Record | None) -> NexudusAuthError | None:
+        """Return the last failure that the fleet has noted."""
+        pause = record.pause if record is not None else None
+        if pause is None:
+            return None
+        kind = next((each for each in _KINDS if each.__name__ == pause.kind), EndpointUnavailableError)
+        return kind(f"in this or another process: {pause.error}")
+
+    async def respect_latch(self, record: Record | None) -> None:
+        """Raise `HeldOffError` while the fleet lets these credentials rest."""
+        latch = record.latch if record is not None else None
+        if latch is None:
+            return
+        left = latch.until - self._clock.wall()
+        if not 0 < left <= LONGEST_LATCH or self._may_probe(latch) or not await self._may_be_the_same(latch):
+            return
+        kind = next((each for each in CREDENTIALS_REFUSED if each.__name__ == latch.error), CredentialsRejectedError)
+        error = kind(
+            f"these credentials were refused, here or in another process, and rest for another {left:.0f} s so as not "
+            "to lock the account; refresh() and sign_in() try at once"
+        )
+        raise HeldOffError(error, left)
+
+    async def after(self, record: Record, error: Exception, *, signing_in: bool, servable: bool) -> Record:
+        """Return the record with what the fleet is to know of a failure, and of this process's own nothing."""
+        if isinstance(error, CREDENTIALS_REFUSED) and signing_in:
+            latch = await self._latch(record.latch, error)
+            self._refused = True
+            return replace(record, latch=latch)
+        if isinstance(error, TokenEndpointError) and not isinstance(error, CREDENTIALS_REFUSED):
+            return replace(record, pause=self._pause(record.pause, error, servable=servable))
+        return record
+
+    def _left(self, record: Record | None, *, servable: bool) -> float:
+        pause = record.pause if record is not None else None
+        if pause is None or (pause.served and not servable):  # it ends with the token
+            return 0.0
+        left = pause.until - self._clock.wall()
+        return left if left <= LONGEST_PAUSE else 0.0
+
+    def _pause(self, before: Pause | None, error: TokenEndpointError, *, servable: bool) -> Pause:
+        alike = before is not None and before.served == servable
+        failures = 1 + (before.failures if before is not None and alike else 0)
+        delay = served_delay if servable else empty_delay
+        until = self._clock.wall() + delay(failures, error.retry_after, self._chance())
+        return Pause(failures, until, servable, type(error).__name__, str(error)[:MAX_TEXT])
+
+    async def _latch(self, before: Latch | None, refusal: NexudusAuthError) -> Latch:
+        rejections = 1 + (before.rejections if before is not None else 0)
+        next_code_in = refusal.retry_after if isinstance(refusal, TotpRequiredError) else None
+        now = self._clock.wall()
+        probed = before is not None and self._may_probe(before) and now < before.until
+        until = now + latch_delay(rejections, next_code_in)
+        return Latch(rejections, until, type(refusal).__name__, await self._asking.fingerprint(), now, probed)
+
+    def _may_probe(self, latch: Latch) -> bool:
+        """Whether this process was started since, and is the first that was: a restart may try once."""
+        return not self._refused and not latch.probed and latch.since > 0 and self._started > latch.since
+
+    async def _may_be_the_same(self, latch: Latch) -> bool:
+        """Whether these are the credentials that were refused, as far as can be told."""
+        return latch.fingerprint is None or latch.fingerprint == await self._asking.fingerprint(latch.fingerprint)

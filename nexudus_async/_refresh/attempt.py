@@ -1,0 +1,160 @@
+"""One attempt to get a newer token: the flight it belongs to, why it was made, and what came of it.
+
+What came of it is written to the state, then the waiters are woken, then the listener is told: in this order, in one
+step without an await, so that nobody can see a part of it. After a logout an attempt changes nothing any more.
+"""
+
+import math
+
+from nexudus_async._events import Emitter, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
+from nexudus_async._token import Token
+from nexudus_async.errors import NexudusAuthError, TokenEndpointError, as_auth_error
+
+from .outcomes import Failed, Granted, Obtained, Shared
+from .policy import Freshness
+from .single_flight import Flight
+from .state import TokenState
+
+
+class Attempt:
+    """What a flight knows and may do. by_credentials: whether they are to be sent, whatever else there is."""
+
+    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool = False) -> None:
+        self.flight: Flight[Token]
+        self._state, self._emitter = state, emitter
+        self._reason: Reason = reason
+        self._epoch, self._started = state.epoch, state.monotonic()
+        self.by_credentials = by_credentials
+        self._refresh_refused = False
+        self.forced = reason == "requested"
+        """Whether somebody asked by hand: then nothing that failed before is a reason not to try."""
+        self.needed = reason not in ("advisory", "mandatory")
+        """Whether the token held, though good, is not good enough for somebody who waits."""
+        self.held = None if self.forced else state.holds_off
+        """The failure that forbids a request, unless the credentials, or another process, have changed that."""
+        self.held_for = state.retry_in
+        """Seconds that it still does."""
+        self.first_look = state.looked_ago == math.inf
+        """Whether nobody has looked in this pause yet whether the credentials have changed."""
+
+    @property
+    def token(self) -> Token | None:
+        """The token held, None after a logout."""
+        return None if self._is_over else self._state.token
+
+    @property
+    def servable(self) -> bool:
+        """Whether the token held has not expired."""
+        return self._state.servable
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the token held is good enough for all who wait, while another process is at work."""
+        return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+
+    @property
+    def can_wait_for_store(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while the store is down."""
+        return 0.0 if self.needed or not self.servable else max(0.0, self._state.without_store_in)
+
+    def granted(self, obtained: Obtained) -> Granted | None:
+        """The source has given a token. Return it with its generation, None after a logout.
+
+        One that has expired on its way wakes nobody: it is there to be refreshed.
+        """
+        if self._is_over:
+            return None
+        waiters = self.flight.waiting
+        granted = self._state.granted(obtained)
+        token = granted.token
+        if not granted.good:
+            logger.debug("%s: token %d had expired before it arrived", self._emitter.account, token.generation)
+            return granted
+        self.flight.succeed(token)
+        logger.debug(
+            "%s: token %d obtained by %s grant, for %.0f s",
+            self._emitter.account, token.generation, obtained.grant, token.lifetime,
+        )  # fmt: skip
+        self._emitter.emit(
+            lambda: TokenObtained(
+                grant=obtained.grant,
+                reason=self._reason,
+                generation=token.generation,
+                lifetime=token.lifetime,
+                client_id=token.client_id,
+                duration=self._duration,
+                waiters=waiters,
+            )
+        )
+        return granted
+
+    def adopted(self, shared: Shared) -> bool:
+        """The store has something. Tell whether that ends the attempt."""
+        if self._is_over:
+            return True
+        if self.by_credentials:
+            self._state.seen(shared.generation)
+            return False
+        if not self._state.adopted(shared, asked_for_new=self.forced):
+            return False
+        if (token := self._state.token) is not None:
+            self.flight.succeed(token)
+            generation = token.generation
+            self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
+        return True
+
+    def left_alone(self, seconds: float) -> None:
+        """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
+        self._state.left_alone(seconds)
+        if (token := self.token) is not None:
+            self.flight.succeed(token)
+
+    def refresh_token_refused(self, error: TokenEndpointError) -> None:
+        """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
+        if not self._is_over:
+            self._state.refresh_token_refused(to_us=True)
+            self._refresh_refused = True
+            logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
+            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
+
+    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
+        """Nothing was sent, because of what is known already: nothing to count or to tell."""
+        if not self._is_over:
+            self._state.held_off(error, seconds, served=served)
+            self.flight.fail(error)
+            logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
+
+    def failed(self, cause: Exception) -> None:
+        """No token could be had. One warning, however many wait."""
+        if self._is_over:
+            return
+        error = as_auth_error(cause, "the token source")
+        failed = self._state.failed(error, counted=self._refresh_refused)
+        self.flight.fail(error)
+        logger.warning(
+            "%s: no new token: %s; next attempt in %.0f s at the earliest",
+            self._emitter.account, error, failed.retry_in,
+        )  # fmt: skip
+        self._tell(error, failed)
+
+    def _tell(self, error: NexudusAuthError, failed: Failed) -> None:
+        duration = self._duration
+        self._emitter.emit(
+            lambda: RefreshFailed(
+                error=error,
+                reason=self._reason,
+                duration=duration,
+                failures=failed.failures,
+                retry_in=failed.retry_in,
+                served=failed.served,
+            )
+        )
+
+    @property
+    def _duration(self) -> float:
+        return self._state.monotonic() - self._started
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether a logout has come in between: a source may finish although it was cancelled by it."""
+        return self._epoch != self._state.epoch

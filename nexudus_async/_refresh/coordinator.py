@@ -1,0 +1,271 @@
+"""What a caller gets, decided from the freshness of the token, and the one flight that is launched or joined for it.
+
+There is no await between looking at the state and launching or joining a flight, so no two callers can both launch one,
+and no lock is needed. A flight belongs to the manager: it publishes the token and wakes those who wait, in this order
+and in one step; whoever was woken finds the token, and a rotated refresh token is kept even when nobody waits any more.
+A failure is remembered and shared: one attempt, one warning, however many callers there are.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+
+from nexudus_async._events import Emitter, Reason, TokenRejected
+from nexudus_async._token import Token
+from nexudus_async.errors import (
+    EndpointUnavailableError,
+    LoginRequiredError,
+    NexudusAuthError,
+    SessionClosedError,
+    cause_of,
+    copy_of,
+)
+
+from .attempt import Attempt
+from .policy import Freshness, RefreshPolicy
+from .renewal import HeldOffError, Renewal
+from .single_flight import Flight
+from .state import TokenState
+
+MAX_ROUNDS = 3
+"""How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
+
+Successor = Callable[[], Awaitable[Token]]
+"""To be called and awaited for the token to try after a refused one."""
+
+
+class Coordinator:
+    """Gives tokens to any number of tasks of one event loop."""
+
+    def __init__(self, key: str, state: TokenState, renewal: Renewal, policy: RefreshPolicy, emitter: Emitter) -> None:
+        self.key, self.state, self.emitter = key, state, emitter
+        self._renewal, self._policy = renewal, policy
+        self._flight: Flight[Token] | None = None
+        self._attempt: Attempt | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int | None:
+        """How many calls wait for the flight under way, None where there is none."""
+        return self._flight.waiting if self._flight is not None else None
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a store has yet to take the newest token, or a logout."""
+        return self._renewal.unsaved
+
+    # What a caller gets
+
+    async def token(self) -> Token:
+        """Return a token that has not expired, as `TokenManager.token` says."""
+        state = self.state
+        for _ in range(MAX_ROUNDS):
+            state.check_usable()
+            freshness, token, error = state.freshness, state.token, self._forbidden
+            match freshness:
+                case Freshness.FRESH if token is not None:
+                    return token
+                case Freshness.ADVISORY if token is not None:
+                    if error is None and not state.quiet:
+                        self.launch("advisory")
+                    return token
+                case Freshness.MANDATORY if token is not None:
+                    if error is not None or state.quiet:
+                        return token
+                    await self._wait_a_little(self.launch("mandatory"))
+                case Freshness.REFUSED:
+                    if error is not None:
+                        raise copy_of(error) from cause_of(error)
+                    await self.launch("rejected").wait()
+                case _:
+                    if error is not None:
+                        raise copy_of(error) from cause_of(error)
+                    await self.launch("empty" if token is None else "expired").wait()
+            token = state.token
+            if token is not None and state.servable:  # what a herd of waiters finds
+                return token
+        raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
+
+    async def token_to_send(self) -> Token:
+        """Return a token for a request: as `token`, but for one that the API has refused, while there is no other.
+
+        Whether it is refused here too is for the API to say: it may have been a permission that was missing.
+        """
+        state = self.state
+        state.check_usable()
+        token = state.token
+        if token is None or state.refused is None or not state.servable:
+            return await self.token()
+        if self._forbidden is None:
+            self.launch("rejected")
+        return token
+
+    async def refresh(self) -> Token:
+        """Return a new token, whatever the age of the one held, and any back-off."""
+        self.state.check_usable()
+        return await self.launch("requested").wait()
+
+    async def sign_in(self) -> Token:
+        """Return a token for the credentials, which are sent whatever else there is."""
+        state = self.state
+        state.check_usable()
+        while (flight := self._under_way) is not None and not (self._attempt and self._attempt.by_credentials):
+            await flight.until_ended()
+            state.check_usable()
+        return await self.launch("requested", by_credentials=True).wait()
+
+    def refresh_early(self) -> None:
+        """Refresh a token that is good, because its refresh token is old; not while back-off forbids it."""
+        self.state.check_usable()
+        if self._forbidden is None and not self.state.quiet:
+            self.launch("advisory")
+
+    @property
+    def _forbidden(self) -> NexudusAuthError | None:
+        """The failure that ends a call at once, None where an attempt, or a look, is due."""
+        error = self.state.holds_off
+        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago):
+            return None
+        return error
+
+    def would_force(self, rejected: Token) -> bool:
+        """Tell whether `after_rejection` would launch a flight: for the newest token, none under way or held off."""
+        state = self.state
+        newest = state.token is not None and not state.replaced(rejected)
+        return newest and not (state.closed or self._under_way is not None or self._forbidden is not None)
+
+    def after_rejection(self, rejected: Token) -> Successor | None:
+        """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer.
+
+        Raises, as `check_usable`, and again what has kept us from a successor of this token.
+        """
+        state = self.state
+        state.check_usable()
+        state.rejected(rejected)
+        replaced = state.replaced(rejected)
+        flight = None
+        try:
+            if not replaced and (self._under_way is not None or self.would_force(rejected)):
+                flight = self.launch("rejected")
+        finally:
+            self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
+        if flight is not None:
+            return flight.wait
+        if replaced:
+            return self.token
+        if (error := state.successor_failed(rejected)) is not None:
+            raise copy_of(error) from cause_of(error)
+        return None
+
+    async def _wait_a_little(self, flight: Flight[Token]) -> None:
+        """Wait for the flight, but not for long and not for its error: the token held is still good."""
+        state = self.state
+        epoch = state.epoch
+        with anyio.move_on_after(self._policy.mandatory_wait):
+            try:
+                await flight.wait()
+            except NexudusAuthError:
+                state.check_usable()  # closed meanwhile: that is for the caller to know
+        if epoch != state.epoch:  # else this call would sign in again, which nobody asked for
+            raise LoginRequiredError("the session was logged out while this call waited for a token")
+
+    # The flight
+
+    @property
+    def _under_way(self) -> Flight[Token] | None:
+        """The flight whose outcome is yet to come."""
+        return self._flight if self._flight is not None and not self._flight.landed else None
+
+    def launch(self, reason: Reason, *, by_credentials: bool = False) -> Flight[Token]:
+        """Return the flight under way, or launch one. No await: the look and the launch are one step."""
+        flight = self._under_way
+        if flight is not None and self._attempt is not None:
+            self._attempt.needed |= reason in ("requested", "rejected")
+            return flight
+        before = self._flight
+        self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
+        self._flight = attempt.flight = flight = Flight(partial(self._fly, attempt), after=before)
+        try:
+            flight.start()
+        except BaseException:  # a task factory's, or no memory: the next caller tries again
+            self._flight = before
+            raise
+        return flight
+
+    async def _fly(self, attempt: Attempt, flight: Flight[Token]) -> None:
+        try:
+            await self._renewal.run(attempt)
+        except HeldOffError as held:
+            attempt.held_off(held.error, held.seconds, served=held.served)
+        except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
+            attempt.failed(exc)
+        finally:
+            if self._flight is flight:  # a later flight may be waiting for this one to end
+                self._flight = None
+            self._save_later()
+
+    def _save_later(self) -> None:
+        if not self.state.closed:
+            self._renewal.save_later()
+
+    # The end
+
+    async def log_out(self) -> None:
+        """Forget the tokens and end the flight, as `TokenManager.logout` says."""
+        state = self.state
+        state.check_usable()
+        token, generation, flight = state.token, state.generation, self._flight
+        state.logged_out(shared=self._renewal.shared)
+        self._renewal.entomb(generation, token)
+        if flight is not None:
+            flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
+            flight.cancel()
+        burial = asyncio.get_running_loop().create_task(
+            self._bury(flight), context=contextvars.Context(), name="nexudus_async logout"
+        )
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+        await asyncio.wait([burial])  # cancelling leaves it alone
+        if burial.cancelled():
+            raise SessionClosedError("the session was closed while this call waited for the store")
+        burial.result()
+
+    async def _bury(self, flight: Flight[Token] | None) -> None:
+        """Let the flight end, and the store have the tombstone."""
+        if flight is not None:
+            await flight.until_ended()
+        try:
+            buried = await self._renewal.bury()
+        finally:
+            self._save_later()
+        self.state.tombstone_saved(buried)
+
+    async def close(self) -> None:
+        """End every wait, and let a flight commit for a while, as `TokenManager.close` says."""
+        state, renewal, flight = self.state, self._renewal, self._flight
+        state.check_closable()
+        state.close()
+        if state.loop is not asyncio.get_running_loop():
+            return
+        ending: list[asyncio.Task[None]] = []
+        try:
+            with anyio.move_on_after(self._policy.close_timeout):
+                if flight is not None:
+                    flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
+                    await flight.until_ended()
+                if renewal.unsaved:
+                    await renewal.save_unsaved()
+        finally:
+            ending += [*self._burials, *renewal.end_saving()]
+            for task in ending:
+                task.cancel()
+            if flight is not None:
+                flight.cancel()
+        if flight is not None:
+            await flight.until_ended()
+        if ending:
+            await asyncio.wait(ending)
+        await renewal.disconnect()

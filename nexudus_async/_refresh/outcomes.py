@@ -1,0 +1,58 @@
+"""The values that go into the state of a token, and those that come out of it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nexudus_async._events import Grant
+from nexudus_async._token import Token, can_be_sent
+
+MAX_LIFETIME: Final = 10 * 366 * 86400.0
+"""Seconds. More than ten years is an error of the source, and would overflow dates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A token, the grant that brought it, and when the source was asked, by both readings of the clock."""
+
+    token: Token
+    grant: Grant
+    asked: float
+    asked_wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What came of an answer. token: with its generation. good: whether it has not expired on its way."""
+
+    token: Token
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout."""
+
+    token: Token | None
+    generation: int
+    life_left: float
+    logged_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What came of a failure. retry_in: seconds without another attempt. served: whether a token is still good."""
+
+    failures: int
+    retry_in: float
+    served: bool
+
+
+def problem_of(token: object) -> str | None:
+    """Return what is wrong with what a source gave, without showing it; None for a token that can be held and sent."""
+    if not isinstance(token, Token):
+        return f"it gave {type(token).__name__}, not a Token"
+    if not can_be_sent(token):
+        return "it has characters that no header can carry"
+    if not 0 < token.lifetime <= MAX_LIFETIME:  # NaN included
+        return "its lifetime must be more than 0 and at most ten years, in seconds"
+    return None
