@@ -63,7 +63,7 @@ class FleetRenewal:
         """The refresh token that the record had then."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
-        self.entomb, self.bury = storage.entomb, storage.bury
+        self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
         self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
         self.end_saving, self.disconnect = storage.end_saving, storage.disconnect
 

@@ -162,13 +162,13 @@ class Storage:
 
     # Logout and close
 
-    def entomb(self, generation: int, token: Token | None) -> None:
-        """Keep a tombstone one generation above a logout's, to be saved later unless `bury` does it."""
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
+        """Keep a tombstone one generation above a logout's, to be saved later unless `save_tombstone` does it."""
         client_id = token.client_id if token is not None else None
         until = self._clock.wall() + TOMBSTONE_LIFE
         self._unsaved = Record(generation + 1, client_id=client_id, logged_out_until=until)
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Save the tombstone above everything known, so that the fleet drops the chain; return its generation.
 
         Waits for a refresh that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
@@ -205,7 +205,7 @@ class Storage:
 
     async def _save_in_turn(self, unsaved: Record) -> None:
         if is_tombstone(unsaved):
-            await self.bury()
+            await self.save_tombstone()
             return
         for pause in self.looks():
             if outranks(await self._load(), unsaved):

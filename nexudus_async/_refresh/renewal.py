@@ -153,11 +153,11 @@ class Renewal(Protocol):
         """Get a newer token. Raises a `NexudusAuthError`, or `HeldOffError`."""
         ...
 
-    def entomb(self, generation: int, token: Token | None) -> None:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
         """Prepare the tombstone of a chain that a logout has ended."""
         ...
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Let the store have the tombstone; return its generation. Without the store that is left for later."""
         ...
 
@@ -189,8 +189,8 @@ class AloneRenewal:
     def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
         return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
 
-    def entomb(self, generation: int, token: Token | None) -> None: ...
-    async def bury(self) -> int:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None: ...
+    async def save_tombstone(self) -> int:
         return 0
 
     def save_later(self) -> None: ...
