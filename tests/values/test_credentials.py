@@ -100,7 +100,7 @@ def test_a_callable_shows_nothing_of_what_it_was_given() -> None:
     assert PASSWORD not in repr(credentials.password) + repr(credentials.totp)
     assert credentials == PasswordCredentials(USER, bound, bound)
     assert hash(credentials) == hash(PasswordCredentials(USER, credentials.password, credentials.totp))
-    assert credentials != PasswordCredentials(USER, later, bound)
+    assert credentials != PasswordCredentials(USER, str, bound)
 
 
 async def test_without_two_factor_there_is_no_code() -> None:
@@ -165,14 +165,16 @@ async def test_an_error_that_is_being_handled_keeps_its_frames(value: str | None
     def broken() -> str:
         raise LookupError
 
+    errors: list[BaseException] = []
     try:
         int(cast("str", value))
-    except (TypeError, ValueError) as exc:
-        mine = exc
+    except (TypeError, ValueError) as mine:
+        errors.append(mine)
         with pytest.raises(ConfigurationError) as caught:
             await PasswordCredentials(USER, broken).fetch_password()
-    assert mine in chain_of(caught.value)
-    assert mine.__traceback__ is not None
+        errors.append(caught.value)
+    assert errors[0] in chain_of(errors[1])
+    assert errors[0].__traceback__ is not None
 
 
 async def test_an_error_of_this_package_comes_out_as_it_is() -> None:
