@@ -41,6 +41,8 @@ from .storage import Storage
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
+LOOK_WHILE_SERVED = 5.0
+"""The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
 
 
 class FleetRenewal:
@@ -65,8 +67,8 @@ class FleetRenewal:
     def unsaved(self) -> bool:
         return self._storage.unsaved is not None
 
-    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float) -> bool:
-        return looked_ago >= LOOK_AGAIN
+    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
+        return looked_ago >= (LOOK_WHILE_SERVED if served else LOOK_AGAIN)
 
     async def run(self, attempt: Attempt) -> None:
         """Adopt, refresh or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
@@ -120,7 +122,7 @@ class FleetRenewal:
     async def _check_not_held(self, attempt: Attempt) -> None:
         """Raise `HeldOffError` while a failure, of this process or another, forbids a request."""
         if not attempt.forced:
-            self._pauses.check(self._record, servable=attempt.servable)
+            self._pauses.check(self._record, served=attempt.served)
         await self._asking.check_not_held(attempt)
 
     async def _note_attempt(self, attempt: Attempt) -> bool:
@@ -215,7 +217,7 @@ class FleetRenewal:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
-        record = await self._pauses.after(record, error, signing_in=signing_in, servable=attempt.servable)
+        record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
         if record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)

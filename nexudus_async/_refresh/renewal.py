@@ -135,10 +135,10 @@ class Renewal(Protocol):
         """Whether the store has yet to take something."""
         ...
 
-    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
         """Tell whether to look, during a pause for `error` and without a request, whether something has changed.
 
-        looked_ago: seconds since the last look in this pause, infinite before the first.
+        looked_ago: seconds since the last look in this pause, infinite before the first. served: whether nobody waits.
         """
         ...
 
@@ -179,7 +179,7 @@ class AloneRenewal:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
-    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
 
     def entomb(self, generation: int, token: Token | None) -> None: ...
