@@ -39,11 +39,14 @@ class Pauses:
         self._refused = False
         """Whether this process has sent credentials that were refused."""
 
-    def check(self, record: Record | None, *, served: bool) -> None:
-        """Raise `HeldOffError` while a failure holds off the fleet. served: whether our token is good."""
-        left = self._left(record, served=served)
-        error = self.error_of(record)
-        if left > 0 and error is not None:
+    def check(self, record: Record | None, known: Record, *, served: bool) -> None:
+        """Raise `HeldOffError` while a failure holds off the fleet, or where one is new since `known` was read.
+
+        served: whether our token is good.
+        """
+        left, error = self._left(record, served=served), self.error_of(record)
+        is_new = record is not None and record.pause != known.pause
+        if error is not None and (left > 0 or is_new):
             raise HeldOffError(error, left)
 
     def error_of(self, record: Record | None) -> NexudusAuthError | None:

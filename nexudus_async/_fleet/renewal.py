@@ -73,16 +73,18 @@ class FleetRenewal:
     async def run(self, attempt: Attempt) -> None:
         """Adopt, refresh or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
         begun = False
+        known: Record | None = None
         try:
             for pause in self._storage.looks():
                 if await self._look(attempt):
                     return
-                await self._check_not_held(attempt)
+                known = known or self._record or Record(0)
+                await self._check_not_held(attempt, known)
                 async with self._storage.try_lock() as ours:
                     if ours:
                         if await self._look(attempt):  # another process may have refreshed since
                             return
-                        await self._check_not_held(attempt)  # or failed
+                        await self._check_not_held(attempt, known)  # or failed
                         if await self._note_attempt(attempt):
                             begun = True
                             await self._refresh(attempt)
@@ -119,10 +121,13 @@ class FleetRenewal:
         if record is not None:
             self._in_store = record.token.refresh_token if record.token is not None else None
 
-    async def _check_not_held(self, attempt: Attempt) -> None:
-        """Raise `HeldOffError` while a failure, of this process or another, forbids a request."""
+    async def _check_not_held(self, attempt: Attempt, known: Record) -> None:
+        """Raise `HeldOffError` while a failure, of this process or another, forbids a request.
+
+        known: the record at the first look. Whoever waits while another process tries shares its failure.
+        """
         if not attempt.forced:
-            self._pauses.check(self._record, served=attempt.served)
+            self._pauses.check(self._record, known, served=attempt.served)
         await self._asking.check_not_held(attempt)
 
     async def _note_attempt(self, attempt: Attempt) -> bool:
