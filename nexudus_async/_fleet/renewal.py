@@ -23,7 +23,7 @@ from dataclasses import replace
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.outcomes import Obtained, Shared
-from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, MAX_EXPIRED, Asking, is_spent
+from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, MAX_EXPIRED, Asking
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     EndpointUnavailableError,
@@ -242,25 +242,28 @@ class FleetRenewal:
                 raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
-        token = attempt.token
-        if token is not None and token.refresh_token is not None and token.client_id == self._apart:
-            return await self._asking.refresh(token)
+        token, spent = None if attempt.by_credentials else attempt.token, None
+        if token is not None and self._apart is not None and token.client_id == self._apart:
+            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            if obtained is not None:
+                return obtained
+            if spent is not None:
+                attempt.refresh_token_refused(spent)
         try:
-            obtained = await self._asking.sign_in_apart()
+            obtained = await self._asking.sign_in_apart(after=spent)
         except LoginRequiredError:
-            if token is None or token.refresh_token is None:
+            if token is None or token.refresh_token is None or spent is not None:
                 raise copy_of(error) from error
-            return await self._refresh_blindly(token)
+            return await self._refresh_blindly(attempt, token)
         self._apart = obtained.token.client_id
         return obtained
 
-    async def _refresh_blindly(self, token: Token) -> Obtained:
-        try:
-            return await self._asking.refresh(token)
-        except TokenEndpointError as exc:
-            if not is_spent(exc):
-                raise
-            raise EndpointUnavailableError(
-                "the refresh token was refused while the store is down: another process may hold a newer one",
-                status=exc.status,
-            ) from exc
+    async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
+        obtained, spent = await self._asking.refresh_or_say_why_not(token)
+        if obtained is not None:
+            return obtained
+        if spent is not None:
+            attempt.refresh_token_refused(spent)
+        raise EndpointUnavailableError(
+            "the refresh token was refused while the store is down: another process may hold a newer one"
+        ) from spent

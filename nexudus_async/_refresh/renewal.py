@@ -5,7 +5,7 @@ Each question to the source is bounded by the flight's deadline; waiting for the
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import anyio
@@ -75,16 +75,11 @@ class Asking:
 
         after: the refusal of a refresh token that it follows, which is then the cause of its error.
         """
-        try:
-            return await self._sign_in(client_id)
-        except NexudusAuthError as exc:
-            if after is None:
-                raise
-            raise exc from after
+        return await self._sign_in(lambda: self.grants.sign_in(client_id), after)
 
-    async def sign_in_apart(self) -> Obtained:
-        """Return a token that leaves the chain that others share alone."""
-        return await self._ask("password", self.grants.sign_in_apart())
+    async def sign_in_apart(self, *, after: TokenEndpointError | None = None) -> Obtained:
+        """Return a token that leaves the chain that others share alone; else as `sign_in`."""
+        return await self._sign_in(self.grants.sign_in_apart, after)
 
     async def check_not_held(self, attempt: Attempt) -> None:
         """Raise `HeldOffError` while a failure forbids a request, unless the refused credentials are others by now."""
@@ -95,15 +90,23 @@ class Asking:
         if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
             raise HeldOffError(error, attempt.held_for)
 
-    async def _sign_in(self, client_id: str | None) -> Obtained:
+    async def _sign_in(self, grant: Callable[[], Awaitable[Token]], after: TokenEndpointError | None) -> Obtained:
         try:
-            return await self._ask("password", self.grants.sign_in(client_id))
+            return await self._sign_in_by_either_code(grant)
+        except NexudusAuthError as exc:
+            if after is None:
+                raise
+            raise exc from after
+
+    async def _sign_in_by_either_code(self, grant: Callable[[], Awaitable[Token]]) -> Obtained:
+        try:
+            return await self._ask("password", grant())
         except TotpRequiredError as exc:
             if exc.retry_after is None:
                 raise
             until_next_code = exc.retry_after
         await sleep(self._clock, until_next_code)
-        return await self._ask("password", self.grants.sign_in(client_id))
+        return await self._ask("password", grant())
 
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return the hash of the credentials."""

@@ -96,6 +96,9 @@ class TokenState(TokenFacts):
             return False
         if known is None and shared.generation <= newest:
             return False  # what a logout has ended
+        if known is not None and token.access_token == known.access_token and token.generation > known.generation:
+            self._replace(token)  # ours: the store has it above a chain that was logged out of
+            return False
         if known is not None and not _is_news(token, known):
             if token.refresh_token is None and token.access_token == known.access_token:
                 self.refresh_token_refused()  # by another process

@@ -88,8 +88,8 @@ class Endpoint:
         self.used_by_faults = False
         self.log: list[Sent] = []
         self.reused = 0
-        self._live: dict[str, str] = {}
-        self._used: set[str] = set()
+        self.live: dict[str, str] = {}
+        self.used: set[str] = set()
         self._access: dict[str, float] = {}
         self._serial = itertools.count(1)
 
@@ -97,7 +97,7 @@ class Endpoint:
         return self._access.get(token.access_token, -1.0) > self._loop.time()
 
     def revoke(self, *, access: bool = True) -> None:
-        self._live.clear()
+        self.live.clear()
         if access:
             self._access.clear()
 
@@ -124,14 +124,14 @@ class Endpoint:
             refused = form["password"] != self.password
         else:
             refresh_token = form["refresh_token"]
-            self.reused += refresh_token in self._used
-            refused = self._live.get(client_id) != refresh_token
-            self._used.add(refresh_token)
+            self.reused += refresh_token in self.used
+            refused = self.live.get(client_id) != refresh_token
+            self.used.add(refresh_token)
         if refused:
             return {"error": "invalid_grant"}
         access, refresh = (f"{kind}-{next(self._serial)}" for kind in ("access", "refresh"))
         self._access[access] = self._loop.time() + self.lifetime
-        self._live[client_id] = refresh
+        self.live[client_id] = refresh
         return {
             "access_token": access, "token_type": "bearer", "expires_in": self.lifetime, "refresh_token": refresh
         }  # fmt: skip
