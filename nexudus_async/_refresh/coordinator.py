@@ -126,8 +126,8 @@ class Coordinator:
     @property
     def _forbidden(self) -> NexudusAuthError | None:
         """The failure that ends a call at once, None where an attempt, or a look, is due."""
-        error = self.state.holds_off
-        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago):
+        state, error = self.state, self.state.holds_off
+        if error is not None and self._renewal.worth_a_look(error, state.looked_ago, served=state.served):
             return None
         return error
 
@@ -199,7 +199,7 @@ class Coordinator:
         try:
             await self._renewal.run(attempt)
         except HeldOffError as held:
-            attempt.held_off(held.error, held.seconds, served=held.served)
+            attempt.held_off(held.error, held.seconds)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
             attempt.failed(exc)
         finally:
