@@ -101,7 +101,7 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         retry=Retry(NoBackoff(), RETRIES),
-        retry_on_error=[Disconnected, Unanswered],  # redis-py 5 tries none again that is not named
+        retry_on_error=[Disconnected, Unanswered],  # some releases try none again that is not named
     )
 
 

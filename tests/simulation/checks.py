@@ -146,7 +146,8 @@ class Checks:
         if call.kind != "token" or book.closed or call.logouts != book.logouts:
             return
         if call.phase == "open":
-            self._report(f"never 3: token() raised {type(error).__name__} while the token is good")
+            which = "contested: " if book.contested else ""
+            self._report(f"{which}never 3: token() raised {type(error).__name__} while the token is good")
         elif not suspended and not call.held:
             self._report("token() failed at once although no failure is held against it")
         elif call.phase == "hard" and book.is_servable() and not closed:

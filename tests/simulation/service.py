@@ -92,6 +92,7 @@ FAULTS: dict[str, Fault] = {
     "no expires_in": Fault(without=("expires_in",)),
     "expires at once": _altered(expires_in=0),
     "expires soon": _altered(None, expires_in=0.4),
+    "expires on its way": replace(_altered(None, expires_in=0.4), delay_after=1.0),
     "expires_in text": _altered(None, expires_in="90"),
     "expires_in nonsense": _altered(expires_in="soon"),
     "strange token": _altered(access_token=f"a\r\nb-{SECRET}"),

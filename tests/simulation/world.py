@@ -38,7 +38,7 @@ from .transport import Latency, TokenHttp, connect
 __all__ = ["World"]
 
 RENEWAL, KEEP_ALIVE = "nexudus_async renewal", "nexudus_async keep-alive"
-UNAUTHORIZED = 401
+UNAUTHORIZED, SHORTEST_SERVED = 401, 30.0
 CALLS = ("token", "get", "send", "foreign", "denied", "refresh", "own", "allowed", *HOPS)
 LATCHING = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
 
@@ -55,7 +55,8 @@ class World:
         self.service.two_factor = setting.two_factor
         self.policy = RefreshPolicy(**setting.policy)
         self.book = Book(self.clock, self.policy, kept_alive=setting.keep_alive)
-        self.chain = Chain(self.book, self.report, self.trace, attended=setting.two_factor == "typed")
+        attended = setting.two_factor == "typed"
+        self.chain = Chain(self.book, self._have_changed, self.report, self.trace, attended=attended)
         self.checks = Checks(self.book, self.report, lambda: loop.turn, loop.time, lambda: bool(self.chain.flying()))
         self.latency = Latency(chance, setting.slow)
         self.events: list[Event] = []
@@ -65,8 +66,9 @@ class World:
         self.listener_calls = 0
         self.cancel_at_eof = self.no_memory = self.close_is_enough = False
         self.flight_ended = 0.0
+        self.refusals, self.vault_failed = 0, False
         sendings = Sendings(
-            self.book, _limits(setting), lambda: self.callers.present(), loop.time, self._idle_since,  # noqa: PLW0108
+            self.book, self.replays, _limits(setting), lambda: self.callers.present(), loop.time, self._idle_since,  # noqa: PLW0108
             self.report, self.trace,
         )  # fmt: skip
         self.http = TokenHttp(self.service, self.chain, self.latency)
@@ -94,12 +96,16 @@ class World:
     def _foreign_session(self) -> ForeignSession:
         return ForeignSession(self.api, self.session.middleware, self.callers.passes)
 
+    def _have_changed(self, refused: str) -> bool:
+        return self.setting.callable_password and self.password != refused
+
     def _code(self) -> str:
         return f"code-{SECRET}-{int(self.clock.wall() // TOTP_STEP)}"
 
     async def _password(self) -> str:
         trouble = self.vault_troubles.pop() if self.vault_troubles else ""
         await self.latency.pass_by()
+        self.vault_failed |= bool(trouble)
         if trouble == "raises":
             raise LookupError("the vault is sealed")
         await asyncio.sleep(1000.0 if trouble == "hangs" else 0.0)
@@ -231,20 +237,27 @@ class World:
         if SECRET in record.getMessage():
             self.report("never 5: a secret in the log")
         errors = [each for each in record.args or () if isinstance(each, NexudusAuthError)]
-        if record.levelno == logging.DEBUG and errors:
-            self.book.fail("latch", self.session.statistics().retry_in)
-        if record.levelno == logging.WARNING and errors:
+        if errors:
+            self.checks.check_text(errors[0])
+        if "nothing sent" in record.msg:
+            self.book.rest(self.session.statistics().retry_in)
+        if "refresh token was refused" in record.msg:
+            self.refusals += 1
+        if "no new token" in record.msg:
             error = errors[0]
-            self.checks.check_text(error)
             if type(error) is NexudusAuthError:
                 self.report(f"unexpected: {error!r} from {error.__cause__!r}")
-            kind = "latch" if isinstance(error, LATCHING) else "served" if self._is_served() else "empty"
-            self.chain.failed(kind, self.session.statistics().retry_in)
+            pause = self.session.statistics().retry_in
+            kind = "latch" if isinstance(error, LATCHING) else "served" if self._is_served(pause) else "empty"
+            code = isinstance(error, TotpRequiredError) and self.setting.two_factor == "callable"
+            self.chain.failed(kind, pause, code=code)
 
-    def _is_served(self) -> bool:
+    def _is_served(self, pause: float) -> bool:
         newest = self.book.newest
         if newest is not None and (newest.doubtful or not self.book.phase()) and not self.book.closed:
             return self.session.freshness in (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
+        if self.book.told_rejected and pause < SHORTEST_SERVED:  # which is good for nothing, or for nobody else
+            return False
         return self.book.is_servable() and not self.book.closed
 
     def _on_task(self, task: asyncio.Task[Any]) -> None:
