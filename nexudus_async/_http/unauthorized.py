@@ -44,6 +44,8 @@ class Unauthorized:
         self._futile = FutileRefreshes()
         self.proven: Token | None = None
         """The token that the API has accepted last, since it refused one."""
+        self._worked: Token | None = None
+        """The token that it has accepted last, whatever came after."""
         self._suspect: tuple[Token, str, str] | None = None
         """A token that had worked, and the method and path where its replay was refused."""
 
@@ -51,7 +53,7 @@ class Unauthorized:
         """Learn that the API has answered something else than 401 to a token that is not yet `proven`."""
         if status >= GATEWAY:  # says nothing about the token, which may not have been looked at
             return
-        self.proven = token
+        self.proven = self._worked = token
         self._coordinator.state.accepted(token)
         if self._suspect is not None and self._suspect[0] is token:
             _, method, path = self._suspect
@@ -66,6 +68,7 @@ class Unauthorized:
         """
         if not carried:
             return None
+        self.proven = None
         coordinator, path = self._coordinator, shape_of(url)
         if coordinator.would_force(token):
             now = coordinator.state.monotonic()
@@ -80,7 +83,7 @@ class Unauthorized:
         """Learn from the answer to the replay with `token`."""
         if status != UNAUTHORIZED:
             self._futile.helped(method, path)
-        elif self.proven is token:
+        elif self._worked is token:
             self.proven, self._suspect = None, (token, method, path)
         else:
             self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Grant
+from nexudus_async._events import Grant, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     CREDENTIALS_REFUSED,
@@ -91,9 +91,16 @@ class Asking:
         error = attempt.held
         if error is None:
             return
-        may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
-        if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
+        if not (isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look and await self._credentials_changed()):
             raise HeldOffError(error, attempt.held_for, served=attempt.servable)
+
+    async def _credentials_changed(self) -> bool:
+        """Tell whether a callable gives others now; one in trouble gives none."""
+        try:
+            return await self._within_deadline(self.grants.credentials_changed())
+        except Exception as exc:  # noqa: BLE001 - a callable is foreign code
+            logger.debug("the credentials cannot be looked at: %s", type(exc).__name__)
+            return False
 
     async def _sign_in(self, client_id: str | None) -> Obtained:
         try:
