@@ -25,7 +25,8 @@ async def in_a_shell(script: str, env: dict[str, str], folder: Path) -> str:
     process = await asyncio.create_subprocess_shell(
         script,
         cwd=folder,
-        env=env | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(Path(nexudus_async.__file__).parents[1])},
+        env=env
+        | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(Path(nexudus_async.__file__).parents[1])},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -59,4 +60,4 @@ def test_every_command_and_exit_code_is_in_the_tables() -> None:
     for command, _ in COMMANDS:
         assert re.search(rf"^\| .*`(nexudus-async )?{command.__name__}\b", SECTION, re.MULTILINE), command.__name__
     codes = re.findall(r"^\| (\d+) \| (.*) \|$", SECTION, re.MULTILINE)
-    assert EXIT_CODES == f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in codes)}."
+    assert f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in codes)}." == EXIT_CODES
