@@ -1,4 +1,25 @@
-"""An async token manager for Nexudus. Start with `TokenSession`."""
+"""An async token manager for Nexudus. Start with `TokenSession`.
+
+The map: each room answers the question in its name, and imports only what stands above it here.
+
+    errors                          what can go wrong
+    _token _events _clock           the values that all speak of: tokens and secrets, what happened, time,
+    _validation _credentials        checks of arguments, who signs in
+    stores/                         where tokens are kept
+    _refresh/                       how one process keeps one token fresh (no HTTP)
+    _ratelimit/ _oauth/ _fleet/     how fast requests may go; how the token endpoint is asked; many processes
+    _manager                        what a caller gets: `TokenManager`
+    _http/                          how requests carry the token
+    _session _keep_alive otel       the front door: `TokenSession`; what others listen by
+    testing/                        the emulator, a manual clock, pytest fixtures
+    _cli/ __main__                  the command line
+
+The way of a request: `session.get` → `_http/request` (is this origin ours?) → `_http/sender` (pace, throttle) →
+`manager.token()`: served at once, or `_refresh/coordinator` joins or launches the one flight → `_refresh/renewal` or
+`_fleet/renewal` → `_oauth/endpoint` → `_oauth/protocol`. And back: `_refresh/state` holds the token, the waiters are
+woken, the listener is told, the store has it; the header is set, the request sent. 401? `_http/unauthorized`, and one
+replay.
+"""
 
 from ._clock import Clock
 from ._credentials import PasswordCredentials, totp_from_secret

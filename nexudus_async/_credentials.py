@@ -7,18 +7,42 @@ vault is never kept here, and a one-time code is never an old one.
 import inspect
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from ._clock import Clock, SystemClock
 from ._token import Secret
-from .errors import ConfigurationError, NexudusAuthError
+from .errors import ConfigurationError, NexudusAuthError, with_its_place, without_frames
 
 __all__ = ["PasswordCredentials", "totp_from_secret"]
 
-_BASE32 = re.compile("[A-Z2-7]+")
+_BASE32: Final = re.compile("[A-Z2-7]+")
+_SEPARATORS: Final = re.compile("[\\s\u2010-\u2015\u2212\u200b-\u200d\u2060\ufeff-]")
+"""What people and apps put into codes and keys: blanks, dashes, and what cannot be seen."""
 Provider = Callable[[], str | Awaitable[str]]
+
+
+class _HiddenProvider:
+    """A callable whose repr is redacted: that of a `functools.partial`, or of a bound method, may show a secret."""
+
+    __slots__ = ("_provider",)
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def __call__(self) -> str | Awaitable[str]:
+        return self._provider()
+
+    def __eq__(self, other: object) -> bool:
+        return self._provider == (other._provider if isinstance(other, _HiddenProvider) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._provider)
+
+    def __repr__(self) -> str:
+        return "<a callable>"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -27,11 +51,14 @@ class PasswordCredentials:
 
     username: the e-mail address the customer signs in with.
     password: the password, or a callable that returns it or an awaitable of it.
+        It is sent as it is, blanks and newlines at its ends included.
     totp: the one-time code of an account with two-factor on, or a callable for it such as `totp_from_secret` gives.
-        A code given as text is good for one sign-in.
+        A code given as text is good for one sign-in. Blanks and dashes in it do not matter.
 
     Callables run on the event loop and must not block it; what they raise comes out as `ConfigurationError` with the
-    cause attached. Raises `ConfigurationError` for empty or wrongly typed values. Safe to share between sessions.
+    cause attached, without the frames that may show a password. A callable password is asked once per sign-in,
+    however often that is tried. Raises `ConfigurationError` for empty or wrongly typed values. Safe to share between
+    sessions.
     """
 
     username: str
@@ -66,7 +93,7 @@ class PasswordCredentials:
 
     async def fetch_totp(self) -> Secret | None:
         """Return the one-time code for one sign-in, or None for an account without two-factor."""
-        return None if self.totp is None else await _fetch("totp", self.totp)
+        return None if self.totp is None else _cleaned(await _fetch("totp", self.totp))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("credentials cannot be pickled; make them anew in the other process, for example from_env()")
@@ -86,7 +113,7 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     class Generator(TOTP):
         min_secret_length_bits = 0  # what a service gave its customers is not ours to refuse: 80 bits are common
 
-    key = Secret(re.sub(r"[\s=-]", "", secret).upper() if isinstance(secret, str) else "")
+    key = Secret(_SEPARATORS.sub("", secret).replace("=", "").upper() if isinstance(secret, str) else "")
     del secret  # as in PasswordCredentials
     try:
         generator = Generator(key) if _BASE32.fullmatch(key) else None
@@ -111,26 +138,37 @@ def _problem(username: object, password: object, totp: object) -> str | None:
         return "username must be the account's e-mail address, a non-empty str"
     values = {"password": password} if totp is None else {"password": password, "totp": totp}
     for name, value in values.items():
-        if not callable(value) and not (isinstance(value, str) and value):
+        blank = isinstance(value, str) and not (value.strip() if name == "totp" else value)
+        if blank or not (callable(value) or isinstance(value, str)):
             return f"{name} must be a non-empty str or a callable, not {_kind(value)}"
     return None
 
 
 def _hidden(value: str | Provider | None) -> str | Provider | None:
-    return Secret(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, Secret | _HiddenProvider):
+        return value
+    return Secret(value) if isinstance(value, str) else _HiddenProvider(value)
+
+
+def _cleaned(code: Secret) -> Secret:
+    """Return a code of digits as a machine would write it; any other, such as one for an emergency, as it is."""
+    digits = _SEPARATORS.sub("", code)
+    return Secret(digits) if digits.isascii() and digits.isdecimal() else code
 
 
 async def _fetch(name: str, source: str | Provider) -> Secret:
     if isinstance(source, str):
         return Secret(source)
+    handled = sys.exception()
     try:
         value = source()
         if inspect.isawaitable(value):
             value = await value
-    except NexudusAuthError:
-        raise
-    except Exception as exc:
-        raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from exc
+    except NexudusAuthError as exc:
+        raise without_frames(exc, handled)  # noqa: B904 - the same error
+    except Exception as exc:  # noqa: BLE001 - the code of whoever made the callable
+        cause = without_frames(with_its_place(exc), handled)
+        raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from cause
     if isinstance(value, str) and value:
         return Secret(value)
     kind = _kind(value)
@@ -139,4 +177,4 @@ async def _fetch(name: str, source: str | Provider) -> Secret:
 
 
 def _kind(value: object) -> str:
-    return "an empty str" if value == "" else type(value).__name__
+    return "an empty str" if isinstance(value, str) and not value.strip() else type(value).__name__

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .errors import ConfigurationError, NexudusAuthError, StoreError
@@ -40,12 +40,14 @@ Reason = Literal["empty", "advisory", "mandatory", "expired", "requested", "reje
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Root of all events."""
+    """Root of all events. account: whose tokens they are about: a hash, or the label that a session was given."""
+
+    account: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenObtained(Event):
-    """A sign-in or a renewal succeeded.
+    """A sign-in or a refresh succeeded.
 
     grant: how it was asked for. reason: why.
     generation, lifetime, client_id: the token's own.
@@ -64,7 +66,7 @@ class TokenObtained(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshFailed(Event):
-    """A sign-in or a renewal failed.
+    """A sign-in or a refresh failed.
 
     error: the cause; its text is safe to show. reason: why a token was asked for.
     duration: seconds from the start of the flight to the failure.
@@ -86,7 +88,7 @@ class TokenRejected(Event):
     """The API answered 401 to a token that should be good.
 
     generation: of the token that was refused.
-    renewal: whether it led to a renewal: not when a newer token was there, or when back-off forbids one.
+    renewal: whether it led to a refresh: not when a newer token was there, or when back-off forbids one.
     """
 
     generation: int
@@ -148,10 +150,11 @@ Listener = Callable[[Event], None]
 class Statistics:
     """A snapshot of a manager or a session: counts since it was made, and its state now.
 
-    sign_ins, renewals: grants that succeeded. adoptions: tokens taken from the store. failures: flights that failed.
-    unsaved: 1 while the store has not taken the newest token. rejections: calls of `reject`.
-    waiting: calls that wait for a flight now. generation: of the token held, 0 for none.
-    expires_in: seconds left of the token held, None for none. retry_in: seconds that back-off still holds, 0 for none.
+    sign_ins, renewals: password grants and refresh grants that succeeded. adoptions: tokens taken from the store.
+    failures: flights that failed, and refresh tokens refused. unsaved: 1 while the store lacks the newest token.
+    rejections: calls of `reject`. waiting: calls that wait for a flight now.
+    generation: of the token held, 0 for none. expires_in: seconds left of the token held, None for none.
+    retry_in: seconds that back-off still holds, 0 for none.
 
     Of a session only: throttled: answers whose pause was kept. paused_for: seconds that the pause in force still
     lasts, 0 for none. queued: requests that wait for its end, or are paced.
@@ -173,16 +176,16 @@ class Statistics:
 
 
 class Emitter:
-    """Tells one listener, or nobody."""
+    """Tells one listener, or nobody. account: what events and log lines call the account."""
 
-    def __init__(self, listener: Listener | None) -> None:
+    def __init__(self, listener: Listener | None, account: str = "") -> None:
         check_listener(listener)
-        self._listener = listener
+        self._listener, self.account = listener, account
 
     def emit(self, event: Callable[[], Event]) -> None:
         """Tell the listener, if there is one; `event` is called only then. Those who wait have been woken before."""
         if self._listener is not None:
-            deliver(self._listener, event())
+            deliver(self._listener, replace(event(), account=self.account))
 
 
 def check_listener(listener: Listener | None) -> None:
@@ -199,9 +202,9 @@ def deliver(listener: Listener, event: Event) -> None:
     """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later."""
     try:
         listener(event)
-    except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a renewal, whose token is not saved yet
+    except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a refresh, whose token is not saved yet
         asyncio.get_running_loop().call_soon(_raise, exc)
-    except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a renewal
+    except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a refresh
         logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)
 
 

@@ -9,9 +9,9 @@ import asyncio
 import contextvars
 
 from ._clock import sleep
+from ._events import logger
 from ._refresh.coordinator import Coordinator
 from ._refresh.policy import Freshness
-from .errors import ConfigurationError, NexudusAuthError, SessionClosedError
 
 LONGEST_PAUSE = 30.0
 """Seconds between looks at the clock: the event loop's own timers stand still while a host is suspended."""
@@ -49,10 +49,9 @@ class KeepAlive:
             if due is not None and due <= 0:
                 try:
                     await self._refresh()
-                except (SessionClosedError, ConfigurationError):
-                    return
-                except NexudusAuthError:
-                    pass  # reported and remembered by the flight; back-off and latch hold here as for every caller
+                except Exception as exc:  # noqa: BLE001 - whatever a launch raises, the next look may succeed
+                    # A flight has told of its failure itself; back-off and latch hold here as for every caller.
+                    logger.debug("keep-alive: %s", type(exc).__name__)
                 due = self._due_in()
             pause = LONGEST_PAUSE if due is None else min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
             await sleep(self._state.clock, pause)

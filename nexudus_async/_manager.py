@@ -3,10 +3,13 @@
 The way of a call is in `_refresh/coordinator.py`, the state of the token in `_refresh/state.py`.
 """
 
+import sys
 import warnings
 from asyncio import get_running_loop
 from collections.abc import Callable
 from random import Random, SystemRandom
+from threading import get_ident
+from typing import Final
 
 from ._clock import Clock, SystemClock
 from ._events import Emitter, Listener, Statistics
@@ -23,6 +26,11 @@ from ._validation import check_kind, check_methods
 from .errors import ConfigurationError
 from .stores import TokenStore
 
+LOOP_IS_CHEAP: Final = sys.version_info >= (3, 12)
+"""Before, `get_running_loop()` asks the system for the process id, which may take longer than all the rest."""
+LABEL_LENGTH = 12
+"""Characters of a key that tell accounts apart in a log."""
+
 
 class TokenManager:
     """Holds the token of one account and refreshes it, shared by any number of tasks of one event loop.
@@ -33,6 +41,7 @@ class TokenManager:
     clock: the time; the system's by default.
     random: a `random.Random`, or a function that returns numbers from 0 to 1, for jitter.
     on_event: called with each event, on the event loop, when those who waited have been woken; it must not block.
+    label: what events and log lines call the account. None: the beginning of the source's key, for Nexudus a hash.
 
     Making one does no I/O and needs no event loop; it belongs to the first loop that uses it. Raises
     `ConfigurationError` on use from another loop or after a fork.
@@ -47,6 +56,7 @@ class TokenManager:
         clock: Clock | None = None,
         random: Random | Callable[[], float] | None = None,
         on_event: Listener | None = None,
+        label: str | None = None,
     ) -> None:
         check_methods("source", source, ("login", "refresh"), "a TokenSource")
         if store is not None:
@@ -56,7 +66,8 @@ class TokenManager:
         check_kind("policy", policy, RefreshPolicy, "a RefreshPolicy")
         if not (random is None or isinstance(random, Random) or callable(random)):
             raise ConfigurationError("random must be a random.Random, or a function that returns numbers from 0 to 1")
-        emitter = Emitter(on_event)
+        check_kind("label", label, str, "text")
+        emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label)
         policy, chance = policy or RefreshPolicy(), _chance_of(random)
         self._state = state = TokenState(policy, clock or SystemClock(), chance)
         asking = Asking(source, policy, state.clock)
@@ -79,7 +90,11 @@ class TokenManager:
         if (
             state.monotonic() < state.fresh_monotonic
             and state.wall() < state.fresh_wall
-            and get_running_loop() is state.loop
+            and (
+                get_running_loop() is state.loop
+                if LOOP_IS_CHEAP
+                else get_ident() == state.thread and state.loop_is_running()
+            )
         ):
             return state.fresh
         return await self._coordinator.token()

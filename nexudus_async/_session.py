@@ -5,10 +5,11 @@ redirect to another origin), judge `raise_for_status` on the final response, and
 """
 
 import functools
+import os
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
 from yarl import URL
@@ -19,8 +20,9 @@ from ._events import Listener, Statistics
 from ._http.aiohttp_internals import check_borrowed, heed_netrc
 from ._http.connections import Connections
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, RequestContext, apply, destination, has_authorization, read_once
+from ._http.request import Handshake, RaiseForStatus, apply, destination, has_authorization, read_once
 from ._http.sender import Sender
+from ._http.verbs import Verbs
 from ._keep_alive import KeepAlive
 from ._manager import TokenManager, coordinator_of
 from ._oauth.endpoint import TokenEndpoint
@@ -35,36 +37,39 @@ from .stores import TokenStore
 from .stores._support import finish
 
 if TYPE_CHECKING:
-    from ._http.aiohttp_internals import LooseHeaders, RequestOptions, WSConnectOptions
+    from ._http.aiohttp_internals import LooseHeaders
 
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
 DEFAULT_BASE_URL = "https://spaces.nexudus.com"
+BASE_URL_VARIABLE = "NEXUDUS_BASE_URL"
 DEFAULT_THROTTLE = Throttle()
 _KNOWN_URLS = 1024
 """Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
 
 
-class TokenSession:
-    """An aiohttp session for the Nexudus API that signs in, renews, and carries the token.
+class TokenSession(Verbs):
+    """An aiohttp session for the Nexudus API that signs in, refreshes, and carries the token.
 
     credentials: who signs in. None: tokens come from the store only, and `LoginRequiredError` says when they end.
-    base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it.
+    base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it. None:
+        the environment variable NEXUDUS_BASE_URL, else https://spaces.nexudus.com.
     client_id: the `client_id` header; Nexudus keeps one refresh token for each. None: a unique one for this session,
         so that sessions never end each other's tokens.
     store: where the tokens are shared with other processes, and with the next one; see `nexudus_async.stores`.
     account: the user name that the store files the tokens under; needed with a store and no credentials.
-    policy: when to renew and how long to wait.
+    policy: when to refresh and how long to wait.
     client_session: an `aiohttp.ClientSession` to send through. It is borrowed: it keeps its middlewares, its pool and
         its cookies (one jar for several accounts mixes them up), and is never closed here. None: an own one, made at
         the first request.
     allowed_origins: further origins that may see the token.
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
-    keep_alive: renew while idle, from the first use on, so that the refresh token (15 days) never lapses.
+    keep_alive: refresh while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
     pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
     on_event: a function of one event, called on the event loop, which it must not block.
+    label: what events and log lines call the account. None: a hash of it.
     clock: the time; the system's by default.
 
     Making and entering one does no I/O and needs no event loop; nothing is fetched before the first use. One session
@@ -75,7 +80,7 @@ class TokenSession:
         self,
         credentials: PasswordCredentials | None = None,
         *,
-        base_url: str | URL = DEFAULT_BASE_URL,
+        base_url: str | URL | None = None,
         client_id: str | None = None,
         store: TokenStore | None = None,
         account: str | None = None,
@@ -88,28 +93,22 @@ class TokenSession:
         pacing: Pacing | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        label: str | None = None,
     ) -> None:
         username = _username(credentials, store, account)
         check_kind("keep_alive", keep_alive, bool, "True or False")
         check_kind("throttle", throttle, Throttle, "a Throttle, or None to get every throttled answer at once")
         check_kind("pacing", pacing, Pacing, "a Pacing, such as Pacing.documented(), or None")
-        if isinstance(allowed_origins, str | URL) or not isinstance(allowed_origins, Iterable):
-            raise ConfigurationError(
-                "allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']"
-            )
-        self._base_url = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
+        origins = _origins(base_url, allowed_origins, allow_insecure_http=allow_insecure_http)
+        self._base_url = origins[0]
         if client_session is not None:
             check_borrowed(client_session, self._base_url)
-        origins = [self._base_url] + [
-            parse_origin("allowed_origins", origin, allow_insecure_http=allow_insecure_http)
-            for origin in allowed_origins
-        ]
         endpoint = TokenEndpoint(
             lambda: self._connections.for_tokens(),  # noqa: PLW0108 - made below
             self._base_url, credentials, client_id=client_id, policy=policy,
             clock=clock, account=account, allow_insecure_http=allow_insecure_http,
         )  # fmt: skip
-        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event)
+        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
         self._coordinator = coordinator_of(self._manager)
         self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
         self._sender = Sender(self._manager, unauthorized_of(self._middleware), throttle, pacing)
@@ -119,48 +118,6 @@ class TokenSession:
             functools.partial(destination, self._base_url, origins_of(self._middleware))
         )
         self._username = username
-
-    def request(self, method: str, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a request, with aiohttp's own keywords; `await` the result or enter it with `async with`.
-
-        A 401 leads to one renewal and one replay, if the body can be sent again: None, str, bytes, dict or `json=`.
-        `timeout=` covers each sending; bound everything with `asyncio.timeout`. Raises what aiohttp raises, and what
-        `token()` raises: then nothing was sent. Cancelling is safe at any time.
-        """
-        return RequestContext(self._request(method.upper(), url, **kwargs))
-
-    def get(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a GET request; see `request`."""
-        return RequestContext(self._request("GET", url, **kwargs))
-
-    def post(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a POST request; see `request`."""
-        return RequestContext(self._request("POST", url, **kwargs))
-
-    def put(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a PUT request; see `request`."""
-        return RequestContext(self._request("PUT", url, **kwargs))
-
-    def patch(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a PATCH request; see `request`."""
-        return RequestContext(self._request("PATCH", url, **kwargs))
-
-    def delete(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a DELETE request; see `request`."""
-        return RequestContext(self._request("DELETE", url, **kwargs))
-
-    def options(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send an OPTIONS request; see `request`."""
-        return RequestContext(self._request("OPTIONS", url, **kwargs))
-
-    def head(self, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
-        """Send a HEAD request; as in aiohttp, it follows redirects only when told to. See `request`."""
-        kwargs.setdefault("allow_redirects", False)
-        return RequestContext(self._request("HEAD", url, **kwargs))
-
-    def ws_connect(self, url: str | URL, **kwargs: "Unpack[WSConnectOptions]") -> "RequestContext[WebSocket]":
-        """Open a WebSocket, with aiohttp's own keywords; a handshake refused with 401 is replayed. See `request`."""
-        return RequestContext(self._ws_connect(url, **kwargs))
 
     async def token(self) -> Token:
         """Return a token that has not expired.
@@ -205,7 +162,7 @@ class TokenSession:
     async def close(self) -> None:
         """Close the session; a borrowed `client_session` stays open.
 
-        Every wait ends with `SessionClosedError`; a renewal under way may commit for `RefreshPolicy.close_timeout`
+        Every wait ends with `SessionClosedError`; a refresh under way may commit for `RefreshPolicy.close_timeout`
         seconds. May be called again, and by several tasks at once. Cancelled itself, it leaves the session closed.
         Raises `ConfigurationError`, and closes nothing, while another thread's event loop uses it, and after a fork.
         """
@@ -232,7 +189,7 @@ class TokenSession:
 
     @property
     def manager(self) -> TokenManager:
-        """What holds and renews the token."""
+        """What holds and refreshes the token."""
         return self._manager
 
     @property
@@ -274,7 +231,9 @@ class TokenSession:
         if "cookies" in kwargs:
             kwargs["cookies"] = read_once(kwargs["cookies"])
         target, is_ours = self._destination(url)
-        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
         if ours is None:
             with holding(NOT_OURS):
                 return await session.request(
@@ -290,7 +249,9 @@ class TokenSession:
         session = self._session_for_requests()
         headers = read_once(headers)
         target, is_ours = self._destination(url)
-        ours = await _with_token(session, target, headers, kwargs) if is_ours else None
+        ours = session if is_ours and not has_authorization(headers, kwargs) else None
+        if ours is not None and session.trust_env:
+            ours = await heed_netrc(session, target)
         if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
@@ -311,13 +272,14 @@ class TokenSession:
             await self._connections.close()
 
 
-async def _with_token(
-    session: aiohttp.ClientSession, target: URL, headers: "LooseHeaders | None", options: dict[str, Any]
-) -> aiohttp.ClientSession | None:
-    """Return what a request with our token goes through, or None for one with authorization of its caller's own."""
-    if has_authorization(headers, options):
-        return None
-    return await heed_netrc(session, target) if session.trust_env else session
+def _origins(base_url: str | URL | None, allowed: Iterable[str | URL], *, allow_insecure_http: bool) -> "list[URL]":
+    """Return the origins that see the token, the service's own first."""
+    if isinstance(allowed, str | URL) or not isinstance(allowed, Iterable):
+        raise ConfigurationError("allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']")
+    name = "base_url" if base_url is not None else BASE_URL_VARIABLE
+    base_url = base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+    named = [(name, base_url), *(("allowed_origins", origin) for origin in allowed)]
+    return [parse_origin(name, origin, allow_insecure_http=allow_insecure_http) for name, origin in named]
 
 
 def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:

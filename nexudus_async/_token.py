@@ -2,15 +2,18 @@
 
 A `Token` holds facts only: whether it is still fresh depends on a clock and a policy, and is computed in
 `_refresh/policy.py`. A `Secret` cannot be printed by accident: its `repr` is redacted, which covers containers,
-dataclasses, aiohttp's `repr(ClientResponseError)` and tools that show the local variables of a traceback. The value
-itself is an ordinary `str` or `bytes`, because it has to be sent. Copying gives the same object; pickling is refused.
+dataclasses, aiohttp's `repr(ClientResponseError)` and tools that show the local variables of a traceback. So is the
+repr of every piece and every changed copy that its methods give: such tools print the first 80 characters. The value
+itself is an ordinary `str` or `bytes`, because it has to be sent: what formats it, joins it to others, or asks for it
+by `str()` or `bytes()` gets plain text. Copying gives the same object; pickling is refused.
 """
 
 import dataclasses
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 __all__ = ["VISIBLE_ASCII", "Secret", "SecretBytes", "Token", "can_be_sent"]
 
@@ -22,12 +25,18 @@ _REDACTED = "'***'"
 
 
 class Secret(str):
-    """A `str` whose repr is redacted."""
+    """A `str` whose repr is redacted, as is that of every piece of it. What encodes it gives `SecretBytes`."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return _REDACTED
+
+    def __iter__(self) -> Iterator[str]:
+        return map(Secret, super().__iter__())
+
+    def __radd__(self, before: str) -> "Secret":
+        return Secret(f"{before}{self}") if isinstance(before, str) else NotImplemented
 
     def __copy__(self) -> "Secret":
         return self
@@ -40,12 +49,15 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """A `bytes` whose repr is redacted."""
+    """A `bytes` whose repr is redacted, as is that of every piece of it. What decodes it gives a `Secret`."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return _REDACTED
+
+    def __radd__(self, before: bytes) -> "SecretBytes":
+        return SecretBytes(b"".join((before, self))) if isinstance(before, bytes | bytearray) else NotImplemented
 
     def __copy__(self) -> "SecretBytes":
         return self
@@ -55,6 +67,47 @@ class SecretBytes(bytes):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a secret cannot be pickled")
+
+
+_OF_BOTH: Final = (
+    "__add__", "__getitem__", "__getnewargs__", "__mod__", "__mul__", "__rmod__", "__rmul__",
+    "capitalize", "center", "expandtabs", "join", "ljust", "lower", "lstrip", "partition", "removeprefix",
+    "removesuffix", "replace", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "strip", "swapcase",
+    "title", "translate", "upper", "zfill",
+)  # fmt: skip
+_OF_TEXT: Final = ("casefold", "encode", "format", "format_map")
+_OF_BYTES: Final = ("decode", "hex")
+"""The methods that give a piece or a changed copy. `__str__`, `__bytes__` and `__format__` are asked for by name."""
+
+
+def _hide_pieces(kind: type[str | bytes], names: Iterable[str]) -> None:
+    """Let these methods of `kind` give secrets. C code that reads the value itself, as aiohttp's does, is as fast."""
+    for name in names:
+        setattr(kind, name, _hiding(getattr(kind.__base__, name)))
+
+
+def _hiding(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def hidden(*args: Any, **kwargs: Any) -> Any:
+        return _hidden(method(*args, **kwargs))
+
+    return hidden
+
+
+def _hidden(value: Any) -> Any:
+    """Return a method's result as secret as what it was called on."""
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, bytes):
+        return SecretBytes(value)
+    if isinstance(value, list | tuple):
+        pieces = map(_hidden, cast("Iterable[Any]", value))
+        return list(pieces) if isinstance(value, list) else tuple(pieces)
+    return value
+
+
+_hide_pieces(Secret, (*_OF_BOTH, *_OF_TEXT))
+_hide_pieces(SecretBytes, (*_OF_BOTH, *_OF_BYTES))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

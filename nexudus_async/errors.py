@@ -18,7 +18,9 @@ The root is an `aiohttp.ClientError`, so that code which handles aiohttp's error
 No error holds a secret where text is made of it: not in `str`, `repr`, `args`, a traceback or a pickle.
 """
 
-from typing import ClassVar, Final, TypeVar
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import ClassVar, Final, TypeVar, cast
 
 import aiohttp
 
@@ -156,6 +158,7 @@ CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, Passw
 """The errors that mean: do not send these credentials again and again."""
 
 E = TypeVar("E", bound=NexudusAuthError)
+F = TypeVar("F", bound=BaseException)
 
 
 def copy_of(error: E) -> E:
@@ -177,4 +180,43 @@ def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:
         return cause
     error = NexudusAuthError(f"{who} raised {type(cause).__name__}")
     error.__cause__ = cause
+    return error
+
+
+def chain_of(error: BaseException, until: BaseException | None = None) -> Iterator[BaseException]:
+    """Yield `error` and all that it came from: causes, contexts, and the members of groups, each once.
+
+    until: the error that was being handled when this one came, which is none of ours.
+    """
+    to_do, done = [error], {id(until)}
+    while to_do:
+        link = to_do.pop()
+        if id(link) not in done:
+            done.add(id(link))
+            yield link
+            to_do += [other for other in (link.__cause__, link.__context__) if other is not None]
+            if isinstance(link, BaseExceptionGroup):
+                to_do += cast("tuple[BaseException, ...]", link.exceptions)
+
+
+def without_frames(error: F, until: BaseException | None = None) -> F:
+    """Return `error`, with all that it came from, cut off their frames, whose variables are requests and passwords.
+
+    For errors of other people's code, where they leave this package: their type, text and attributes stay.
+    until: as for `chain_of`.
+    """
+    for link in chain_of(error, until):
+        link.__traceback__ = None
+    return error
+
+
+def with_its_place(error: F) -> F:
+    """Return `error` with a note of the file and line that raised it: all that is left of its frames without them."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is not None:
+        note = f"raised in {PurePath(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno}"
+        if note not in getattr(error, "__notes__", ()):  # one that is raised again and again
+            error.add_note(note)
     return error

@@ -11,7 +11,7 @@ The folders follow the rooms of the package; what runs through several rooms is 
     http         origins, 401 and replay, whose authorization, netrc, lent sessions, what aiohttp has to have, secrets;
                  the same for session and middleware
     session      serving, sharing, closing, keep-alive, the manager, bad input
-    testing      the emulator, the manual clock, the fixtures
+    testing      the emulator, its control interface and its page, the manual clock, the fixtures
     cli          the command line
     simulation   bad days, ten thousand times, and proof that it would notice
 

@@ -1,12 +1,17 @@
 """The layers: every import arrow points to a lower level."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import nexudus_async
+
 PACKAGE = "nexudus_async"
+MAX_FILE, MAX_FUNCTION = 300, 40
+"""Lines."""
 ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 LAYERS = [
@@ -120,7 +125,7 @@ def test_the_emulator_shares_no_code_with_the_client() -> None:
     """A clock is all that it takes of it: the protocol above all would share its misunderstandings."""
     shared = {unit for path in (ROOT / "testing").rglob("*.py") for unit in units_imported(path)} - {"testing"}
     assert "_oauth" not in shared
-    emulator = {path for path in (ROOT / "testing").glob("_*.py") if path.name != "__init__.py"}
+    emulator = set((ROOT / "testing").rglob("*.py")) - {ROOT / "testing" / "pytest_plugin.py"}
     assert {unit for path in emulator for unit in units_imported(path)} - {"testing"} <= {"_clock"}
 
 
@@ -128,7 +133,43 @@ def test_the_package_itself_has_no_logic() -> None:
     """A docstring, imports, the version and a sorted `__all__`."""
     body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
     assert all(isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign) for node in body)
-    import nexudus_async
-
     assert list(nexudus_async.__all__) == sorted(nexudus_async.__all__)
     assert all(hasattr(nexudus_async, name) for name in nexudus_async.__all__)
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_read_in_five_minutes(path: Path) -> None:
+    """At most 300 lines, and 40 for the body of a function."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = node.end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= MAX_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_no_circle_within_a_room() -> None:
+    """Files of one room may import each other, one way."""
+    modules = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in files()}
+    arrows = {
+        name: {other for full in imports_of(path) for other in (full, full.rpartition(".")[0]) if other in modules}
+        for name, path in modules.items()
+    }
+    graphlib.TopologicalSorter({name: others - {name} for name, others in arrows.items()}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("public", "names"),
+    [
+        (
+            nexudus_async.TokenManager,
+            {"token", "current", "refresh", "reject", "sign_in", "freshness", "statistics", "logout", "close"},
+        ),
+        (nexudus_async.TokenEndpoint, {"login", "refresh"}),
+        (nexudus_async.BearerMiddleware, set()),
+    ],
+)
+def test_public_classes_show_their_public_methods_and_no_more(public: type, names: set[str]) -> None:
+    """What the rooms need of each other is no method of theirs."""
+    assert {name for name in dir(public) if not name.startswith("_")} == names

@@ -65,9 +65,7 @@ async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGener
         monkeypatch.setenv("NEXUDUS_PASSWORD", "…")
         monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
         monkeypatch.setenv("STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
-        defaults = defaults_of_sessions()
-        assert defaults["base_url"] == DEFAULT_BASE_URL
-        monkeypatch.setitem(defaults, "base_url", emulator.url)
+        monkeypatch.setenv("NEXUDUS_BASE_URL", emulator.url)
         yield emulator
 
 

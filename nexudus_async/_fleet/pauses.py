@@ -44,7 +44,9 @@ class Pauses:
         left = self._left(record, servable=servable)
         error = self.error_of(record)
         if left > 0 and error is not None:
-            raise HeldOffError(error, left)
+            raise HeldOffError(
+                error, left, served=record is not None and record.pause is not None and record.pause.served
+            )
 
     def error_of(self, record: Record | None) -> NexudusAuthError | None:
         """Return the last failure that the fleet has noted."""

@@ -43,6 +43,12 @@ LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
 
 
+LOCK_PAUSE = 1.0
+"""Seconds at most for which a token that is good is left to another process that refreshes it: a refresh takes less."""
+STORE_PAUSE = 10.0
+"""Seconds at most for which a store that is down is left alone while the token is good."""
+
+
 class FleetRenewal:
     """Gets a newer token for one process of a fleet: its own, or another's."""
 
@@ -86,7 +92,7 @@ class FleetRenewal:
                             await self._refresh(attempt)
                         return
                 if attempt.can_wait:
-                    attempt.left_alone()
+                    attempt.left_alone(LOCK_PAUSE)
                     return
                 await sleep(self._clock, pause)
         except StoreError as exc:
@@ -150,7 +156,7 @@ class FleetRenewal:
         """
         await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
         if attempt.can_wait:
-            attempt.left_alone()
+            attempt.left_alone(LOCK_PAUSE)
             return False
         self._grants.others_have_sent(token)
         return True
@@ -223,8 +229,8 @@ class FleetRenewal:
     # Without the store
 
     async def _without_store(self, attempt: Attempt, error: StoreError) -> None:
-        if attempt.can_wait_for_store:
-            attempt.left_alone()
+        if (seconds := attempt.can_wait_for_store) > 0:
+            attempt.left_alone(min(seconds, STORE_PAUSE))
             return
         await self._asking.check_not_held(attempt)
         obtained = await self._apart_from_the_chain(attempt, error)

@@ -253,7 +253,7 @@ class Storage:
             raise error from exc
 
     def _failed(self, operation: str, error: StoreError) -> None:
-        logger.warning("token store: %s failed: %s", operation, error)
+        logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
 
 

@@ -12,6 +12,7 @@ from nexudus_async.errors import ConfigurationError
 
 from .aiohttp_internals import is_netrc_default
 from .request import AUTHORIZATION, Origins, is_buffered
+from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Unauthorized
 
 
@@ -91,7 +92,11 @@ class BearerMiddleware:
         """Send with this token, or with the newest."""
         token = token or self._manager.current() or await self._coordinator.token_to_send()
         request.headers[AUTHORIZATION] = _Ours(token.authorization)
-        return token, await handler(request)
+        try:
+            return token, await handler(request)
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
 
 
 async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:

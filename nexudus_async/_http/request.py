@@ -14,9 +14,12 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from nexudus_async._events import logger
 from nexudus_async._ratelimit.gate import HeldBack
 from nexudus_async._token import Token
 from nexudus_async._validation import origin_key
+
+from .tracebacks import hide_what_was_sent
 
 if TYPE_CHECKING:
     from .aiohttp_internals import LooseHeaders
@@ -28,6 +31,8 @@ Answer: TypeAlias = "aiohttp.ClientResponse | aiohttp.ClientResponseError | WebS
 """A response; or what came of a handshake."""
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 SWITCHING_PROTOCOLS: Final = 101
+MAX_TOLD: Final = 100
+"""Hosts that are spoken of: who calls more has other things in mind."""
 
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
@@ -38,11 +43,22 @@ class Origins:
     """The origins that see the token."""
 
     def __init__(self, origins: Iterable[URL]) -> None:
-        self._keys = frozenset(map(origin_key, origins))
+        several = list(origins)
+        self._keys = frozenset(map(origin_key, several))
+        self._domains = {".".join(host.split(".")[-2:]) for each in several if (host := each.host or "")}
+        self._told: set[str] = set()
 
     def cover(self, url: URL) -> bool:
         """Tell whether a request to `url` carries the token."""
         return origin_key(url) in self._keys
+
+    def tell_of_neighbour(self, url: URL) -> None:
+        """Say once of each host of the same domain that it gets no token: it may have been meant to."""
+        host = url.host or ""
+        beside = not host.replace(".", "").isdigit() and ".".join(host.split(".")[-2:]) in self._domains
+        if "." in host and beside and host not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(host)
+            logger.warning("requests to %s carry no token: name it in allowed_origins if they should", host)
 
 
 def destination(base_url: URL, origins: Origins, url: str | URL) -> tuple[URL, bool]:
@@ -51,7 +67,10 @@ def destination(base_url: URL, origins: Origins, url: str | URL) -> tuple[URL, b
         target = base_url.join(URL(url))
     except ValueError as exc:
         raise aiohttp.InvalidUrlClientError(url) from exc
-    return target, origins.cover(target) and target.raw_user is None and target.raw_password is None
+    ours = origins.cover(target)
+    if not ours:
+        origins.tell_of_neighbour(target)
+    return target, ours and target.raw_user is None and target.raw_password is None
 
 
 def has_authorization(headers: "LooseHeaders | None", kwargs: dict[str, Any]) -> bool:
@@ -113,9 +132,13 @@ class Sending:
     async def send(self, token: Token) -> aiohttp.ClientResponse:
         """Send it."""
         headers = with_token(self.headers, token)
-        return await self.session.request(
-            self.method, self.target, headers=headers, raise_for_status=False, **self.options
-        )
+        try:
+            return await self.session.request(
+                self.method, self.target, headers=headers, raise_for_status=False, **self.options
+            )
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
 
     def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
         """Tell whether it can be sent again after this answer."""
@@ -151,8 +174,11 @@ class Handshake:
         try:
             headers = with_token(self.headers, token)
             return cast("WebSocket", await self.session.ws_connect(self.target, headers=headers, **self.options))
-        except aiohttp.ClientResponseError as exc:
-            return exc
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            if isinstance(exc, aiohttp.ClientResponseError):
+                return exc
+            raise
 
     def replayable_after(self, _answer: "WebSocket | aiohttp.ClientResponseError", /) -> bool:
         """A refused handshake has done nothing, and has no body."""

@@ -15,9 +15,9 @@ from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate
 from nexudus_async._ratelimit.pacing import Pacer, Pacing
 from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from nexudus_async._token import Token
-from nexudus_async.errors import NexudusAuthError
 
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
+from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ class Sender:
             sending = Sending(session, method, target, headers, options)
             sending.resume_at(held)
             place = self.gate.place(HELD_BACK)
-            return await self._persist(sending, *await self._send_in_turn(sending, place=place))
+            return await self._persist(sending, *await self._send_in_turn(sending, place))
+        except BaseException as exc:
+            hide_what_was_sent(exc)
+            raise
         if response.status not in _NOTABLE:
             if token is not self._unauthorized.proven:
                 self._unauthorized.accepted(token, response.status)
@@ -130,7 +133,8 @@ class Sender:
                     return answer
                 replayed = True
                 release(answer)  # before the wait: its connection may be the last of the pool, its body endless
-                answer, token, ticket = await self._send_again(sending, await replay.token())
+                await replay.token()
+                answer, token, ticket = await self._send_again(sending)
             elif pause is not None and sending.replayable_after(answer):
                 release(answer)
                 answer, token, ticket = await self._send_again(sending)
@@ -169,21 +173,19 @@ class Sender:
             return self._unauthorized.replay_of(
                 token, sending.method, sending.target, carried=carried(token, answer), replayable=replayable
             )
-        except NexudusAuthError:
+        except BaseException:  # nobody will read it
             discard(answer)
             raise
 
-    async def _send_again(
-        self, sending: _Sendable[_Answer], token: Token | None = None
-    ) -> tuple[_Answer, Token, object]:
+    async def _send_again(self, sending: _Sendable[_Answer]) -> tuple[_Answer, Token, object]:
         if self.pacer is not None:  # a replay is a request like any other
             await self.pacer.wait(sending.method)
-        return await self._send_in_turn(sending, token, self.gate.place(REPLAY))
+        return await self._send_in_turn(sending, self.gate.place(REPLAY))
 
     async def _send_in_turn(
-        self, sending: _Sendable[_Answer], token: Token | None = None, place: Place | None = None
+        self, sending: _Sendable[_Answer], place: Place | None = None
     ) -> tuple[_Answer, Token, object]:
-        """Send, with `token` or after a wait the newest one, and return the ticket that has to be given back.
+        """Send with the newest token, and return the ticket that has to be given back.
 
         place: in the queue; by default behind all others.
         """
@@ -192,9 +194,9 @@ class Sender:
             ticket = None
             if gate.engaged:
                 place = place or gate.place(NEW)
-                ticket, token = await gate.enter(place), None
+                ticket = await gate.enter(place)
             try:
-                token = token or self._manager.current() or await self._coordinator.token_to_send()
+                token = self._manager.current() or await self._coordinator.token_to_send()
                 if gate.admits(ticket):  # no longer, if another pause has begun during one of these waits
                     # The caller's own middlewares may have begun something that cannot be begun again.
                     with holding(NOT_OURS if "middlewares" in sending.options else ticket):

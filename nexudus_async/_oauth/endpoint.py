@@ -1,19 +1,21 @@
 """The token endpoint of Nexudus: sends a grant, tries again where that is safe, and guards a lost refresh token.
 
-Trying again is decided by what became of the attempt (`protocol.Fate`):
+Trying again is decided by what became of the attempt (`failures.Fate`):
 
-                 sign-in                    refresh
-    not sent     again                      again
-    throttled    again                      again
-    broken       again                      not in this flight
-    lost         again, unless the code     once more, promptly; after that the refresh token counts as spent, unless
-                 was typed by a person      nobody is there to sign in again
-    unclear      not in this flight         the same, without the once more
-    refused      never                      never
+                  sign-in                   refresh
+    not sent      again                     again
+    throttled     again                     again
+    broken        again                     not in this flight
+    lost          again, unless the code    once more, promptly; after that the refresh token counts as spent, unless
+                  was typed by a person     nobody is there to sign in again
+    unreadable    not in this flight        as lost
+    unclear       not in this flight        as lost, without the once more
+    refused       never                     never
 
 This is the only place where tenacity is known.
 """
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -30,29 +32,23 @@ from nexudus_async._refresh.grants import Grants, HasGrants
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._token import Secret, Token
 from nexudus_async._validation import check_kind, check_methods, parse_origin
-from nexudus_async.errors import (
-    CREDENTIALS_REFUSED,
-    ConfigurationError,
-    LoginRequiredError,
-    TokenEndpointError,
-    TotpRequiredError,
-)
+from nexudus_async.errors import ConfigurationError, TokenEndpointError
 
-from . import protocol
-from .exchange import AttemptFailed, Exchange
-from .protocol import TOKEN_PATH, Fate
-from .rejected_password import RejectedPassword
+from . import messages
+from .exchange import AttemptFailed, Exchange, Form
+from .failures import Fate
+from .messages import TOKEN_PATH
 from .replay_guard import ReplayGuard
+from .sign_in import SignIn
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 MAX_TRIES: Final = 3
 """Per sign-in or refresh: a fault that outlives three tries is not a hiccup, and back-off takes over."""
-TOTP_STEP: Final = 30.0
-"""Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
 FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
 """Seconds between tries: random, up to the first, doubling to the second."""
+_LOST: Final = (Fate.LOST, Fate.UNREADABLE)
 
 
 class TokenEndpoint(HasGrants):
@@ -96,12 +92,13 @@ class TokenEndpoint(HasGrants):
         origin = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
         policy, clock = policy or RefreshPolicy(), clock or SystemClock()
         exchange = Exchange(client_session, origin.with_path(TOKEN_PATH), policy, clock)
-        self._grants = _NexudusGrants(exchange, credentials, client_id, policy, clock)
         self.key = account_key(origin, credentials.username if credentials else account, client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
+        sign_in = SignIn(exchange, credentials, clock, self.key)
+        self._grants = _NexudusGrants(exchange, sign_in, client_id, policy, clock)
 
     async def login(self) -> Token:
-        """Sign in with the credentials, fetched anew for every try (RFC 6749, section 4.3).
+        """Sign in with the credentials (RFC 6749, section 4.3).
 
         Raises `LoginRequiredError` without credentials, else the `NexudusAuthError` of the last try. A
         `TotpRequiredError` with `retry_after` says when the next one-time code can be had.
@@ -127,28 +124,21 @@ class _NexudusGrants:
     for_fleets = True
 
     def __init__(
-        self,
-        exchange: Exchange,
-        credentials: PasswordCredentials | None,
-        client_id: str | None,
-        policy: RefreshPolicy,
-        clock: Clock,
+        self, exchange: Exchange, sign_in: SignIn, client_id: str | None, policy: RefreshPolicy, clock: Clock
     ) -> None:
-        self._exchange, self._credentials, self._policy, self._clock = exchange, credentials, policy, clock
+        self._exchange, self._sign_in, self._policy, self._clock = exchange, sign_in, policy, clock
         self._client_id, self._named = client_id, client_id is not None
         self._guard = ReplayGuard(clock)
-        self._typed_code_used = False
-        self._rejected = RejectedPassword()
 
     async def sign_in(self, client_id: str | None) -> Token:
         """Return a token for the credentials. client_id: the chain's, unless one was given by hand."""
         if client_id is not None and not self._named:
             self._client_id = client_id
         self._client_id = self._client_id or _new_client_id()
-        return await self._sign_in(self._client_id)
+        return await self._sign_in_under(self._client_id)
 
     async def sign_in_apart(self) -> Token:
-        return await self._sign_in(_new_client_id())
+        return await self._sign_in_under(_new_client_id())
 
     async def refresh(self, token: Token) -> Token:
         if token.refresh_token is None or token.client_id is None:
@@ -159,7 +149,7 @@ class _NexudusGrants:
             return await self._try_to_refresh(refresh_token, client_id)
 
         def may_retry(failed: AttemptFailed) -> bool:
-            harmless = failed.fate in (Fate.NOT_SENT, Fate.THROTTLED, Fate.LOST)
+            harmless = failed.fate in (Fate.NOT_SENT, Fate.THROTTLED, *_LOST)
             return harmless and not self._guard.forbids(refresh_token)
 
         return await self._retrying(attempt, may_retry)
@@ -172,82 +162,45 @@ class _NexudusGrants:
         return token.refresh_token is not None and self._guard.may_have_been_used(token.refresh_token)
 
     async def credentials_changed(self) -> bool:
-        """Tell whether a callable password now returns another value than the one that was refused."""
-        if self._credentials is None or isinstance(self._credentials.password, str):
-            return False
-        return self._rejected.is_another(await self._credentials.fetch_password())
+        return await self._sign_in.credentials_changed()
 
     async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return a slow hash (RFC 7914) of the password refused last, or, with the salt of `like`, of today's."""
-        if self._credentials is None:
-            return None
-        if like is not None:
-            return await self._rejected.fingerprint_like(await self._credentials.fetch_password(), like)
-        return await self._rejected.fingerprint()
+        return await self._sign_in.fingerprint(like)
 
-    async def _sign_in(self, client_id: str) -> Token:
-        credentials = self._credentials
-        if credentials is None:
-            raise LoginRequiredError(
-                "there are no credentials here and no usable tokens in the store: sign in where the password is, "
-                "with the same store and account"
-            )
+    async def _sign_in_under(self, client_id: str) -> Token:
+        password = await self._sign_in.begin()
 
         async def attempt() -> Token:
-            return await self._try_to_sign_in(credentials, client_id)
+            return await self._sign_in.attempt(password, client_id)
 
-        def may_retry(failed: AttemptFailed) -> bool:
-            return failed.fate not in (Fate.UNCLEAR, Fate.REFUSED) and not self._typed_code_used
-
-        return await self._retrying(attempt, may_retry)
-
-    async def _try_to_sign_in(self, credentials: PasswordCredentials, client_id: str) -> Token:
-        typed_code = isinstance(credentials.totp, str)
-        if typed_code and self._typed_code_used:
-            raise TotpRequiredError(
-                "the one-time code given as text was used already: pass a new one, or a callable such as "
-                "totp_from_secret(...)",
-                error="two_factor_auth_check",
-            )
-        password, totp = await credentials.fetch_password(), await credentials.fetch_totp()
-        self._typed_code_used = typed_code  # before the request: whoever cancels it cannot tell whether it arrived
-        self._rejected.drop()
-        try:
-            return await self._exchange.post(protocol.sign_in(credentials.username, password, totp, client_id))
-        except AttemptFailed as failed:
-            if failed.fate not in (Fate.LOST, Fate.UNCLEAR, Fate.REFUSED):
-                self._typed_code_used = False
-            if isinstance(failed.error, CREDENTIALS_REFUSED):
-                self._rejected.remember(password)
-            if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
-                failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
-            raise
+        return await self._retrying(attempt, self._sign_in.may_retry)
 
     async def _try_to_refresh(self, refresh_token: Secret, client_id: str) -> Token:
-        if not self._attended and self._guard.forbids(refresh_token):
+        attended = self._sign_in.attended
+        if not attended and self._guard.forbids(refresh_token):
             raise TokenEndpointError(
                 "the answer to the last refresh was lost, and its refresh token may have been used",
                 refresh_token_spent=True,
             )
-        before = self._guard.sending(refresh_token)
+        request = messages.refresh(refresh_token, client_id)
+        form, before = Form(request.form), self._guard.sending(refresh_token)
         try:
-            token = await self._exchange.post(protocol.refresh(refresh_token, client_id))
+            token = await self._exchange.post(request, form)
         except AttemptFailed as failed:
-            if failed.fate in (Fate.LOST, Fate.UNCLEAR):
+            if failed.fate in (*_LOST, Fate.UNCLEAR):
                 if failed.fate is Fate.UNCLEAR:
                     self._guard.forbid()
-                failed.error.refresh_token_spent = not self._attended
+                failed.error.refresh_token_spent = not attended
             elif before is None or failed.fate in (Fate.NOT_SENT, Fate.THROTTLED):
                 self._guard.restore(before)
             # Else the one replay was made: whatever came of it, there is no other.
             raise
+        except asyncio.CancelledError:
+            if form.unsent:  # cut off while it waited for a connection
+                self._guard.restore(before)
+            raise
         self._guard.restore(None)
         return token
-
-    @property
-    def _attended(self) -> bool:
-        """Whether a sign-in needs a person, or is impossible: then a doubtful refresh token is better than none."""
-        return self._credentials is None or isinstance(self._credentials.totp, str)
 
     async def _retrying(
         self, attempt: Callable[[], Awaitable[Token]], may_retry: Callable[[AttemptFailed], bool]
@@ -274,7 +227,8 @@ class _NexudusGrants:
         try:
             return await retrying(attempt)
         except AttemptFailed as failed:
-            raise failed.error from failed.__cause__
+            error, cause = failed.error, failed.__cause__
+        raise error from cause  # not above, or each of the tries would be a part of its context
 
 
 def _asked_wait(state: "RetryCallState") -> float:

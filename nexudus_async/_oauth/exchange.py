@@ -1,9 +1,15 @@
-"""One request to the token endpoint, over aiohttp, and what became of it."""
+"""One request to the token endpoint, over aiohttp, and what became of it.
 
+Here foreign errors become our own. What they came from is attached without its frames, whose variables hold the form,
+and not at all where its text may repeat the answer.
+"""
+
+import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from nexudus_async._clock import Clock
@@ -15,9 +21,17 @@ from nexudus_async.errors import (
     MalformedResponseError,
     NexudusAuthError,
     TokenEndpointError,
+    with_its_place,
+    without_frames,
 )
 
-from .protocol import Answer, Fate, GrantRequest, fate_of, parse_answer
+from .failures import Fate, fate_of
+from .messages import Answer, GrantRequest
+from .protocol import parse_answer
+from .words import words
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes. A token answer is under 2 KiB; more than this is not one, and is not read to its end."""
@@ -32,6 +46,7 @@ _NOT_SENT: Final = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
+"""What aiohttp raises before it sends anything."""
 
 
 class AttemptFailed(Exception):  # noqa: N818 - it never leaves this room
@@ -41,6 +56,35 @@ class AttemptFailed(Exception):  # noqa: N818 - it never leaves this room
         super().__init__(str(error))
         self.error = error
         self.fate = fate
+
+
+class Form(aiohttp.BytesPayload):
+    """The body of one request. It knows whether aiohttp has begun to send it, whatever a connector may raise."""
+
+    def __init__(self, form: SecretBytes) -> None:
+        super().__init__(form, content_type="application/x-www-form-urlencoded")
+        self._taken = self._begun = False
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._value)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether aiohttp has taken it and sent nothing. Never with a stand-in for aiohttp, which takes nothing."""
+        return self._taken and not self._begun
+
+    @property
+    def size(self) -> int | None:
+        self._taken = True
+        return super().size
+
+    async def write(self, writer: "AbstractStreamWriter") -> None:
+        self._begun = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: "AbstractStreamWriter", content_length: int | None) -> None:
+        self._begun = True
+        await super().write_with_length(writer, content_length)
 
 
 class Exchange:
@@ -57,46 +101,78 @@ class Exchange:
         clock: Clock,
     ) -> None:
         self._session, self._url, self._clock = session, url, clock
+        self._host = url.raw_host or ""
         self._default_lifetime = policy.default_lifetime
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.connect_timeout)
 
-    async def post(self, request: GrantRequest) -> Token:
-        """Send one request. Raises `AttemptFailed`, or `ConfigurationError` for an unusable session."""
+    async def post(self, request: GrantRequest, form: Form | None = None) -> Token:
+        """Send one request. Raises `AttemptFailed`, or `ConfigurationError` for an unusable session.
+
+        form: the body, for whoever has to know after a cancellation whether it was sent.
+        """
+        form, session = form or Form(request.form), self._session() if callable(self._session) else self._session
+        if session.closed:
+            raise ConfigurationError("the aiohttp session for token requests is closed: close it after the manager")
+        sent_at, handled = self._clock.wall(), sys.exception()
+        exchange = session.post(
+            self._url, data=form, headers=request.headers, timeout=self._timeout,
+            allow_redirects=False, raise_for_status=False, middlewares=(_without_authorization,),
+        )  # fmt: skip
         try:
-            answer = await self._send(request)
-        except NexudusAuthError:  # a closed session: these are aiohttp errors too, but say nothing about an answer
+            async with exchange as response:
+                body = await _read_at_most(response, MAX_BODY)
+        except Exception as exc:
+            without_frames(exc if isinstance(exc, aiohttp.ClientError | OSError) else with_its_place(exc), handled)
+            if isinstance(exc, NexudusAuthError):  # aiohttp errors, too, but they say nothing about an answer
+                raise
+            failed = self._failure(request, form, exc)  # a connector may be anybody's, and raise anything
+        except BaseException as exc:
+            without_frames(exc, handled)
             raise
-        except _NOT_SENT as exc:
-            raise AttemptFailed(self._unavailable("could not be reached", exc), Fate.NOT_SENT) from exc
-        except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError) as exc:
-            cut_off = MalformedResponseError("the token endpoint's answer was cut off")
-            raise AttemptFailed(cut_off, Fate.LOST) from exc
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise AttemptFailed(self._unavailable("dropped the request", exc), Fate.LOST) from exc
+        else:
+            answer = Answer(response.status, response.headers, body, sent_at, self._clock.wall(), self._host)
+            return self._token(request, answer)
+        raise failed  # not above, or all that it came from would be its context
+
+    def _token(self, request: GrantRequest, answer: Answer) -> Token:
         try:
             return parse_answer(request, answer, self._default_lifetime)
         except TokenEndpointError as error:
             raise AttemptFailed(error, fate_of(error)) from None
 
-    async def _send(self, request: GrantRequest) -> Answer:
-        session = self._session() if callable(self._session) else self._session
-        if session.closed:
-            raise ConfigurationError("the aiohttp session for token requests is closed: close it after the manager")
-        sent_at = self._clock.wall()
-        async with session.post(
-            self._url,
-            data=request.form,
-            headers=request.headers,
-            timeout=self._timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            middlewares=(_without_authorization,),
-        ) as response:
-            body = await _read_at_most(response, MAX_BODY)
-            return Answer(response.status, response.headers, body, sent_at, self._clock.wall())
+    def _failure(self, request: GrantRequest, form: Form, exc: Exception) -> AttemptFailed:
+        """Return what an exchange without a complete answer amounts to."""
+        kind, host = type(exc).__name__, self._host
+        if isinstance(exc, _NOT_SENT) or form.unsent:
+            why = words(_why(exc), request.secrets) or kind
+            unreachable = EndpointUnavailableError(f"the token endpoint at {host} could not be reached ({why})")
+            return _from(exc, AttemptFailed(unreachable, Fate.NOT_SENT))
+        if isinstance(exc, aiohttp.ClientResponseError) or isinstance(exc.__cause__, ContentEncodingError):
+            unreadable = MalformedResponseError(f"the token endpoint's answer could not be read ({kind})")
+            return AttemptFailed(unreadable, Fate.UNREADABLE)
+        if isinstance(exc, aiohttp.ClientPayloadError):
+            return AttemptFailed(MalformedResponseError("the token endpoint's answer was cut off"), Fate.LOST)
+        dropped = AttemptFailed(
+            EndpointUnavailableError(f"the token endpoint at {host} dropped the request ({kind})"), Fate.LOST
+        )
+        # aiohttp puts what it got of an answer into this one.
+        half = isinstance(exc, aiohttp.ServerDisconnectedError) and not isinstance(exc.message, str)
+        return dropped if half else _from(exc, dropped)
 
-    def _unavailable(self, what: str, cause: BaseException) -> EndpointUnavailableError:
-        return EndpointUnavailableError(f"the token endpoint at {self._url.host} {what} ({type(cause).__name__})")
+
+def _from(cause: Exception, failed: AttemptFailed) -> AttemptFailed:
+    failed.__cause__ = cause
+    return failed
+
+
+def _why(exc: Exception) -> str:
+    """Return why there is no connection: what is wrong with a certificate, or what the system says."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        certificate_error = exc.certificate_error
+        message = getattr(certificate_error, "verify_message", "") or type(certificate_error).__name__
+        return f"its certificate is not accepted: {message}"
+    said = exc.os_error.strerror if isinstance(exc, aiohttp.ClientConnectorError) else None
+    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
 
 
 async def _without_authorization(
@@ -110,7 +186,7 @@ async def _without_authorization(
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:
     """Read the body; of one that is larger than `limit` bytes only so much that nobody can take it for JSON."""
     parts: list[SecretBytes] = []
-    while limit >= 0 and (part := await response.content.read(limit + 1)):
-        parts.append(SecretBytes(part))
+    while limit >= 0 and (part := SecretBytes(await response.content.read(limit + 1))):
+        parts.append(part)
         limit -= len(part)
     return SecretBytes(b"" if limit < 0 else b"".join(parts))

@@ -1,19 +1,41 @@
 """What is remembered of a password that was refused: enough to tell whether there is another one by now."""
 
-import asyncio
 import hashlib
 import secrets
+from typing import Final
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import RunVar
 
 from nexudus_async._token import Secret, SecretBytes
 
+COST: Final = 2**12
+"""Of scrypt, with blocks of 1 KiB: 4 MiB and some ten milliseconds of a core (RFC 7914)."""
+SIZE: Final = 2
+"""Bytes of a fingerprint. It lies in a store, and what was refused may be a good password (a suspended account's, or
+one beside a wrong code). 16 bits tell it from another one, with a chance of 1 in 65,536 to be wrong, which costs a
+pause; but they fit tens of thousands of a list of likely passwords, so that they prove no guess. For this a smaller
+cost will do, and the salt is always the same for an account: under another one each time, 16 bits would add up."""
+AT_ONCE: Final = 1
+"""Hashes at once in one event loop: a flood of wrong passwords is not to take all cores, or the loop's own threads."""
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("nexudus_async password hashes")
+
 
 class RejectedPassword:
-    """The password that was refused last. This process compares a fast hash, a fleet one that may lie in a store."""
+    """The password that was refused last. This process compares a fast hash, a fleet one that may lie in a store.
 
-    def __init__(self) -> None:
-        self._salt = secrets.token_bytes(16)
+    key: what the store files the account under.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._process_salt = secrets.token_bytes(16)
         self._digest: bytes | None = None
         self._to_be_hashed: Secret | None = None
+        self._hashed: tuple[bytes, str] | None = None
+        """The fast hash of the password whose slow one was asked for last, and that: it may be asked for again."""
 
     def remember(self, password: Secret) -> None:
         """Learn that `password` was refused; it is kept itself until `fingerprint` or `drop`, whichever comes first."""
@@ -28,24 +50,32 @@ class RejectedPassword:
         return self._digest_of(password) != self._digest
 
     async def fingerprint(self) -> str | None:
-        """Return a slow hash (RFC 7914) of what was refused, for the fleet; None when it was asked for already."""
+        """Return the slow hash of what was refused, for the fleet; None when it was asked for already."""
         refused, self._to_be_hashed = self._to_be_hashed, None
-        return None if refused is None else await _hash(refused, secrets.token_hex(16))
+        return None if refused is None else await self.fingerprint_of(refused)
 
-    @staticmethod
-    async def fingerprint_like(password: Secret, fingerprint: str) -> str:
-        """Return the slow hash of `password` that equals `fingerprint` if it is the same password."""
-        return await _hash(password, fingerprint.partition("$")[0])
+    async def fingerprint_of(self, password: Secret) -> str:
+        """Return the slow hash of `password`: the same in all processes, and for all passwords alike short."""
+        digest = self._digest_of(password)
+        if self._hashed is None or self._hashed[0] != digest:
+            self._hashed = digest, await _hash(password, self._key)
+        return self._hashed[1]
 
     def _digest_of(self, password: Secret) -> bytes:
-        return hashlib.blake2b(_bytes_of(password), key=self._salt).digest()
+        return hashlib.blake2b(_bytes_of(password), key=self._process_salt).digest()
 
 
 async def _hash(password: Secret, salt: str) -> str:
-    digest = await asyncio.to_thread(
-        hashlib.scrypt, _bytes_of(password), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32
-    )
-    return f"{salt}${digest.hex()}"
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        _limiter.set(limiter)
+
+    def scrypt() -> str:
+        return hashlib.scrypt(_bytes_of(password), salt=salt.encode(), n=COST, r=8, p=1, dklen=SIZE).hex()
+
+    return await to_thread.run_sync(scrypt, limiter=limiter)
 
 
 def _bytes_of(password: Secret) -> SecretBytes:

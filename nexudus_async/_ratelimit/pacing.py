@@ -6,7 +6,7 @@ a window's edge is one too many; in memory the windows go by the session's clock
 
 import asyncio
 import math
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -139,7 +139,8 @@ class Pacer:
         if self._clock.monotonic() < self._unpaced_until:
             return 0.0
         try:
-            waits = [await self._full_until(item, kind) - self._clock.wall() for item, kind in limits]
+            now = self._clock.monotonic if self._pool is None else self._clock.wall  # a server knows no other than wall
+            waits = [await self._full_until(item, kind) - now() for item, kind in limits]
             if (longest := max(waits, default=0.0)) > 0:
                 return longest + LEEWAY
             if self._pool is not None and (gap := await self._others_gap(self._pool)) > 0:
@@ -194,21 +195,24 @@ class _Window:
 
 
 class _MemoryLimiter:
-    """A moving window by the session's clock; the library's own goes by the system's and keeps a task running."""
+    """A moving window by the session's monotonic clock: a wall clock that is set back would make a request wait for it.
+
+    The library's own goes by the system's wall clock, and keeps a task running.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._times: defaultdict[str, list[float]] = defaultdict(list)
 
     async def test(self, item: "RateLimitItem", *identifiers: str) -> bool:
-        times, now = self._times[item.key_for(*identifiers)], self._clock.wall()
+        times, now = self._times[item.key_for(*identifiers)], self._clock.monotonic()
         del times[: bisect_right(times, now - item.get_expiry())]
         return len(times) < item.amount
 
     async def hit(self, item: "RateLimitItem", *identifiers: str) -> bool:
         free = await self.test(item, *identifiers)
         if free:
-            insort(self._times[item.key_for(*identifiers)], self._clock.wall())
+            self._times[item.key_for(*identifiers)].append(self._clock.monotonic())
         return free
 
     async def get_window_stats(self, item: "RateLimitItem", *identifiers: str) -> _Window:

@@ -25,6 +25,7 @@ class Attempt:
         self._reason: Reason = reason
         self._epoch, self._started = state.epoch, state.monotonic()
         self.by_credentials = by_credentials
+        self._refresh_refused = False
         self.forced = reason == "requested"
         """Whether somebody asked by hand: then nothing that failed before is a reason not to try."""
         self.needed = reason not in ("advisory", "mandatory")
@@ -52,9 +53,9 @@ class Attempt:
         return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
 
     @property
-    def can_wait_for_store(self) -> bool:
-        """Whether the token held is good enough for all who wait, while the store is down."""
-        return not self.needed and self.servable and self._state.without_store_in > 0
+    def can_wait_for_store(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while the store is down."""
+        return 0.0 if self.needed or not self.servable else max(0.0, self._state.without_store_in)
 
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
@@ -67,10 +68,13 @@ class Attempt:
         granted = self._state.granted(obtained)
         token = granted.token
         if not granted.good:
-            logger.debug("token %d had expired before it arrived", token.generation)
+            logger.debug("%s: token %d had expired before it arrived", self._emitter.account, token.generation)
             return granted
         self.flight.succeed(token)
-        logger.debug("token %d obtained by %s grant, for %.0f s", token.generation, obtained.grant, token.lifetime)
+        logger.debug(
+            "%s: token %d obtained by %s grant, for %.0f s",
+            self._emitter.account, token.generation, obtained.grant, token.lifetime,
+        )  # fmt: skip
         self._emitter.emit(
             lambda: TokenObtained(
                 grant=obtained.grant,
@@ -99,34 +103,38 @@ class Attempt:
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
 
-    def left_alone(self) -> None:
+    def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
-        self._state.left_alone()
+        self._state.left_alone(seconds)
         if (token := self.token) is not None:
             self.flight.succeed(token)
 
     def refresh_token_refused(self, error: TokenEndpointError) -> None:
         """The refresh token must not be sent again. A sign-in may follow; that it was refused is told all the same."""
         if not self._is_over:
-            self._state.refresh_token_refused()
-            logger.warning("the refresh token was refused: %s", error)
+            self._state.refresh_token_refused(to_us=True)
+            self._refresh_refused = True
+            logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
 
-    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
+    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
         """Nothing was sent, because of what is known already: nothing to count or to tell."""
         if not self._is_over:
-            self._state.held_off(error, seconds)
+            self._state.held_off(error, seconds, served=served)
             self.flight.fail(error)
-            logger.debug("nothing sent, as before: %s", error)
+            logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
 
     def failed(self, cause: Exception) -> None:
         """No token could be had. One warning, however many wait."""
         if self._is_over:
             return
         error = as_auth_error(cause, "the token source")
-        failed = self._state.failed(error)
+        failed = self._state.failed(error, counted=self._refresh_refused)
         self.flight.fail(error)
-        logger.warning("no new token: %s; next attempt in %.0f s at the earliest", error, failed.retry_in)
+        logger.warning(
+            "%s: no new token: %s; next attempt in %.0f s at the earliest",
+            self._emitter.account, error, failed.retry_in,
+        )  # fmt: skip
         self._tell(error, failed)
 
     def _tell(self, error: NexudusAuthError, failed: Failed) -> None:

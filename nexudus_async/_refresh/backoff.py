@@ -67,9 +67,10 @@ class Backoff:
             return replace(failed, _until=max(until, self._until))
         return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
 
-    def held(self, error: NexudusAuthError, until: float, now: float) -> "Backoff":
+    def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
         """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
-        kind = _Kind.LATCH if isinstance(error, CREDENTIALS_REFUSED) else _Kind.EMPTY
+        refused = isinstance(error, CREDENTIALS_REFUSED)
+        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         return replace(self, error=error, looked=now, _kind=kind, _until=until)
 
 

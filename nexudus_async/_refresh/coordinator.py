@@ -147,9 +147,11 @@ class Coordinator:
         state.rejected(rejected)
         replaced = state.replaced(rejected)
         flight = None
-        if not replaced and (self._under_way is not None or self.would_force(rejected)):
-            flight = self.launch("rejected")
-        self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
+        try:
+            if not replaced and (self._under_way is not None or self.would_force(rejected)):
+                flight = self.launch("rejected")
+        finally:
+            self.emitter.emit(lambda: TokenRejected(generation=rejected.generation, renewal=flight is not None))
         if flight is not None:
             return flight.wait
         if replaced:
@@ -197,7 +199,7 @@ class Coordinator:
         try:
             await self._renewal.run(attempt)
         except HeldOffError as held:
-            attempt.held_off(held.error, held.seconds)
+            attempt.held_off(held.error, held.seconds, served=held.served)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
             attempt.failed(exc)
         finally:

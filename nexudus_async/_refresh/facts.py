@@ -23,6 +23,8 @@ class TokenFacts:
         self.clock, self.monotonic, self.wall = clock, clock.monotonic, clock.wall
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the first use, which it belongs to."""
+        self.thread = 0
+        self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
         self.epoch = 0

@@ -1,4 +1,4 @@
-"""Every number and every rule about time: how fresh a token is, when to renew it, how long to hold off after a failure.
+"""Every number and every rule about time: how fresh a token is, when to refresh it, how long to hold off.
 
 Pure: no await, no clock, no log, no randomness of its own. All times are in seconds.
 
@@ -21,7 +21,7 @@ MINUTE = 60.0
 SHARE_OF_LIFETIME = 0.5
 """A window of the policy's own choosing is at most this share, so that short tokens are used more than once."""
 CLAMP_OF_LIFETIME = 0.9
-"""A window given by hand is at most this share: renewing without a pause would be a loop against the service."""
+"""A window given by hand is at most this share: refreshing without a pause would be a loop against the service."""
 HARD_MARGIN = 60.0
 HARD_MARGIN_SHARE = 0.1
 SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
@@ -60,23 +60,23 @@ SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshPolicy:
-    """When to renew, and how long to wait for what. All in seconds; the defaults suit lifetimes from seconds to weeks.
+    """When to refresh, and how long to wait for what. All in seconds; the defaults suit seconds as well as weeks.
 
-    advisory_window: how long before its end a token is renewed in the background. None: 5 minutes for lifetimes up to
+    advisory_window: how long before its end a token is refreshed in the background. None: 5 minutes for lifetimes up to
         20 minutes, 15 minutes below 90, else 60, and never more than half the lifetime. A number replaces both rules,
         and is only kept below the lifetime.
-    hard_margin: how long before its end callers wait for the renewal. None: a minute, or a tenth of the lifetime if
+    hard_margin: how long before its end callers wait for the refresh. None: a minute, or a tenth of the lifetime if
         that is less: clocks and requests in flight need some room, short tokens cannot give more.
-    jitter: the share of the window, 0 to 1, by which the renewal of each token is delayed at random, so that
-        processes started together do not renew together.
+    jitter: the share of the window, 0 to 1, by which the refresh of each token is delayed at random, so that
+        processes started together do not refresh together.
     mandatory_wait: how long a caller waits within the hard margin before it gets the ageing token: better late than
         refused, and the token is still good.
-    flight_deadline: how long a sign-in or renewal may take in all: longer than a slow service, shorter than a
+    flight_deadline: how long a sign-in or refresh may take in all: longer than a slow service, shorter than a
         caller's patience.
     connect_timeout: for one connection attempt: twice the usual retransmissions of a lost SYN.
     default_lifetime: for an answer without `expires_in` (RFC 6749, section 5.1 leaves it to documentation): an hour
         is the shortest that is usual.
-    close_timeout: how long `close()` lets a running renewal finish, so that its token is not lost.
+    close_timeout: how long `close()` lets a running refresh finish, so that its token is not lost.
 
     Raises `ConfigurationError` for numbers that make no sense.
     """
@@ -103,7 +103,7 @@ class RefreshPolicy:
         if window is not None and margin is not None and margin >= window:
             raise ConfigurationError(
                 f"hard_margin ({margin!r}) must be less than advisory_window ({window!r}): "
-                "a token is renewed in the background before anyone waits for it"
+                "a token is refreshed in the background before anyone waits for it"
             )
 
 
@@ -198,7 +198,7 @@ def _window(policy: RefreshPolicy, lifetime: float) -> float:
 
 
 def _tier(lifetime: float) -> float:
-    """Return the window by the tiers of the AWS SDKs: the longer a token lives, the more time there is to renew it."""
+    """Return the window by the tiers of the AWS SDKs: the longer a token lives, the more time there is."""
     if lifetime <= 20 * MINUTE:
         return 5 * MINUTE
     return 15 * MINUTE if lifetime < 90 * MINUTE else 60 * MINUTE

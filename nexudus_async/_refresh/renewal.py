@@ -37,12 +37,12 @@ EXPIRED_ON_ITS_WAY = "the token had expired before it arrived, and so had its su
 class HeldOffError(Exception):
     """Raised where nothing was sent, because of a failure that is known already.
 
-    error: what those who wait are told. seconds: how long to leave it at that.
+    error: what those who wait are told. seconds: how long to leave it at that. served: if that ends with the token.
     """
 
-    def __init__(self, error: NexudusAuthError, seconds: float) -> None:
+    def __init__(self, error: NexudusAuthError, seconds: float, *, served: bool = False) -> None:
         super().__init__(str(error))
-        self.error, self.seconds = error, seconds
+        self.error, self.seconds, self.served = error, seconds, served
 
 
 class Asking:
@@ -93,7 +93,7 @@ class Asking:
             return
         may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
         if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
-            raise HeldOffError(error, attempt.held_for)
+            raise HeldOffError(error, attempt.held_for, served=attempt.servable)
 
     async def _sign_in(self, client_id: str | None) -> Obtained:
         try:

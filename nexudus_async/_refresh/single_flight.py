@@ -118,8 +118,8 @@ class Flight(Generic[T]):
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
-            self.fail(SessionClosedError("the renewal was cancelled from outside, as when an event loop shuts down"))
+            self.fail(SessionClosedError("the refresh was cancelled from outside, as when an event loop shuts down"))
         elif (error := task.exception()) is not None:
-            self.fail(as_auth_error(error, "the renewal"))
+            self.fail(as_auth_error(error, "the refresh"))
         else:
-            self.fail(NexudusAuthError("the renewal ended without an outcome"))
+            self.fail(NexudusAuthError("the refresh ended without an outcome"))

@@ -25,6 +25,7 @@ import dataclasses
 import math
 import os
 import weakref
+from threading import get_ident
 
 from nexudus_async._token import Token
 from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionClosedError
@@ -37,8 +38,6 @@ ELSEWHERE = (
     "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
     "process, inside its main coroutine"
 )
-QUIET_TIME = 5.0
-"""Seconds for which nothing is refreshed ahead of time after a look that found the store, or another process, busy."""
 
 
 class TokenState(TokenFacts):
@@ -54,7 +53,7 @@ class TokenState(TokenFacts):
             raise ConfigurationError(ELSEWHERE)
         loop = asyncio.get_running_loop()
         if self.loop is None:
-            self.loop = loop
+            self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
             _in_use.add(self)
         if self.loop is not loop:
             raise ConfigurationError(ELSEWHERE)
@@ -111,32 +110,36 @@ class TokenState(TokenFacts):
         """The store has something of this generation: the next token is above it."""
         self.generation = max(self.generation, generation)
 
-    def refresh_token_refused(self) -> None:
-        """The refresh token must not be sent again."""
+    def refresh_token_refused(self, *, to_us: bool = False) -> None:
+        """The refresh token must not be sent again. to_us: the service has said so to this process, a failure."""
+        self.failures += to_us
         if self._held is not None:
             self._replace(dataclasses.replace(self._held.token, refresh_token=None))
 
-    def failed(self, error: NexudusAuthError) -> Failed:
-        """An attempt has failed: forbid others for a while."""
+    def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
+        """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self._rejected is None and self.freshness in SERVABLE
-        self.failures += 1
+        self.failures += not counted
         self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()
         return Failed(self._backoff.failures, self.retry_in, served)
 
-    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
-        """Nothing was sent, because of what is known already: tell callers so, for so long."""
+    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
+        """Nothing was sent, because of what is known already: tell callers so, for so long.
+
+        served: whether that ends with the token.
+        """
         now = self.monotonic()
-        self._backoff = self._backoff.held(error, now + seconds, now)
+        self._backoff = self._backoff.held(error, now + seconds, now, served=served)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()
 
-    def left_alone(self, seconds: float = QUIET_TIME) -> None:
-        """The store is down, or another process at work, and the token good for now: leave it for a moment."""
-        self._quiet_until = self.monotonic() + seconds * (1 + self._chance())
+    def left_alone(self, seconds: float) -> None:
+        """The store is down, or another process at work, and the token good for now: leave it, for so long at most."""
+        self._quiet_until = self.monotonic() + seconds * (1 + self._chance()) / 2
 
     def rejected(self, token: Token) -> None:
         """The API has answered 401 to a token."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar, cast
 from weakref import WeakValueDictionary
@@ -60,7 +60,9 @@ class FileStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with extra("file"):
-            import_module("filelock")  # for systems without byte-range locks; told of on every one
+            # Needed where there are no byte-range locks, told of anywhere, and not imported here: that takes long.
+            if find_spec("filelock") is None:
+                raise ModuleNotFoundError(name="filelock")
         self._path = _checked(path)
         self._kept: _SharedFile | None = None
 

@@ -30,7 +30,7 @@ CONNECTIONS = 8
 """Commands at once; more wait in the process. A fleet multiplies this by its pods, and servers limit their clients."""
 CODE = re.compile("[A-Z]{2,20}")
 """The first word of an error that a server answers, such as OOM."""
-CODES = {
+MEANINGS = {
     "AuthenticationError": "NOAUTH or WRONGPASS",
     "BusyLoadingError": "LOADING",
     "ClusterDownError": "CLUSTERDOWN",
@@ -38,8 +38,9 @@ CODES = {
     "NoPermissionError": "NOPERM",
     "OutOfMemoryError": "OOM",
     "ReadOnlyError": "READONLY",
+    "TimeoutError": "no answer in time",
 }
-"""What a server answered, by the class that redis-py makes of it, where the error does not tell."""
+"""What an error of a class means where nothing in it tells: redis-py's, without the server's code, or ours."""
 ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -133,15 +134,16 @@ def words_of(error: BaseException) -> str:
 def _reason(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError():
-            return f"certificate verify failed: {error.verify_message}"
+            return f"certificate verify failed: {getattr(error, 'verify_message', 'no reason given')}"
         case ssl.SSLError():
-            return error.reason or ""
+            return str(getattr(error, "reason", ""))  # OpenSSL's own; there is none if somebody else made the error
         case socket.gaierror():
-            return error.strerror or ""
+            words = error.strerror or ""
         case OSError():  # asyncio makes one of those of several addresses, with their numbers in its text only
             number = error.errno or next(map(int, ERRNO.findall(str(error))), 0)
-            return os.strerror(number) if number else ""
+            words = os.strerror(number) if number else ""
         case _:
             code: object = getattr(error, "status_code", None)  # of redis-py 7 on
             first = code if isinstance(code, str) else str(error).partition(" ")[0]
-            return first if CODE.fullmatch(first) else CODES.get(type(error).__name__, "")
+            words = first if CODE.fullmatch(first) else ""
+    return words or MEANINGS.get(type(error).__name__, "")

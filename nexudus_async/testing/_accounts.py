@@ -5,16 +5,17 @@ An access token lives until it expires or is revoked; a sign-in or a renewal lea
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from nexudus_async._clock import Clock
 
+from ._one_time import OneTimeTokens
 from ._totp import STEP, code_for_step
 
-__all__ = ["REFRESH_TOKEN_LIFETIME", "Accounts", "RefreshTokenState", "TokenPair", "User"]
-
 REFRESH_TOKEN_LIFETIME = 15 * 86_400.0  # seconds, as documented
+FIRST_COWORKER_ID = 1_001
 
 
 @dataclass(eq=False, slots=True)
@@ -22,8 +23,13 @@ class User:
     """One account. Every attribute may be changed while the emulator runs, and counts from then on.
 
     username: the e-mail, compared without regard to case.
+    password: setting it ends no session; `NexudusEmulator.change_password` does.
     totp_secret: base32; None turns two-factor off.
     api_access_token: a secret that the customer's profile carries; it has nothing to do with the tokens here.
+    sso_only: the password grant is refused as `invalid_grant`, whatever the password.
+    admin: may impersonate others.
+    invalid_login_attempts: failed sign-ins, wrong passwords and wrong codes, since the last one that was granted.
+    coworker_id: the customer's number, for impersonation. 0: the emulator gives one when the user is added.
     """
 
     username: str
@@ -33,6 +39,10 @@ class User:
     must_reset: bool = False
     api_access_token: str = field(default_factory=lambda: secrets.token_hex(24), repr=False)
     last_totp_step: int = field(default=-1, repr=False)
+    sso_only: bool = False
+    admin: bool = False
+    invalid_login_attempts: int = 0
+    coworker_id: int = 0
 
     def accepts_code(self, code: str, now: float) -> bool:
         """Check a TOTP code and use it up: it, and those before it, are refused from then on (RFC 6238, 5.2).
@@ -49,6 +59,9 @@ class User:
                 return True
         return False
 
+    def is_named(self, username: str) -> bool:
+        return self.username.lower() == username.lower()
+
 
 class RefreshTokenState(Enum):
     """What a refresh token is worth, and why."""
@@ -63,16 +76,19 @@ class RefreshTokenState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a grant brings."""
+    """What a grant brings. `expires_in`: seconds that the access token lives."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
+    client_id: str = ""
+    expires_in: float = 0.0
 
 
 @dataclass(slots=True)
 class _AccessToken:
     user: User
     expires_at: float
+    lifetime: float
 
 
 @dataclass(slots=True)
@@ -85,6 +101,26 @@ class RefreshToken:
     state: RefreshTokenState = RefreshTokenState.LIVE
 
 
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A token that lives: `expires_in` of the `lifetime` that it was issued for, in seconds."""
+
+    token: str = field(repr=False)
+    expires_in: float
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What one `client_id` holds: its newest access token, how many older ones live, its refresh token."""
+
+    username: str
+    client_id: str
+    access: Living | None
+    older: int
+    refresh: Living | None
+
+
 class Accounts:
     """All users and tokens. Expiry goes by `clock.monotonic()`, one-time codes by `clock.wall()`."""
 
@@ -94,20 +130,51 @@ class Accounts:
         self._access: dict[str, _AccessToken] = {}
         self._refresh: dict[str, RefreshToken] = {}
         self._live: dict[str, str] = {}  # client_id → its one live refresh token
+        self._held: dict[str, list[str]] = {}  # client_id → its access tokens that may still live, the newest last
         self._reset_tokens: set[str] = set()
+        self.one_time: OneTimeTokens[User] = OneTimeTokens(clock)
+
+    # -- users ---------------------------------------------------------------------------------------------------
 
     def add(self, user: User) -> User:
+        """Add a user, or replace the one of that name, whose number it takes over unless it has one.
+
+        Raises `ValueError` for the number of another user.
+        """
+        replaced, other = self.find(user.username), self.find_coworker(user.coworker_id)
+        if other is not None and other is not replaced:
+            raise ValueError(f"the coworker_id {user.coworker_id} is taken by {other.username}")
+        if not user.coworker_id:
+            user.coworker_id = replaced.coworker_id if replaced is not None else self._next_coworker_id()
         self._users[user.username.lower()] = user
         return user
+
+    def remove(self, user: User) -> None:
+        """End the user's sessions, and forget it."""
+        self.revoke_access_tokens(user.username)
+        self.revoke_refresh_tokens(user.username)
+        self._users.pop(user.username.lower(), None)
 
     def find(self, username: str) -> User | None:
         return self._users.get(username.lower())
 
+    def find_coworker(self, coworker_id: int) -> User | None:
+        return next((user for user in self._users.values() if user.coworker_id == coworker_id), None)
+
+    def users(self) -> list[User]:
+        return list(self._users.values())
+
+    def _next_coworker_id(self) -> int:
+        return 1 + max((user.coworker_id for user in self._users.values()), default=FIRST_COWORKER_ID - 1)
+
+    # -- tokens --------------------------------------------------------------------------------------------------
+
     def issue(self, user: User, client_id: str, lifetime: float) -> TokenPair:
         """Make a pair, and kill the refresh token that `client_id` had."""
         now = self._clock.monotonic()
-        pair = TokenPair(secrets.token_urlsafe(192), secrets.token_hex(16))
-        self._access[pair.access_token] = _AccessToken(user, now + lifetime)
+        pair = TokenPair(secrets.token_urlsafe(192), secrets.token_hex(16), client_id, lifetime)
+        self._access[pair.access_token] = _AccessToken(user, now + lifetime, lifetime)
+        self._held.setdefault(client_id, []).append(pair.access_token)
         self._kill(self._live.get(client_id), RefreshTokenState.SUPERSEDED)
         self._refresh[pair.refresh_token] = RefreshToken(user, client_id, now + REFRESH_TOKEN_LIFETIME)
         self._live[client_id] = pair.refresh_token
@@ -130,6 +197,24 @@ class Accounts:
             return None
         return known.user
 
+    def signed_in(self) -> Iterator[SignedIn]:
+        """Yield what each `client_id` holds, those that hold nothing any more left out."""
+        now = self._clock.monotonic()
+        for client_id in list(self._held):
+            access = self._held[client_id] = self._living_access(client_id)
+            token = self._live.get(client_id, "")
+            known = self.look_up(token)
+            live = known is not None and known.state is RefreshTokenState.LIVE
+            refresh = Living(token, known.expires_at - now, REFRESH_TOKEN_LIFETIME) if known and live else None
+            if access:
+                newest = self._access[access[-1]]
+                living = Living(access[-1], newest.expires_at - now, newest.lifetime)
+                yield SignedIn(newest.user.username, client_id, living, len(access) - 1, refresh)
+            elif known is not None and refresh is not None:
+                yield SignedIn(known.user.username, client_id, None, 0, refresh)
+            else:
+                del self._held[client_id]
+
     def make_reset_token(self) -> str:
         token = secrets.token_hex(20)
         self._reset_tokens.add(token)
@@ -139,28 +224,37 @@ class Accounts:
         return user.accepts_code(code, self._clock.wall())
 
     def revoke_access_tokens(self, username: str | None) -> None:
-        for token, known in list(self._access.items()):
-            if _belongs(known.user, username):
-                self._access[token].expires_at = float("-inf")
+        for known in self._access.values():
+            if username is None or known.user.is_named(username):
+                known.expires_at = float("-inf")
 
     def revoke_refresh_tokens(self, username: str | None) -> None:
         for token, known in self._refresh.items():
-            if _belongs(known.user, username):
+            if username is None or known.user.is_named(username):
                 self._kill(token, RefreshTokenState.REVOKED)
+
+    # -- secrets -------------------------------------------------------------------------------------------------
 
     def secrets(self) -> frozenset[str]:
         """Return every token ever issued, and the users' passwords and keys as they are now."""
-        found: set[str | None] = {*self._access, *self._refresh, *self._reset_tokens}
+        found: set[str | None] = {*self._access, *self._refresh, *self._reset_tokens, *self.one_time.all()}
         for user in self._users.values():
             found |= {user.password, user.totp_secret, user.api_access_token}
         return frozenset(secret for secret in found if secret)
+
+    def is_secret(self, text: str) -> bool:
+        """Return whether `text` is one of `secrets()`, without making that set."""
+        issued = (self._access, self._refresh, self._reset_tokens, self.one_time)
+        return any(text in kept for kept in issued) or any(
+            text in (user.password, user.totp_secret, user.api_access_token) for user in self._users.values()
+        )
+
+    def _living_access(self, client_id: str) -> list[str]:
+        now = self._clock.monotonic()
+        return [token for token in self._held.get(client_id, ()) if self._access[token].expires_at > now]
 
     def _kill(self, refresh_token: str | None, state: RefreshTokenState) -> None:
         known = self._refresh.get(refresh_token or "")
         if known is not None and known.state is RefreshTokenState.LIVE:
             known.state = state
             self._live.pop(known.client_id, None)
-
-
-def _belongs(user: User, username: str | None) -> bool:
-    return username is None or user.username.lower() == username.lower()

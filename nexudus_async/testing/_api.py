@@ -1,50 +1,41 @@
-"""The API behind the bearer: the documented endpoints, and a few that exist for tests only."""
+"""The API behind the bearer: who am I, and a few endpoints that exist for tests only."""
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import WSMsgType, hdrs, web
 
 from ._accounts import Accounts, User
+from ._routing import Handler, Route
 
-__all__ = ["Handler", "Route", "bearer_of", "builtin_routes"]
+__all__ = ["Handler", "Route", "bearer_of", "builtin_handlers"]
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A handler, and whether it is behind the bearer."""
-
-    handler: Handler
-    authenticated: bool = True
+_USER_ID_OFFSET = 2_000  # a user's Id is not the Id of its coworker
 
 
 def bearer_of(request: web.Request, accounts: Accounts) -> User | None:
     """Return whose living access token the request carries (RFC 6750, section 2.1)."""
+    return accounts.bearer(_access_token(request))
+
+
+def _access_token(request: web.Request) -> str:
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return accounts.bearer(token.strip()) if scheme.lower() == "bearer" else None
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def builtin_routes(accounts: Accounts, coworkers: list[dict[str, Any]]) -> dict[tuple[str, str], Route]:
-    """Return the routes by method and path; "*" is every method."""
-    profile, pages = _Profile(accounts), _Pages(coworkers)
-    handlers: dict[tuple[str, str], Handler] = {
+def builtin_handlers(accounts: Accounts) -> dict[tuple[str, str], Handler]:
+    """Return the handlers by method and path; "*" is every method."""
+    profile = _Profile(accounts)
+    return {
         ("GET", "/api/public/billing/customer"): profile.customer,
         ("GET", "/api/public/teams/my"): profile.teams,
+        ("GET", "/api/public/coworkers/profiles"): profile.profiles,
         ("GET", "/api/auth/me"): profile.operator,
-        ("GET", "/api/spaces/coworkers"): pages.get,
-        ("POST", "/api/spaces/coworkers"): pages.post,
         ("*", "/api/emulator/echo"): _echo,
         ("GET", "/api/emulator/websocket"): _websocket,
         ("GET", "/api/emulator/slow"): _slow,
         ("*", "/api/emulator/unauthorized"): _unauthorized,
         ("*", "/api/emulator/forbidden"): _forbidden,
     }
-    return {key: Route(handler) for key, handler in handlers.items()}
 
 
 class _Profile:
@@ -56,20 +47,36 @@ class _Profile:
     async def customer(self, request: web.Request) -> web.Response:
         user = self._user(request)
         profile = {
-            "Id": 1_001,
-            "FullName": user.username.partition("@")[0].title(),
+            "Id": user.coworker_id,
+            "FullName": _full_name(user),
             "Email": user.username,
             "Active": True,
             "AccessToken": user.api_access_token,  # a secret in a body: clients must not log bodies
         }
         return web.json_response(profile)
 
+    async def profiles(self, request: web.Request) -> web.Response:
+        """The bearer itself stands in this body."""
+        user = self._user(request)
+        account = {
+            "Id": user.coworker_id + _USER_ID_OFFSET,
+            "FullName": _full_name(user),
+            "Email": user.username,
+            "Active": True,
+            "IsAdmin": user.admin,
+            "AccessToken": _access_token(request),
+        }
+        profile = {"Id": user.coworker_id, "FullName": _full_name(user), "Active": True, "IsDefaultProfile": True}
+        location = {"Id": 1, "Name": "Emulated location", "WebAddress": "emulated"}
+        return web.json_response({"User": account, "DefaultBusiness": location, "Profiles": [profile]})
+
     async def teams(self, request: web.Request) -> web.Response:
         team = {"Id": 2_001, "Name": "First floor", "Administrator": self._user(request).username}
         return web.json_response([team])
 
     async def operator(self, request: web.Request) -> web.Response:
-        return web.json_response({"Id": 3_001, "Email": self._user(request).username})
+        user = self._user(request)
+        return web.json_response({"Id": user.coworker_id + _USER_ID_OFFSET, "Email": user.username})
 
     def _user(self, request: web.Request) -> User:
         user = bearer_of(request, self._accounts)
@@ -77,36 +84,8 @@ class _Profile:
         return user
 
 
-class _Pages:
-    """A list in pages, as every list of the API is."""
-
-    def __init__(self, records: list[dict[str, Any]]) -> None:
-        self._records = records
-
-    async def get(self, request: web.Request) -> web.Response:
-        try:
-            page, size = int(request.query.get("page", "1")), int(request.query.get("size", "25"))
-        except ValueError:
-            page, size = 0, 0
-        if page < 1 or size < 1:
-            return web.json_response({"Message": "page and size are 1 or more"}, status=400)
-        pages = math.ceil(len(self._records) / size)
-        answer = {
-            "Records": self._records[(page - 1) * size : page * size],
-            "CurrentPage": page,
-            "CurrentPageSize": size,
-            "TotalItems": len(self._records),
-            "TotalPages": pages,
-            "HasNextPage": page < pages,
-            "HasPreviousPage": page > 1,
-        }
-        return web.json_response(answer)
-
-    async def post(self, request: web.Request) -> web.Response:
-        record = await request.json()
-        identifier = 1 + max((known["Id"] for known in self._records), default=0)
-        self._records.append({**record, "Id": identifier})
-        return web.json_response({"Status": 200, "WasSuccessful": True, "Value": {"Id": identifier}})
+def _full_name(user: User) -> str:
+    return user.username.partition("@")[0].title()
 
 
 async def _echo(request: web.Request) -> web.Response:

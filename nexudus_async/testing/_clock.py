@@ -13,7 +13,7 @@ from nexudus_async._clock import Clock
 
 from ._waiting import Level
 
-__all__ = ["ManualClock"]
+_FARTHEST = 100 * 366 * 86_400.0  # seconds
 
 
 class ManualClock:
@@ -144,6 +144,38 @@ class ManualClock:
         self._wake(due)  # not by the sum of floats that `monotonic` is
         if self._waiting:
             self._schedule_jump(loop)
+
+
+class ShiftedClock:
+    """Another clock's readings, moved on by what `advance` adds to them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._shift = 0.0
+
+    @property
+    def shift(self) -> float:
+        """Seconds that this clock is ahead of the other."""
+        return self._shift
+
+    def monotonic(self) -> float:
+        """Return the other's reading, moved on."""
+        return self._clock.monotonic() + self._shift
+
+    def wall(self) -> float:
+        """Return the other's reading, moved on."""
+        return self._clock.wall() + self._shift
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Raises `ValueError` for a negative number, and for more than a clock can show."""
+        shift = self._shift + _not_negative(seconds)
+        if shift > _FARTHEST:
+            raise ValueError(f"a clock goes {_FARTHEST:.0f} s ahead at most, which is a century; not {shift!r} s")
+        self._shift = shift
+
+    def reset(self) -> None:
+        """Go back to the other's readings."""
+        self._shift = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from ._routing import PathPattern
 from ._waiting import Level
-
-__all__ = ["Cut", "Fault", "FaultPlan", "Hold"]
 
 
 class Cut(Enum):
@@ -68,10 +67,21 @@ class Fault:
         return cls(members=members or {}, without=without)
 
     @classmethod
-    def throttled(cls, retry_after: float | str | None = 1, status: int = 409) -> Self:
-        """Refuse with `Retry-After`; None leaves the header out. The request is not processed."""
+    def throttled(
+        cls, retry_after: float | str | None = 1, status: int = 409, *, in_words: float | None = None
+    ) -> Self:
+        """Refuse with `Retry-After`; None leaves the header out. The request is not processed.
+
+        in_words: seconds that the body names, "Wait N seconds", as a 429 was seen to do.
+        """
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        return cls.answer(status, json.dumps({"Message": "Too many requests."}), headers=headers)
+        message = "Too many requests." + ("" if in_words is None else f" Wait {in_words:g} seconds.")
+        return cls.answer(status, json.dumps({"Message": message}), headers=headers)
+
+    @classmethod
+    def silent(cls, status: int = 200, *, applied: bool = True) -> Self:
+        """Answer with no body at all, as a POST that succeeds may; the request is processed."""
+        return cls.answer(status, applied=applied)
 
     @classmethod
     def html(cls, status: int = 200, *, applied: bool = False) -> Self:
@@ -110,6 +120,18 @@ class Fault:
     def replaces_answer(self) -> bool:
         """Whether the client gets something else than the service's own answer, or nothing."""
         return self.status is not None or self.cut is Cut.DROP
+
+    @property
+    def summary(self) -> str:
+        """What happens, in a few words and without the answer's text."""
+        words = [f"wait {self.delay:g} s"] if self.delay else []
+        words += ["held"] if self.gate is not None else []
+        words += [f"answer {self.status}"] if self.status is not None else []
+        words += ["changed answer"] if self.members or self.without else []
+        words += [self.cut.value] if self.cut is not None else []
+        words += [f"{self.size} bytes of filler"] if self.size else []
+        words += [] if self.applied else ["not processed"]
+        return ", ".join(words) or "nothing"
 
     async def wait(self) -> None:
         """Wait as long as the fault says."""
@@ -170,18 +192,26 @@ class Hold:
 
 
 @dataclass(slots=True)
-class _Planned:
+class Planned:
+    """A fault that waits for its requests."""
+
     where: str
     fault: Fault
     times: int | None
     hold: Hold | None
+    pattern: PathPattern | None
+
+    def is_for(self, places: tuple[str, ...]) -> bool:
+        """Return whether a request that is called `places` is meant."""
+        pattern = self.pattern
+        return self.where in places or (pattern is not None and any(pattern.match(p) is not None for p in places))
 
 
 class FaultPlan:
     """A queue of faults; each request takes the first that is meant for it."""
 
     def __init__(self) -> None:
-        self._queue: list[_Planned] = []
+        self._queue: list[Planned] = []
 
     def __len__(self) -> int:
         """Return how many entries still wait for a request."""
@@ -193,14 +223,22 @@ class FaultPlan:
     def add(self, where: str, fault: Fault, times: int | None = 1, hold: Hold | None = None) -> None:
         """Queue `fault` for the next `times` requests to `where`; None means every one until `clear()`.
 
-        where: "token", a path, or "*" for every path but the token endpoint's. Raises `ValueError` for what would
-        never strike.
+        where: "token", a path, which may hold names as a route's may, such as `/api/spaces/coworkers/{Id}`, or "*" for
+        every path but the token endpoint's. Raises `ValueError` for what would never strike.
         """
         if where not in ("token", "*") and not where.startswith("/"):
             raise ValueError(f'where is "token", "*" or a path that begins with a slash, not {where!r}')
+        if where.startswith("/_emulator"):
+            raise ValueError(f"the control interface has no faults: where is a path of the API, not {where!r}")
         if times is not None and times < 1:
             raise ValueError(f"times is 1 or more, or None for every request, not {times!r}")
-        self._queue.append(_Planned(where, fault, times, hold))
+        pattern = PathPattern(where) if "{" in where or "}" in where else None
+        self._queue.append(Planned(where, fault, times, hold, pattern))
+
+    def waiting(self) -> list[Planned]:
+        """Return the entries that still wait for a request, in the order in which they strike."""
+        self._forget_released()
+        return list(self._queue)
 
     def clear(self) -> None:
         """Forget every fault that has not struck yet."""
@@ -208,8 +246,8 @@ class FaultPlan:
 
     def take(self, *places: str) -> Fault | None:
         """Return, and use up, the first fault for one of `places`."""
-        self._queue = [entry for entry in self._queue if entry.hold is None or not entry.hold.released]
-        entry = next((entry for entry in self._queue if entry.where in places), None)
+        self._forget_released()
+        entry = next((entry for entry in self._queue if entry.is_for(places)), None)
         if entry is None:
             return None
         if entry.times is not None:
@@ -219,3 +257,6 @@ class FaultPlan:
         if entry.hold is not None:
             entry.hold.arrive()
         return entry.fault
+
+    def _forget_released(self) -> None:
+        self._queue = [entry for entry in self._queue if entry.hold is None or not entry.hold.released]

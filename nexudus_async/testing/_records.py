@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from multidict import CIMultiDictProxy, MultiMapping
-
-__all__ = ["Gauge", "RequestLog", "RequestRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +16,8 @@ class RequestRecord:
     status: what was answered. None while the answer is under way, and for good when the connection was dropped.
     started, finished: seconds by the emulator's clock (`monotonic`). finished is None while the answer is under way.
     username: whose token or credentials it carried, None when nobody's.
+    milliseconds: of real time until the answer was made. remark: what the emulator has to say of the request, such as
+        an unknown filter.
     """
 
     method: str
@@ -29,12 +29,49 @@ class RequestRecord:
     finished: float | None = None
     status: int | None = None
     username: str | None = None
+    milliseconds: float | None = None
+    remark: str | None = None
+
+    @property
+    def client_id(self) -> str | None:
+        """The header that a renewal must repeat."""
+        return self.headers.get("client_id")
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether its answer is still under way."""
+        return self.finished is None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A line for a request log, without a secret: what `on_request` is called with.
+
+    path: as it was sent, without the query, the secrets in it masked. status: None when the connection was dropped.
+    who: the user, None when nobody's token or credentials came along. remark: see `RequestRecord`.
+    """
+
+    method: str
+    path: str
+    status: int | None
+    milliseconds: float
+    who: str | None
+    remark: str | None = None
+
+    def __str__(self) -> str:
+        status = "dropped" if self.status is None else str(self.status)
+        note = f"  ({self.remark})" if self.remark else ""
+        return f"{self.method} {self.path} {status} {self.milliseconds:.0f} ms {self.who or '-'}{note}"
 
 
 class RequestLog:
-    """Records in order of arrival. A record is complete once its answer has been made."""
+    """Records in order of arrival. A record is complete once its answer has been made.
 
-    def __init__(self) -> None:
+    keep: how many, the oldest go first; None for all.
+    """
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.keep = keep
         self._serial = 0
         self._records: dict[int, RequestRecord] = {}
 
@@ -42,15 +79,21 @@ class RequestLog:
         """Keep `record` and return the number to finish it by."""
         self._serial += 1
         self._records[self._serial] = record
+        if self.keep is not None and len(self._records) > self.keep:
+            del self._records[next(iter(self._records))]
         return self._serial
 
-    def finish(self, serial: int, *, finished: float, status: int | None, username: str | None) -> None:
+    def finish(self, serial: int, outcome: RequestRecord) -> None:
         """Complete a record; one that was cleared meanwhile stays cleared."""
         if serial in self._records:
-            self._records[serial] = replace(self._records[serial], finished=finished, status=status, username=username)
+            self._records[serial] = outcome
 
     def records(self) -> list[RequestRecord]:
         return list(self._records.values())
+
+    def numbered(self) -> list[tuple[int, RequestRecord]]:
+        """Return the records with their numbers, which grow and are never used again."""
+        return list(self._records.items())
 
     def clear(self) -> None:
         self._records.clear()

@@ -1,25 +1,31 @@
 """The emulator's request handling: record, fault, throttle, bearer, handler."""
 
-from collections.abc import Generator, Mapping
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
 from nexudus_async._clock import Clock
 
 from ._accounts import Accounts
-from ._api import Route, bearer_of
+from ._api import bearer_of
 from ._delivery import Dropped, deliver
 from ._faults import FaultPlan
 from ._grants import Grants
 from ._limits import Throttler
-from ._records import Gauge, RequestLog, RequestRecord
-
-__all__ = ["TOKEN_PATH", "Service"]
+from ._masking import Masker
+from ._notes import NOTE, Note
+from ._records import Gauge, RequestLog, RequestRecord, Served
+from ._routing import Routes, not_allowed, preflight
+from ._settings import Settings
 
 TOKEN_PATH = "/api/token"
 _FORM = "application/x-www-form-urlencoded"
+
+_logger = logging.getLogger("nexudus_async.testing")
 
 
 @dataclass(slots=True)
@@ -28,15 +34,16 @@ class _Exchange:
 
     request: web.Request
     form: Mapping[str, str]
-    username: str | None = None
+    note: Note
+    client_id: str | None
 
     @property
     def is_token_request(self) -> bool:
         return self.request.path == TOKEN_PATH
 
     @property
-    def client_id(self) -> str | None:
-        return self.request.headers.get("client_id")
+    def address(self) -> str:
+        return self.request.remote or ""
 
     def record(self, started: float) -> RequestRecord:
         request = self.request
@@ -44,7 +51,7 @@ class _Exchange:
 
 
 class Service:
-    """Answers every request. Routes are looked up here, because aiohttp's own are frozen once it runs."""
+    """Answers every request of the emulated service. `on_request` is told of each, once its answer has been made."""
 
     def __init__(
         self,
@@ -52,22 +59,31 @@ class Service:
         accounts: Accounts,
         grants: Grants,
         throttler: Throttler,
-        routes: dict[tuple[str, str], Route],
+        *,
+        settings: Settings,
+        on_request: Callable[[Served], None] | None,
     ) -> None:
-        self.routes = routes
+        self.routes = Routes()
         self.faults = FaultPlan()
         self.log = RequestLog()
         self.token_gauge, self.renewal_gauge = Gauge(), Gauge()
-        self.enforce_limits = False
+        self.throttler = throttler
+        self.masker = Masker(accounts.is_secret)
+        self._settings = settings
         self._clock = clock
         self._accounts = accounts
         self._grants = grants
-        self._throttler = throttler
+        self._on_request = on_request
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request and record it."""
-        exchange = _Exchange(request, await _read_form(request))
-        serial = self.log.begin(exchange.record(self._clock.monotonic()))
+        began = time.perf_counter()
+        form = await _read_form(request)
+        client_id = None if self._settings.drop_client_id else request.headers.get("client_id")
+        exchange = _Exchange(request, form, Note(self._who(request, form)), client_id)
+        NOTE.set(exchange.note)
+        record = replace(exchange.record(self._clock.monotonic()), username=exchange.note.who)
+        serial = self.log.begin(record)
         status: int | None = None
         try:
             with self._gauged(exchange):
@@ -80,8 +96,30 @@ class Service:
             status = exc.status if isinstance(exc, web.HTTPException) else 500
             raise
         finally:
-            now = self._clock.monotonic()
-            self.log.finish(serial, finished=now, status=status, username=exchange.username)
+            outcome = replace(
+                record,
+                finished=self._clock.monotonic(),
+                status=status,
+                username=exchange.note.who,
+                milliseconds=(time.perf_counter() - began) * 1_000,
+                remark=self.masker.remark(exchange.note.remark, request.query.items()),
+            )
+            self.log.finish(serial, outcome)
+            self._tell(request, outcome)
+
+    def _who(self, request: web.Request, form: Mapping[str, str]) -> str | None:
+        """Return whose the request is, as far as can be told before it is processed, which a fault may prevent."""
+        user = bearer_of(request, self._accounts) or self._accounts.find(form.get("username", ""))
+        return None if user is None else user.username
+
+    def _tell(self, request: web.Request, record: RequestRecord) -> None:
+        if self._on_request is None:
+            return
+        path, took = self.masker.path(request.rel_url.raw_path), record.milliseconds or 0.0
+        try:
+            self._on_request(Served(record.method, path, record.status, took, record.username, record.remark))
+        except Exception:  # whoever listens cannot break a request
+            _logger.exception("on_request raised")
 
     @contextmanager
     def _gauged(self, exchange: _Exchange) -> Generator[None]:
@@ -93,6 +131,9 @@ class Service:
             yield
 
     async def _respond(self, exchange: _Exchange) -> web.StreamResponse:
+        asked = preflight(exchange.request)
+        if asked is not None and not self.routes.has(hdrs.METH_OPTIONS, exchange.request.path):
+            return asked  # before the faults: one that is meant for a request is not for the browser's question
         fault = self.faults.take("token" if exchange.is_token_request else "*", exchange.request.path)
         if fault is None:
             return await self._answer(exchange)
@@ -106,45 +147,42 @@ class Service:
         if exchange.is_token_request:
             return self._token(exchange)
         request = exchange.request
-        user = bearer_of(request, self._accounts)
-        exchange.username = user.username if user is not None else None
-        if self.enforce_limits and (wait := self._throttler.admit_call(exchange.username or "", request.method)):
-            return _throttled(wait)
-        route = self._find(request)
+        user = bearer_of(request, self._accounts)  # once more: a fault may have held it back meanwhile
+        if self._settings.enforce_limits:
+            wait = self.throttler.admit_call(
+                user.username if user is not None else "", request.method, path=request.path, address=exchange.address
+            )
+            if wait:
+                return self._throttled(request, wait)
+        route = self.routes.find(request)
         if route.authenticated and user is None:
             return _invalid_token(presented=hdrs.AUTHORIZATION in request.headers)
         return await route.handler(request)
 
     def _token(self, exchange: _Exchange) -> web.Response:
-        if exchange.request.method != hdrs.METH_POST:
-            raise web.HTTPMethodNotAllowed(exchange.request.method, [hdrs.METH_POST])
-        client = exchange.client_id or exchange.form.get("username", "")
-        if self.enforce_limits and (wait := self._throttler.admit_token_request(client)):
-            return _throttled(wait)
+        request = exchange.request
+        if request.method != hdrs.METH_POST:
+            raise not_allowed(request.method, [hdrs.METH_POST])
+        if self._settings.enforce_limits:
+            client = exchange.client_id or exchange.form.get("username", "")
+            wait = self.throttler.admit_token_request(client, address=exchange.address)
+            if wait:
+                return self._throttled(request, wait)
         answer = self._grants.answer(exchange.form, exchange.client_id)
-        exchange.username = answer.username
+        exchange.note.who = answer.username or exchange.note.who
         return web.json_response(dict(answer.payload), status=answer.status, headers={"Cache-Control": "no-store"})
 
-    def _find(self, request: web.Request) -> Route:
-        method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-        for key in ((request.method, request.path), (method, request.path), ("*", request.path)):
-            if key in self.routes:
-                return self.routes[key]
-        allowed = [known for known, path in self.routes if path == request.path]
-        if allowed:
-            raise web.HTTPMethodNotAllowed(request.method, allowed)
-        raise web.HTTPNotFound(text='{"Message": "No such resource."}', content_type="application/json")
+    def _throttled(self, request: web.Request, wait: int) -> web.Response:
+        limits = self.throttler.limits
+        message = {"Message": f"Too many requests. Wait {wait} seconds."}
+        headers = {"Retry-After": str(wait)} if limits.retry_after else {}
+        return web.json_response(message, status=limits.status_for(request.path), headers=headers)
 
 
 async def _read_form(request: web.Request) -> Mapping[str, str]:
     if request.path != TOKEN_PATH or request.content_type != _FORM:
         return {}
     return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-
-
-def _throttled(wait: int) -> web.Response:
-    # 409 instead of 429 "for legacy reasons", as documented.
-    return web.json_response({"Message": "Too many requests."}, status=409, headers={"Retry-After": str(wait)})
 
 
 def _invalid_token(*, presented: bool) -> web.Response:

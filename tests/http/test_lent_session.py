@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from nexudus_async import ConfigurationError
-from nexudus_async.errors import EndpointUnavailableError
+from nexudus_async.errors import MalformedResponseError
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
 
@@ -93,7 +93,7 @@ async def test_an_own_session_has_aiohttps_limits(emulator: NexudusEmulator, con
     connect.clock.autojump = True
     emulator.fail("token", BIG_HEADER, None)
     session = await connect()
-    with pytest.raises(EndpointUnavailableError):
+    with pytest.raises(MalformedResponseError):
         await session.token()
 
 

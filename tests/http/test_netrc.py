@@ -47,6 +47,15 @@ async def test_an_entry_for_the_host_is_the_callers_own(emulator: NexudusEmulato
     assert [record.headers["Authorization"][:6] for record in emulator.requests] == ["Basic "]
 
 
+async def test_a_session_that_does_not_trust_the_environment_knows_no_netrc(
+    emulator: NexudusEmulator, carry: Carry, netrc: Write
+) -> None:
+    """Nor does aiohttp then."""
+    netrc(NAMED)
+    carrier = await carry()
+    assert await carrier.status("GET", CUSTOMER) == 200
+
+
 async def test_a_default_entry_is_nobodys_own(emulator: NexudusEmulator, carry: Carry, netrc: Write) -> None:
     """A request carries our token, and its 401 is ours to handle."""
     netrc(DEFAULT)

@@ -8,7 +8,8 @@ import pytest
 from multidict import CIMultiDict
 
 from nexudus_async import Token, TokenEndpointError
-from nexudus_async._oauth.protocol import Answer, GrantRequest, parse_answer, refresh, sign_in
+from nexudus_async._oauth.messages import Answer, GrantRequest, refresh, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._token import Secret, SecretBytes
 
 USER, PASSWORD, CODE, CLIENT = "ops@example.com", 'pa&s=w+o r%d/é"\\n', "493817", "worker-1"

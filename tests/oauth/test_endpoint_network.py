@@ -13,6 +13,7 @@ from nexudus_async.testing import Fault, NexudusEmulator
 from tests.leaks import leaked
 
 from .conftest import MakeEndpoint
+from .grants import GOOD
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -117,31 +118,33 @@ async def test_the_limit_is_one_mib(make: MakeEndpoint, emulator: NexudusEmulato
         assert (await make().login()).access_token == "a"
 
 
-NONSENSE = {
-    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+DROPPED = {
     "nothing": b"",
     "a status only": b"HTTP/1.1 200 OK\r\n",
+    "half a body": b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"access_token": "tok',
+    "half a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+}
+UNREADABLE = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "a bad header": b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     "a huge header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
     "a bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "bad gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
-    "half a body": b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"access_token": "tok',
 }
 
 
-@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
-@pytest.mark.parametrize("read", [True, False], ids=["after the request", "at once"])
-async def test_what_is_not_http_is_a_lost_answer(
-    make: MakeEndpoint, emulator: NexudusEmulator, answer: bytes, read: bool
-) -> None:
-    """For a renewal: one replay, then spent. An error of this package, and no secret in aiohttp's frames."""
+@pytest.mark.parametrize("answer", [*DROPPED.values(), *UNREADABLE.values()], ids=[*DROPPED, *UNREADABLE])
+async def test_what_is_not_http_is_a_lost_answer(make: MakeEndpoint, emulator: NexudusEmulator, answer: bytes) -> None:
+    """For a renewal: one replay, then spent. A sign-in is tried again, but not if the same answer would come again.
+
+    An error of this package, and no secret in aiohttp's frames.
+    """
     connections = 0
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
-        if read:
-            await reader.readuntil(b"\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
 
     token = await make().login()
@@ -153,9 +156,40 @@ async def test_what_is_not_http_is_a_lost_answer(
         assert renewing.value.refresh_token_spent
         with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as signing_in:
             await endpoint.login()
-    assert connections == 5
+    unreadable = answer in UNREADABLE.values()
+    assert connections == 2 + (1 if unreadable else 3)
+    assert isinstance(signing_in.value, MalformedResponseError) or not unreadable
     for error in (renewing.value, signing_in.value):
         assert not leaked(error, emulator.secrets)
+
+
+@pytest.mark.parametrize("length", [8_000, 8_200])
+async def test_an_answer_with_a_long_header_is_not_asked_for_again(
+    make: MakeEndpoint, emulator: NexudusEmulator, length: int
+) -> None:
+    """Each time would be a successful sign-in at the service, which ends the refresh token of the one before."""
+    emulator.fail("token", Fault.answer(200, json.dumps(GOOD), headers={"X-Cookie": "x" * length}), times=None)
+    if length < 8_190:
+        assert (await make().login()).access_token == GOOD["access_token"]
+    else:
+        with pytest.raises(MalformedResponseError, match="could not be read") as caught:
+            await make().login()
+        assert caught.value.__cause__ is caught.value.__context__ is None  # its words may be those of the answer
+    assert len(emulator.token_requests) == 1
+
+
+async def test_no_word_of_a_broken_answer_is_shown(make: MakeEndpoint) -> None:
+    """aiohttp's error repeats the line that it cannot read, and that may be the token."""
+    for answer in (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX: 1\r\n"):
+
+        async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer + b'{"access_token": "AcCeSs", "refresh_token": "ReFrEsH"}\r\n\r\n')
+
+        async with raw_server(babble) as url:
+            with pytest.raises(MalformedResponseError) as caught:
+                await make(base_url=url).login()
+        assert not leaked(caught.value, ["AcCeSs", "ReFrEsH"])
 
 
 async def test_connecting_ends_in_time_and_counts_as_not_sent(make: MakeEndpoint) -> None:

@@ -1,4 +1,4 @@
-"""What a failed renewal means for the refresh token: row by row of the table in `_endpoint.py`, over a real socket."""
+"""What a failed renewal means for the refresh token: row by row of the table in `endpoint.py`, over a real socket."""
 
 import asyncio
 
@@ -100,7 +100,7 @@ async def test_throttled(endpoint: TokenEndpoint, token: Token, emulator: Nexudu
     assert emulator.refresh_tokens_reused == 0
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [500, 503])
 async def test_a_complete_5xx(endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, status: int) -> None:
     """Kept, but sent again by a later flight only."""
     emulator.fail("token", Fault.html(status), times=2)
@@ -111,6 +111,54 @@ async def test_a_complete_5xx(endpoint: TokenEndpoint, token: Token, emulator: N
         assert len(emulator.token_requests) == flight
     await endpoint.refresh(token)
     assert sent(emulator) == [token.refresh_token] * 3
+
+
+GATEWAYS = [408, 499, 502, 504, 520, 522, 524, 527, 599]
+
+
+@pytest.mark.parametrize("status", GATEWAYS)
+async def test_a_gateways_word_is_a_lost_answer(
+    endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, status: int
+) -> None:
+    """One prompt replay; then spent, because the service may have carried it out behind the gateway's back."""
+    emulator.fail("token", Fault.html(status), times=None)
+    for _ in range(3):
+        with pytest.raises(TokenEndpointError) as caught:
+            await endpoint.refresh(token)
+        assert caught.value.refresh_token_spent
+    assert sent(emulator) == [token.refresh_token] * 2
+
+
+@pytest.mark.parametrize("status", GATEWAYS)
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_gateways_word_about_what_was_done_or_not(
+    endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, status: int, applied: bool
+) -> None:
+    """Not done: the replay renews. Done: the replay is refused, and a sign-in is next."""
+    emulator.fail("token", Fault.html(status, applied=applied))
+    if applied:
+        with pytest.raises(TokenEndpointError, match="invalid_grant") as caught:
+            await endpoint.refresh(token)
+        assert caught.value.refresh_token_spent
+    else:
+        assert (await endpoint.refresh(token)).refresh_token != token.refresh_token
+    assert sent(emulator) == [token.refresh_token] * 2
+
+
+@pytest.mark.parametrize("status", GATEWAYS)
+async def test_a_gateways_word_where_nobody_can_sign_in(
+    make: MakeEndpoint, token: Token, emulator: NexudusEmulator, clock: ManualClock, status: int
+) -> None:
+    """Kept, and tried again under back-off."""
+    alone = make(credentials=None, account=emulator.username)
+    emulator.fail("token", Fault.html(status), times=3)
+    for requests in (2, 3):
+        with pytest.raises(EndpointUnavailableError) as caught:
+            await alone.refresh(token)
+        assert not caught.value.refresh_token_spent
+        assert len(emulator.token_requests) == requests
+        clock.advance(300)
+    assert await alone.refresh(token)
 
 
 UNCLEAR = {

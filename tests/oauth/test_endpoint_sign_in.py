@@ -11,14 +11,18 @@ from nexudus_async import (
     NexudusAuthError,
     PasswordCredentials,
     PasswordResetRequiredError,
+    RefreshPolicy,
     TotpRequiredError,
     WrongHostError,
 )
 from nexudus_async._refresh.grants import grants_of
-from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from nexudus_async._refresh.renewal import Asking
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator, totp_code
 from tests.leaks import leaked
 
 from .conftest import MakeEndpoint
+
+KEY = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
 
 async def test_a_sign_in_brings_a_token(make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock) -> None:
@@ -131,14 +135,111 @@ async def test_without_credentials_a_person_must_sign_in(make: MakeEndpoint, emu
     assert emulator.requests == []
 
 
-async def test_password_and_code_are_fetched_anew_for_every_try(make: MakeEndpoint, emulator: NexudusEmulator) -> None:
-    """A vault may have changed, and a code is never an old one."""
-    passwords, codes = iter(["one", "two", emulator.password]), iter(["1", "2", "3"])
-    credentials = PasswordCredentials(emulator.username, lambda: next(passwords), lambda: next(codes))
-    emulator.fail("token", Fault.answer(500), times=2)
-    await make(credentials=credentials).login()
-    assert [request.form["totp"] for request in emulator.token_requests] == ["1", "2", "3"]
-    assert emulator.token_requests[-1].form["password"] == emulator.password
+@pytest.mark.parametrize(
+    "fault", [Fault.answer(503), Fault.answer(502), Fault.throttled(1), Fault.dropped(applied=True)]
+)
+async def test_a_password_is_fetched_once_for_all_tries(
+    make: MakeEndpoint, emulator: NexudusEmulator, fault: Fault
+) -> None:
+    """A callable may be good for one call only: a 503 does not use it up. The next sign-in asks anew."""
+    asked: list[str] = []
+
+    def once() -> str:
+        asked.append(emulator.password if not asked else "from an empty vault")
+        return asked[-1]
+
+    endpoint = make(credentials=PasswordCredentials(emulator.username, once))
+    emulator.fail("token", fault, times=2)
+    await endpoint.login()
+    assert len(asked) == 1
+    assert {request.form["password"] for request in emulator.token_requests} == {emulator.password}
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    assert len(asked) == 2
+
+
+async def test_a_password_outlives_the_wait_for_the_next_code(
+    make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock
+) -> None:
+    """The second sign-in of one flight, with another code, is the same sign-in; a later one is not."""
+    emulator.user.totp_secret = KEY
+    asked: list[str] = []
+    codes = iter(["000000"])
+
+    def password() -> str:
+        asked.append(emulator.password)
+        return asked[-1]
+
+    def code() -> str:
+        return next(codes, None) or totp_code(KEY, clock.wall())
+
+    endpoint = make(credentials=PasswordCredentials(emulator.username, password, code))
+    clock.advance(5)
+    await Asking(endpoint, RefreshPolicy(), clock).sign_in()
+    assert (len(asked), len(emulator.token_requests)) == (1, 2)
+    clock.advance(3600)
+    await endpoint.login()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("pause", "times_asked"), [(29.0, 2), (31.0, 3)])
+async def test_a_password_that_was_asked_for_to_compare_it_is_the_one_that_is_sent(
+    make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock, pause: float, times_asked: int
+) -> None:
+    """Soon after. It is not kept for long."""
+    passwords = iter(["wrong", emulator.password, emulator.password])
+    asked: list[str] = []
+
+    def password() -> str:
+        asked.append(next(passwords))
+        return asked[-1]
+
+    endpoint = make(credentials=PasswordCredentials(emulator.username, password))
+    with pytest.raises(CredentialsRejectedError):
+        await endpoint.login()
+    assert await grants_of(endpoint).credentials_changed()
+    clock.advance(pause)
+    await endpoint.login()
+    assert len(asked) == times_asked
+
+
+@pytest.mark.parametrize(
+    ("fault", "wait", "codes"),
+    [
+        (Fault.throttled(None), 0.0, 1),
+        (Fault.answer(500), 0.0, 1),
+        (Fault.answer(503, headers={"Retry-After": "7"}), 0.0, 1),
+        (Fault.answer(503, headers={"Retry-After": "7"}), 25.0, 2),
+        (Fault.dropped(), 0.0, 2),
+        (Fault.answer(502), 0.0, 2),
+    ],
+)
+async def test_a_code_is_fetched_anew_when_it_is_old_or_may_have_been_used(
+    make: MakeEndpoint, emulator: NexudusEmulator, clock: ManualClock, fault: Fault, wait: float, codes: int
+) -> None:
+    """Its time step over, or its answer lost. One that nobody has looked at is sent again: a person may be asked."""
+    emulator.user.totp_secret = KEY
+    asked: list[str] = []
+
+    def code() -> str:
+        asked.append(emulator.totp_code())
+        return asked[-1]
+
+    clock.advance(wait)
+    emulator.fail("token", fault)
+    await make(credentials=PasswordCredentials(emulator.username, emulator.password, code)).login()
+    assert len(asked) == codes
+
+
+@pytest.mark.parametrize("written", [" {} {}\n", "{}-{}"])
+async def test_a_code_is_sent_as_a_machine_writes_it(
+    make: MakeEndpoint, emulator: NexudusEmulator, written: str
+) -> None:
+    """A person types "123 456"."""
+    emulator.user.totp_secret = KEY
+    code = emulator.totp_code()
+    await make(totp=written.format(code[:3], code[3:])).login()
+    assert emulator.token_requests[0].form["totp"] == emulator.totp_code()
 
 
 @pytest.mark.parametrize("code", ["invalid_grant", "must_reset_password", "two_factor_auth_check"])

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable
 from html import escape
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qs, quote, quote_plus
 
 import pytest
 
 from nexudus_async import (
     CredentialsRejectedError,
+    EndpointUnavailableError,
     PasswordResetRequiredError,
     TokenEndpointError,
     TotpRequiredError,
 )
-from nexudus_async._oauth.protocol import Fate, GrantRequest, fate_of, sign_in
+from nexudus_async._oauth.failures import Fate, fate_of
+from nexudus_async._oauth.messages import GrantRequest, sign_in
 from nexudus_async._token import Secret
 from tests.leaks import printed
 
@@ -43,10 +45,10 @@ def test_the_error_decides_and_not_the_status(
     assert fate_of(error) is Fate.REFUSED
 
 
-@pytest.mark.parametrize("status", [200, 400, 401])
+@pytest.mark.parametrize("status", [200, 400, 401, 409, 429, 500, 502, 503])
 @pytest.mark.parametrize("request_", GRANTS.values(), ids=GRANTS)
-@pytest.mark.parametrize("code", ["unsupported_grant_type", "invalid_client", "invalid_request"])
-def test_other_codes_are_raised_as_they_are(request_: GrantRequest, code: str, status: int) -> None:
+@pytest.mark.parametrize("code", ["unsupported_grant_type", "invalid_request", "invalid_scope"])
+def test_a_wrong_request_is_raised_as_it_is(request_: GrantRequest, code: str, status: int) -> None:
     """A programming error: not transient, and a refused renewal may have burnt its token."""
     error = fail(request_, status, {"error": code, "error_description": "shown to nobody"})
     assert type(error) is TokenEndpointError
@@ -54,14 +56,43 @@ def test_other_codes_are_raised_as_they_are(request_: GrantRequest, code: str, s
     assert code in str(error)
     assert "shown" not in printed(error)
     assert error.refresh_token_spent is (request_ is RENEWAL)
+    assert fate_of(error) is Fate.REFUSED
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    "code", ["invalid_client", "unauthorized_client", "access_denied", "sso_required", "<b>", 7, {}]
+)
+def test_a_refused_sign_in_is_refused_whatever_its_code(code: object, status: int) -> None:
+    """An account that may only sign in elsewhere, say: these credentials are not to be sent again and again."""
+    error = fail(SIGN_IN, status, {"error": code, "error_description": "shown to nobody"})
+    assert type(error) is CredentialsRejectedError
+    assert "shown" not in printed(error)
+    renewal = fail(RENEWAL, status, {"error": code})
+    assert type(renewal) is TokenEndpointError
+    assert renewal.refresh_token_spent
+
+
+@pytest.mark.parametrize("request_", GRANTS.values(), ids=GRANTS)
+@pytest.mark.parametrize(
+    ("status", "fate"), [(400, Fate.BROKEN), (500, Fate.BROKEN), (503, Fate.BROKEN), (502, Fate.LOST)]
+)
+@pytest.mark.parametrize("code", ["server_error", "temporarily_unavailable"])
+def test_a_service_in_trouble_may_say_so_by_a_code(request_: GrantRequest, code: str, status: int, fate: Fate) -> None:
+    """RFC 6749, 4.1.2.1: later it may work, and nothing is refused."""
+    error = fail(request_, status, {"error": code})
+    assert type(error) is EndpointUnavailableError
+    assert (error.refresh_token_spent, fate_of(error)) == (False, fate)
 
 
 @pytest.mark.parametrize("code", ["<b>", "a" * 41, "A B", "x\ny", 7, [], {"a": 1}, True, "pässword"])
-def test_a_code_that_is_none_is_not_repeated(code: object) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(400, CredentialsRejectedError), (200, TokenEndpointError)])
+def test_a_code_that_is_none_is_not_repeated(code: object, status: int, kind: type[TokenEndpointError]) -> None:
     """It could be anything."""
-    error = fail(status=400, body={"error": code})
-    assert type(error) is TokenEndpointError
+    error = fail(status=status, body={"error": code})
+    assert type(error) is kind
     assert error.error == "an unknown code"
+    assert str(code) not in str(error)
 
 
 @pytest.mark.parametrize("code", [None, ""])
@@ -70,9 +101,43 @@ def test_an_empty_error_is_none(code: object) -> None:
     assert parse(body=GOOD | {"error": code}).lifetime == 604_799
 
 
-def test_a_refused_renewal_names_the_header_that_proxies_drop() -> None:
-    """Without `client_id` every renewal fails as invalid_grant: the message says so."""
-    assert "client_id header" in str(fail(RENEWAL, body={"error": "invalid_grant"}))
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])
+def test_a_refused_renewal_names_the_header_that_proxies_drop(code: str) -> None:
+    """Without `client_id` every renewal fails: the message says so."""
+    assert "client_id header" in str(fail(RENEWAL, body={"error": code}))
+    assert "client_id header" not in str(fail(SIGN_IN, body={"error": code}))
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "said"),
+    [
+        (USER, "secret\n", "the password ends with a newline"),
+        (USER, "secret\r\n", "the password ends with a newline"),
+        (USER, "secret  ", "the password ends with a blank"),
+        (USER, "secret\N{NO-BREAK SPACE}", "the password ends with a blank"),
+        (USER, "secret\N{ZERO WIDTH SPACE}", "the password ends with an invisible character"),
+        (USER, "\N{ZERO WIDTH NO-BREAK SPACE}secret", "the password begins with an invisible character"),
+        (USER, "\tsecret", "the password begins with a blank"),
+        (USER, " secret\n", "the password begins with a blank; the password ends with a newline"),
+        (USER, '"secret"', "the password is in quotes"),
+        (USER, "'secret'\n", "the password ends with a newline; the password is in quotes"),
+        (USER, " \n", "the password is blank"),
+        (f"{USER}\n", "secret", "the user name ends with a newline"),
+        (USER, "sec ret", None),
+        (USER, '"secret', None),
+        (USER, "'", None),
+    ],
+)
+def test_a_refused_sign_in_says_what_is_odd_about_it(username: str, password: str, said: str | None) -> None:
+    """As from a file with a newline at its end. It is sent as it is: it may be right."""
+    request = sign_in(username, Secret(password), None, CLIENT)
+    fields = parse_qs(request.form.decode("ascii"), keep_blank_values=True)
+    assert (fields["username"], fields["password"]) == ([username], [password])
+    refused = fail(request, body={"error": "invalid_grant"})
+    expected = f"; {said}, and was sent so" if said else ""
+    assert str(refused) == f"the sign-in was refused (invalid_grant){expected}"
+    assert "secret" not in printed(refused)
+    assert "odd" not in str(fail(request, 500, {}))
 
 
 def test_the_reset_token_is_reachable_only_by_its_name() -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from nexudus_async import NexudusAuthError, Token, TokenEndpointError
-from nexudus_async._oauth.protocol import Answer, Fate, GrantRequest, fate_of, parse_answer, sign_in
+from nexudus_async._oauth.failures import Fate, fate_of
+from nexudus_async._oauth.messages import Answer, GrantRequest, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._ratelimit.retry_after import retry_after
 from nexudus_async._token import Secret, SecretBytes
 from tests.leaks import printed
@@ -100,7 +102,10 @@ BODIES = st.binary() | DOCUMENTS.map(to_bytes) | mutated() | JSON.map(to_bytes)
 STATUSES = st.sampled_from([200, 400, 401, 409, 429, 500, 502, 302, 405]) | st.integers(100, 599)
 HEADERS = st.dictionaries(
     st.sampled_from(["Content-Type", "Date", "Location", "Retry-After"]),
-    st.sampled_from(["text/html", "application/json", "5", "Wed, 21 Oct 2026 07:28:00 GMT"]) | st.text(),
+    st.sampled_from(["text/html", "application/json", "5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    | st.sampled_from(["utf-16", "latin-1", "utf-7", "idna"]).map("application/json; charset={}".format)
+    | echo().map("https://{}.example/".format)
+    | st.text(),
 )
 
 

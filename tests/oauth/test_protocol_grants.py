@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexudus_async import ConfigurationError, MalformedResponseError
-from nexudus_async._oauth.protocol import GrantRequest, parse_answer, refresh, sign_in
+from nexudus_async._oauth.messages import GrantRequest, refresh, sign_in
+from nexudus_async._oauth.protocol import parse_answer
 from nexudus_async._token import Secret
 
 from .grants import (

@@ -3,8 +3,9 @@
 from email.utils import formatdate
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from nexudus_async._ratelimit.retry_after import MAX_WORDS, retry_after, wait_in_words
+from nexudus_async._ratelimit.retry_after import LONGEST, MAX_WORDS, retry_after, wait_in_words
 from tests.oauth.grants import SENT_AT, fail
 
 
@@ -47,3 +48,54 @@ def test_the_token_endpoints_words_count_too() -> None:
     """With 429 and without the header; a header counts for more."""
     words = {"Message": "Wait 7 seconds"}
     assert fail(status=429, body=words).retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("99999999999", LONGEST),
+        ("9" * 400, LONGEST),
+        ("0.503", 0.503),
+        ("1.0", 1.0),
+        ("5.", 5.0),
+        (".5", 0.5),
+        ("1, 1", 1.0),
+        ("1,7 ,2", 7.0),
+        ("+5", 5.0),
+        ("\t5 ", 5.0),
+        ("007", 7.0),
+        ("5s", 5.0),
+        ("5 seconds", 5.0),
+        ("-5", 0.0),
+        ("-0.5", 0.0),
+        ("0", 0.0),
+        ("5, soon", 5.0),
+        ("Thu, 01 Jan 9999 00:00:00 GMT", LONGEST),
+        (formatdate(SENT_AT + 60, usegmt=True), 60.0),
+        ("Thursday, 01-Jan-26 00:01:00 GMT", 60.0),
+        ("Thu Jan  1 00:01:00 2026", 60.0),
+        (f"{formatdate(SENT_AT + 60, usegmt=True)}, 7", 60.0),
+        ("7, Thu Jan  1 00:01:00 2026", 60.0),
+        ("soon, sooner", None),
+        ("1.0.0", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("inf", None),
+        ("nan", None),
+        ("5 hours", None),
+        ("\N{ARABIC-INDIC DIGIT FIVE}", None),
+        ("", None),
+        (",", None),
+    ],
+)
+def test_what_servers_and_proxies_make_of_it(value: str, seconds: float | None) -> None:
+    """Whatever says how long is a wait, and a 409 with it no conflict; a wait is never endless, never negative."""
+    assert retry_after({"Retry-After": value}, SENT_AT) == seconds
+
+
+def test_each_proxy_on_the_way_may_add_a_line() -> None:
+    """The longest wait counts, be it seconds or a date."""
+    lines = [("Retry-After", "1"), ("retry-after", formatdate(SENT_AT + 9, usegmt=True)), ("Retry-After", "soon")]
+    assert retry_after(CIMultiDict(lines), SENT_AT) == 9
+    assert retry_after(CIMultiDictProxy(CIMultiDict(lines[2:])), SENT_AT) is None
+    assert retry_after(CIMultiDict(), SENT_AT) is None

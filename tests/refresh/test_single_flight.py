@@ -107,7 +107,7 @@ async def test_a_foreign_error_is_wrapped() -> None:
 
     flight = Flight(broken)
     flight.start()
-    with pytest.raises(NexudusAuthError, match=r"^the renewal raised ValueError$"):
+    with pytest.raises(NexudusAuthError, match=r"^the refresh raised ValueError$"):
         await flight.wait()
 
 
@@ -123,7 +123,7 @@ async def test_an_unusual_error_ends_the_wait_too() -> None:
 
     flight = Flight(broken)
     flight.start()
-    with pytest.raises(NexudusAuthError, match=r"^the renewal raised Unusual$"):
+    with pytest.raises(NexudusAuthError, match=r"^the refresh raised Unusual$"):
         await flight.wait()
 
 

@@ -262,29 +262,6 @@ async def test_another_process_that_does_not_stop_writing_is_an_error_and_blocks
         assert await store.load("a") == ONE
 
 
-HOLD = """
-import asyncio, sys
-from nexudus_async.stores import FileStore
-async def main():
-    async with FileStore(sys.argv[1]).refresh_lock("a"):
-        print("ready", flush=True)
-        await asyncio.sleep(60)
-asyncio.run(main())
-"""
-
-
-@pytest.mark.fleet
-async def test_the_lock_of_a_killed_process_is_free(store: FileStore, path: Path) -> None:
-    """The operating system gives the lock back, at once."""
-    with python(HOLD, str(path)) as process:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1), store.refresh_lock("a"):
-                pytest.fail("another process holds it")
-        kill(process)
-        async with asyncio.timeout(2), store.refresh_lock("a"):
-            pass
-
-
 WRITE = """
 import asyncio, sys
 from nexudus_async.stores import FileStore, StoredToken

@@ -38,10 +38,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threadin
     there, opening = threading.Event(), os.open
     there.set()
 
-    def hang(path: Any, flags: int, mode: int = 0o777) -> int:
+    def hang(path: Any, *options: int, **more: Any) -> int:
         if tmp_path in Path(path).parents:
             there.wait(20)
-        return opening(path, flags, mode)
+        return opening(path, *options, **more)
 
     monkeypatch.setattr(os, "open", hang)
     yield there
@@ -97,8 +97,8 @@ async def test_threads_that_are_stuck_are_not_added_to(
     store: FileStore, server: threading.Event, limit: Callable[[float], None]
 ) -> None:
     """However often it is tried; when the server is back, all is as before."""
-    limit(0.02)
     await store.save("a", ONE)
+    limit(0.02)
     server.clear()
     before = threads()
     for _ in range(3 * THREADS):
@@ -149,7 +149,12 @@ import asyncio, os, sys, threading
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import FileStore, _file
 _file.OPERATION_LIMIT = 0.05
-os.open = lambda *arguments: threading.Event().wait()
+opening = os.open
+def hang(path, *options, **more):
+    if str(path) == sys.argv[1]:
+        threading.Event().wait()
+    return opening(path, *options, **more)
+os.open = hang
 async def main():
     try:
         await FileStore(sys.argv[1]).load("a")

@@ -4,10 +4,13 @@ import asyncio
 import pickle
 import traceback
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+import redis
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
 from nexudus_async import PasswordCredentials, TokenSession
 from nexudus_async.errors import ConfigurationError, StoreError
@@ -177,10 +180,47 @@ def test_a_url_that_cannot_work_is_a_configuration_error_that_does_not_show_it(u
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 0.0001])
-def test_durations_must_be_positive(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 0.0001, 1e300, 10**400, True, "60", None])
+def test_durations_must_be_positive_and_finite(seconds: Any) -> None:
     """A lock or a record that lasts no time, or for ever, cannot be meant."""
     with pytest.raises(ConfigurationError, match="lease"):
         RedisStore("redis://example.org", lease=seconds)
     with pytest.raises(ConfigurationError, match="record_ttl"):
         RedisStore("redis://example.org", record_ttl=seconds)
+
+
+def test_the_lease_can_be_read() -> None:
+    """In seconds, to be compared with what a policy lets a refresh take; it cannot be changed."""
+    store: Any = RedisStore("redis://example.org", lease=45.5)
+    assert store.lease == 45.5
+    assert RedisStore("redis://example.org").lease == 60
+    with pytest.raises(AttributeError):
+        store.lease = 1
+
+
+@pytest.mark.parametrize("client", [None, 7, b"redis://localhost", ["redis://localhost"], object(), Redis])
+def test_what_is_no_client_is_a_configuration_error(client: Any) -> None:
+    """At once, and it says what to pass."""
+    with pytest.raises(ConfigurationError, match=r"a URL as text, or a client of redis\.asyncio"):
+        RedisStore(client)
+
+
+def test_a_client_that_blocks_is_a_configuration_error() -> None:
+    """It has the same methods, and would stop the event loop."""
+    blocking: Any = redis.Redis()
+    with pytest.raises(ConfigurationError, match="this client blocks"):
+        RedisStore(blocking)
+    blocking.close()
+
+
+@pytest.mark.parametrize("prefix", [None, 7, b"nexudus:", "\ud800"])
+def test_a_prefix_is_text(prefix: Any) -> None:
+    """Of a kind that can be sent."""
+    with pytest.raises(ConfigurationError, match="prefix must be text"):
+        RedisStore("redis://example.org", prefix)
+
+
+@pytest.mark.parametrize("client", [Redis(), RedisCluster("localhost", 7000)], ids=["plain", "cluster"])
+def test_a_clusters_client_will_do(client: Redis | RedisCluster) -> None:
+    """As will one that is told where the server is by Sentinel: it is of the same class as a plain one."""
+    assert repr(RedisStore(client)).startswith(f"<RedisStore a given {type(client).__name__}, ")

@@ -9,6 +9,8 @@ import pytest
 
 from nexudus_async.testing import ManualClock, NexudusEmulator
 
+CUSTOMER = "/api/public/billing/customer"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,6 +51,42 @@ class Client:
             return Answer(response.status, response.headers, await response.json(content_type=None))
 
 
+class Http:
+    """Any HTTP client: it knows an address, and keeps the last answer."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self.url = url
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.text = ""
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        async with self._http.request(method, self.url + path, json=body, headers=headers) as response:
+            self.status, self.headers = response.status, response.headers
+            self.text = await response.text()
+            return await response.json() if response.content_type == "application/json" else None
+
+    async def control(self, method: str, path: str, body: Any = None) -> Any:
+        answer = await self.ask(method, "/_emulator" + path, body)
+        assert self.status in (200, 201), self.text
+        return answer
+
+    async def form(self, **fields: str) -> Any:
+        """Ask the token endpoint; a field client_id goes into the header."""
+        headers = {"client_id": fields.pop("client_id")} if "client_id" in fields else {}
+        async with self._http.post(f"{self.url}/api/token", data=fields, headers=headers) as response:
+            self.status = response.status
+            return await response.json()
+
+    async def sign_in(self, username: str, password: str, **more: str) -> Any:
+        return await self.form(grant_type="password", username=username, password=password, **more)
+
+    async def call(self, token: str, path: str = CUSTOMER) -> int:
+        await self.ask("GET", path, Authorization=f"Bearer {token}")
+        return self.status
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -64,3 +102,11 @@ async def emulator(clock: ManualClock) -> AsyncIterator[NexudusEmulator]:
 async def client(emulator: NexudusEmulator) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as http:
         yield Client(http, emulator)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    async with NexudusEmulator() as emulator, aiohttp.ClientSession() as session:
+        url = emulator.url
+        del emulator
+        yield Http(session, url)

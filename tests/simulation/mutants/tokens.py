@@ -6,11 +6,12 @@ from typing import Any
 
 from nexudus_async import Token
 from nexudus_async._http.request import Origins
-from nexudus_async._oauth import protocol
+from nexudus_async._oauth import words
 from nexudus_async._oauth.endpoint import _NexudusGrants
 from nexudus_async._oauth.exchange import AttemptFailed
-from nexudus_async._oauth.protocol import Fate
+from nexudus_async._oauth.failures import Fate
 from nexudus_async._oauth.replay_guard import MAX_SENDINGS, ReplayGuard
+from nexudus_async._oauth.sign_in import SignIn
 from nexudus_async._refresh.facts import TokenFacts
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Secret
@@ -61,10 +62,9 @@ async def an_answer_that_is_not_nexudus_clears_a_lost_one(
         raise
 
 
-@MUTANTS.replacing(_NexudusGrants, "_try_to_sign_in")
-async def a_typed_code_is_used_again(original: Original, self: _NexudusGrants, *args: Any) -> Any:
-    self._typed_code_used = False
-    return await original(self, *args)
+@MUTANTS.replacing(SignIn, "_check_typed_code")
+def a_typed_code_is_used_again(original: Original, self: SignIn) -> None:
+    pass
 
 
 @MUTANTS.replacing(Origins, "cover")
@@ -72,6 +72,6 @@ def every_origin_gets_the_token(original: Original, self: Origins, url: object) 
     return True
 
 
-@MUTANTS.replacing(protocol, "_masked")
+@MUTANTS.replacing(words, "masked")
 def the_services_words_are_not_masked(original: Original, text: str, secrets: object) -> str:
     return text
