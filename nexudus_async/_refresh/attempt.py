@@ -43,9 +43,9 @@ class Attempt:
         return None if self._is_over else self._state.token
 
     @property
-    def servable(self) -> bool:
-        """Whether the token held has not expired."""
-        return self._state.servable
+    def served(self) -> bool:
+        """Whether callers are content with the token held, so that a pause may be long."""
+        return self._state.served
 
     @property
     def can_wait(self) -> bool:
@@ -53,9 +53,9 @@ class Attempt:
         return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
 
     @property
-    def can_wait_for_store(self) -> bool:
-        """Whether the token held is good enough for all who wait, while the store is down."""
-        return not self.needed and self.servable and self._state.without_store_in > 0
+    def can_wait_for_store(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while the store is down."""
+        return 0.0 if self.needed or not self._state.servable else max(0.0, self._state.without_store_in)
 
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
@@ -103,9 +103,9 @@ class Attempt:
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
 
-    def left_alone(self) -> None:
+    def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
-        self._state.left_alone()
+        self._state.left_alone(seconds)
         if (token := self.token) is not None:
             self.flight.succeed(token)
 
@@ -115,7 +115,7 @@ class Attempt:
             self._state.refresh_token_refused(to_us=True)
             self._refresh_refused = True
             logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
-            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
+            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
 
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
         """Nothing was sent, because of what is known already: nothing to count or to tell."""

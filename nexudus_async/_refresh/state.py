@@ -32,14 +32,12 @@ from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionCl
 
 from .facts import NO_FAILURE, TokenFacts
 from .outcomes import Failed, Granted, Obtained, Shared
-from .policy import SERVABLE, Held, age_of, schedule
+from .policy import Held, age_of, schedule
 
 ELSEWHERE = (
     "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
     "process, inside its main coroutine"
 )
-QUIET_TIME = 5.0
-"""Seconds for which nothing is refreshed ahead of time after a look that found the store, or another process, busy."""
 
 
 class TokenState(TokenFacts):
@@ -97,6 +95,9 @@ class TokenState(TokenFacts):
             return False
         if known is None and shared.generation <= newest:
             return False  # what a logout has ended
+        if known is not None and token.access_token == known.access_token and token.generation > known.generation:
+            self._replace(token)  # ours: the store has it above a chain that was logged out of
+            return False
         if known is not None and not _is_news(token, known):
             if token.refresh_token is None and token.access_token == known.access_token:
                 self.refresh_token_refused()  # by another process
@@ -120,7 +121,7 @@ class TokenState(TokenFacts):
 
     def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
-        served = self._served
+        served = self.served
         self.failures += not counted
         self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
         if self._rejected is not None:
@@ -131,14 +132,14 @@ class TokenState(TokenFacts):
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
         """Nothing was sent, because of what is known already: tell callers so, for so long."""
         now = self.monotonic()
-        self._backoff = self._backoff.held(error, now + seconds, now, served=self._served)
+        self._backoff = self._backoff.held(error, now + seconds, now, served=self.served)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()
 
-    def left_alone(self, seconds: float = QUIET_TIME) -> None:
-        """The store is down, or another process at work, and the token good for now: leave it for a moment."""
-        self._quiet_until = self.monotonic() + seconds * (1 + self._chance())
+    def left_alone(self, seconds: float) -> None:
+        """The store is down, or another process at work, and the token good for now: leave it, for so long at most."""
+        self._quiet_until = self.monotonic() + seconds * (1 + self._chance()) / 2
 
     def rejected(self, token: Token) -> None:
         """The API has answered 401 to a token."""
@@ -180,11 +181,6 @@ class TokenState(TokenFacts):
         self._stop_serving()
 
     # The steps
-
-    @property
-    def _served(self) -> bool:
-        """Whether callers get a token meanwhile."""
-        return self._rejected is None and self.freshness in SERVABLE
 
     def _take(self, token: Token, age: float) -> None:
         """Hold a token, or, where it has expired and the one held lives, what came with it."""
