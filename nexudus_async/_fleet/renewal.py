@@ -44,8 +44,9 @@ LOOK_WHILE_SERVED = 5.0
 """The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
 
 
-LOCK_PAUSE = 1.0
-"""Seconds at most for which a token that is good is left to another process that refreshes it: a refresh takes less."""
+LOCK_PAUSE = 10.0
+"""Seconds at most for which a token that is good is left to another process that refreshes it. Short tokens have less:
+the pause ends, at random, before the hard margin."""
 STORE_PAUSE = 10.0
 """Seconds at most for which a store that is down is left alone while the token is good."""
 
@@ -94,8 +95,8 @@ class FleetRenewal:
                             begun = True
                             await self._refresh(attempt)
                         return
-                if attempt.can_wait:
-                    attempt.left_alone(LOCK_PAUSE)
+                if (seconds := attempt.can_wait) > 0:
+                    attempt.left_alone(min(seconds, LOCK_PAUSE))
                     return
                 await sleep(self._clock, pause)
         except StoreError as exc:
@@ -161,8 +162,8 @@ class FleetRenewal:
         else's refresh token is not sent, but a sign-in made.
         """
         await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
-        if attempt.can_wait:
-            attempt.left_alone(LOCK_PAUSE)
+        if (seconds := attempt.can_wait) > 0:
+            attempt.left_alone(min(seconds, LOCK_PAUSE))
             return False
         self._grants.others_have_sent(token)
         return True

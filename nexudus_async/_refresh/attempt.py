@@ -48,9 +48,10 @@ class Attempt:
         return self._state.served
 
     @property
-    def can_wait(self) -> bool:
-        """Whether the token held is good enough for all who wait, while another process is at work."""
-        return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+    def can_wait(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while another process is at work."""
+        good = self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+        return self._state.hard_in if good and not self.needed else 0.0
 
     @property
     def can_wait_for_store(self) -> float:
