@@ -57,10 +57,12 @@ class Nosy(aiohttp.TCPConnector):
         if hasattr(self, "reached"):
             self.reached.set()
             await self.never.wait()
+        errors = [OSError(111, "refused")]
         try:
             self.look_at(body)
         except KeyError as exc:
-            raise ExceptionGroup("no address", [exc, OSError(111, "refused")])
+            errors.append(exc)
+        raise ExceptionGroup("no address", errors)
 
     def look_at(self, body):
         raise KeyError(len(body))
