@@ -37,6 +37,12 @@ class Attempt:
         self.first_look = state.looked_ago == math.inf
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
+    def join(self, reason: Reason) -> None:
+        """Another caller waits for this attempt, too, and may want more of it."""
+        self.needed |= reason in ("requested", "rejected")
+        if reason == "requested":
+            self.forced, self.held = True, None
+
     @property
     def token(self) -> Token | None:
         """The token held, None after a logout."""

@@ -8,7 +8,14 @@ from collections import Counter
 
 import pytest
 
-from nexudus_async import EndpointUnavailableError, Freshness, NexudusAuthError, RefreshPolicy, StoreFailed, TokenManager
+from nexudus_async import (
+    EndpointUnavailableError,
+    Freshness,
+    NexudusAuthError,
+    RefreshPolicy,
+    StoreFailed,
+    TokenManager,
+)
 from tests.inside import coordinator_of
 
 from .virtual import World, call, play, spawn

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 from urllib.parse import parse_qsl
 
 from nexudus_async import (
@@ -36,22 +37,11 @@ POLL = 0.2
 """Seconds between two calls of a caller."""
 
 
-class Loop(VirtualLoop):
-    """Threads end at once: what they compute takes no time here."""
-
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> "asyncio.Future[Any]":
-        future = self.create_future()
-        future.set_result(func(*args))
-        return future
-
-
 @dataclass(frozen=True)
 class Clock:
     """One host's clocks. skew: seconds by which its wall clock is ahead."""
 
-    loop: Loop
+    loop: VirtualLoop
     skew: float = 0.0
 
     def monotonic(self) -> float:
@@ -82,7 +72,7 @@ class Endpoint:
 
     latency = 0.05
 
-    def __init__(self, loop: Loop, lifetime: float) -> None:
+    def __init__(self, loop: VirtualLoop, lifetime: float) -> None:
         self._loop, self.lifetime, self.password = loop, lifetime, PASSWORD
         self.fault: Callable[[str], int | None] = lambda _grant: None
         self.used_by_faults = False
@@ -210,7 +200,7 @@ class Store:
 class World:
     """One account, its endpoint, a store, and the pods that share them."""
 
-    def __init__(self, loop: Loop, seed: int, lifetime: float) -> None:
+    def __init__(self, loop: VirtualLoop, seed: int, lifetime: float) -> None:
         self.loop, self.random = loop, Random(seed)
         self.endpoint = Endpoint(loop, lifetime)
         self.store = Store()
@@ -250,7 +240,7 @@ class World:
 
 def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, lifetime: float, seed: int = 0) -> World:
     """Let `scene` happen, close its pods, and return its world for the facts."""
-    loop = Loop(Random(seed))
+    loop = VirtualLoop(Random(seed))
     world = World(loop, seed, lifetime)
 
     async def main() -> None:
@@ -259,9 +249,14 @@ def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, lifetime: float
         finally:
             await world.close()
 
-    with _the_same_chance(seed):
+    with _the_same_chance(seed), mock.patch("anyio.to_thread.run_sync", _at_once):
         loop.run(main())
     return world
+
+
+async def _at_once(function: Callable[[], Any], **_options: Any) -> Any:
+    """Stand in for a thread: what it computes takes no time here."""
+    return function()
 
 
 @contextmanager

@@ -71,7 +71,7 @@ async def test_with_the_endpoint_dead_no_request_fails_while_the_token_lives(
         clock.advance(10)
         async with session.get(CUSTOMER) as response:
             assert response.status == 200
-        await until(lambda: not session.statistics().waiting and "renewing" not in repr(session))
+        await until(lambda: not session.statistics().waiting and "refreshing" not in repr(session))
     attempts = len(emulator.token_requests) - 1
     assert 3 <= attempts <= 6
     clock.advance(10)
