@@ -37,6 +37,11 @@ class Attempt:
         self.first_look = state.looked_ago == math.inf
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
+    @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._state.last_error
+
     def join(self, reason: Reason) -> None:
         """Another caller waits for this attempt, too, and may want more of it."""
         self.needed |= reason in ("requested", "rejected")

@@ -173,7 +173,8 @@ def test_a_refresh_by_hand_that_meets_a_look_during_a_pause_tries_all_the_same(d
         await pod.token()
         await asyncio.sleep(10)
         assert pod.statistics().retry_in > 0
-        world.endpoint.fault, world.endpoint.password = lambda _grant: None, "right"
+        world.endpoint.password = "right"
+        world.endpoint.fault = lambda _grant: None
         await pod.token()
         await asyncio.sleep(delay)
         assert world.endpoint.accepts(await pod.refresh())

@@ -409,8 +409,8 @@ async def test_hosts_whose_clocks_differ_by_ten_minutes_share_a_chain(
 @pytest.mark.parametrize(
     "payload",
     [
-        "", "not json secret", "[]", "{}", '{"version": 1, "key": "other"}', '{"version": 1}', '"secret"', "1e999", "null",
-        '{"version": "2"}', '{"version": 1.5}', '{"version": null}', '{"version": 0}',
+        "", "not json secret", "[]", "{}", '{"version": 1, "key": "other"}', '{"version": 1}', '"secret"',
+        "1e999", "null", '{"version": "2"}', '{"version": 1.5}', '{"version": null}', '{"version": 0}',
         pytest.param("[" * 100_000, id="very deep"), pytest.param('{"version":' * 100_000, id="deep and ours"),
         pytest.param("9" * 5000, id="a huge number"),
     ],

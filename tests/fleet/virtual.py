@@ -98,18 +98,18 @@ class Endpoint:
         await asyncio.sleep(self.latency)
         grant, refresh_token = form["grant_type"], form.get("refresh_token")
         status = self.fault(grant)
-        answer = 200, self._carry_out(form, client_id) if status is None or self.used_by_faults else {}
-        if status is not None:
-            answer = status, {}
-        elif "error" in answer[1]:
-            answer = 400, answer[1]
-        self.log.append(Sent(self._loop.time(), grant, refresh_token, client_id, pod, answer[0]))
+        document: dict[str, object] = {}
+        if status is None or self.used_by_faults:
+            document = self.carry_out(form, client_id)
+        if status is None:
+            status = 400 if "error" in document else 200
+        self.log.append(Sent(self._loop.time(), grant, refresh_token, client_id, pod, status))
         if status == 0:
             await asyncio.sleep(1e6)
         await asyncio.sleep(self.latency)
-        return answer
+        return status, document if status in (200, 400) else {}
 
-    def _carry_out(self, form: dict[str, str], client_id: str) -> dict[str, object]:
+    def carry_out(self, form: dict[str, str], client_id: str) -> dict[str, object]:
         if form["grant_type"] == "password":
             refused = form["password"] != self.password
         else:
