@@ -67,6 +67,7 @@ class Endpoint:
     """Answers the two grants as Nexudus does: refresh tokens rotate, one for each `client_id`.
 
     fault: called with the grant; the status to answer with instead, 0 for no answer ever, None for none of that.
+    checks: called with the form of a sign-in; the error to refuse it with, None for none.
     used_by_faults: whether a request that is answered with a fault has been carried out all the same.
     """
 
@@ -75,6 +76,7 @@ class Endpoint:
     def __init__(self, loop: VirtualLoop, lifetime: float) -> None:
         self._loop, self.lifetime, self.password = loop, lifetime, PASSWORD
         self.fault: Callable[[str], int | None] = lambda _grant: None
+        self.checks: Callable[[dict[str, str]], str | None] = lambda _form: None
         self.used_by_faults = False
         self.log: list[Sent] = []
         self.reused = 0
@@ -112,6 +114,8 @@ class Endpoint:
     def carry_out(self, form: dict[str, str], client_id: str) -> dict[str, object]:
         if form["grant_type"] == "password":
             refused = form["password"] != self.password
+            if (error := self.checks(form)) is not None:
+                return {"error": error}
         else:
             refresh_token = form["refresh_token"]
             self.reused += refresh_token in self.used
@@ -219,7 +223,7 @@ class World:
         """
         name, clock = f"pod {len(self.pods)}", Clock(self.loop, options.pop("skew", 0.0))
         policy = options.pop("policy", None) or RefreshPolicy()
-        credentials = None if password is None else PasswordCredentials(USER, password)
+        credentials = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
         source = TokenEndpoint(
             cast(Any, _Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,
@@ -249,7 +253,8 @@ def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, lifetime: float
         finally:
             await world.close()
 
-    with _the_same_chance(seed), mock.patch("anyio.to_thread.run_sync", _at_once):
+    cheap = mock.patch("nexudus_async._oauth.rejected_password.COST", 2)
+    with _the_same_chance(seed), mock.patch("anyio.to_thread.run_sync", _at_once), cheap:
         loop.run(main())
     return world
 

@@ -369,7 +369,7 @@ async def test_a_code_from_a_callable_that_came_too_late_is_tried_once_more_with
     await one.token()
     waiter = asyncio.create_task(two.token())
     await clock.wait_for_sleepers()
-    clock.advance(30)
+    clock.advance(31)
     assert await waiter
     assert len(emulator.token_requests) == 3
 
