@@ -3,10 +3,13 @@
 The way of a call is in `_refresh/coordinator.py`, the state of the token in `_refresh/state.py`.
 """
 
+import sys
 import warnings
 from asyncio import get_running_loop
 from collections.abc import Callable
 from random import Random, SystemRandom
+from threading import get_ident
+from typing import Final
 
 from ._clock import Clock, SystemClock
 from ._events import Emitter, Listener, Statistics
@@ -23,6 +26,8 @@ from ._validation import check_kind, check_methods
 from .errors import ConfigurationError
 from .stores import TokenStore
 
+LOOP_IS_CHEAP: Final = sys.version_info >= (3, 12)
+"""Before, `get_running_loop()` asks the system for the process id, which may take longer than all the rest."""
 LABEL_LENGTH = 12
 """Characters of a key that tell accounts apart in a log."""
 
@@ -85,7 +90,11 @@ class TokenManager:
         if (
             state.monotonic() < state.fresh_monotonic
             and state.wall() < state.fresh_wall
-            and get_running_loop() is state.loop
+            and (
+                get_running_loop() is state.loop
+                if LOOP_IS_CHEAP
+                else get_ident() == state.thread and state.loop_is_running()
+            )
         ):
             return state.fresh
         return await self._coordinator.token()

@@ -44,6 +44,13 @@ LOOK_WHILE_SERVED = 5.0
 """The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
 
 
+LOCK_PAUSE = 10.0
+"""Seconds at most for which a token that is good is left to another process that refreshes it. Short tokens have less:
+the pause ends, at random, before the hard margin."""
+STORE_PAUSE = 10.0
+"""Seconds at most for which a store that is down is left alone while the token is good."""
+
+
 class FleetRenewal:
     """Gets a newer token for one process of a fleet: its own, or another's."""
 
@@ -58,7 +65,7 @@ class FleetRenewal:
         """The refresh token that the record had then."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
-        self.entomb, self.bury = storage.entomb, storage.bury
+        self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
         self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
         self.end_saving, self.disconnect = storage.end_saving, storage.disconnect
 
@@ -88,8 +95,8 @@ class FleetRenewal:
                             begun = True
                             await self._refresh(attempt)
                         return
-                if attempt.can_wait:
-                    attempt.left_alone()
+                if (seconds := attempt.can_wait) > 0:
+                    attempt.left_alone(min(seconds, LOCK_PAUSE))
                     return
                 await sleep(self._clock, pause)
         except StoreError as exc:
@@ -155,8 +162,8 @@ class FleetRenewal:
         else's refresh token is not sent, but a sign-in made.
         """
         await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
-        if attempt.can_wait:
-            attempt.left_alone()
+        if (seconds := attempt.can_wait) > 0:
+            attempt.left_alone(min(seconds, LOCK_PAUSE))
             return False
         self._grants.others_have_sent(token)
         return True
@@ -227,8 +234,8 @@ class FleetRenewal:
     # Without the store
 
     async def _without_store(self, attempt: Attempt, error: StoreError) -> None:
-        if attempt.can_wait_for_store:
-            attempt.left_alone()
+        if (seconds := attempt.can_wait_for_store) > 0:
+            attempt.left_alone(min(seconds, STORE_PAUSE))
             return
         await self._asking.check_not_held(attempt)
         obtained = await self._apart_from_the_chain(attempt, error)

@@ -57,6 +57,13 @@ class Storage:
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
         self._state, self._lock_timeout = state, policy.flight_deadline + LOCK_MARGIN
+        lease = getattr(store, "lease", None)
+        if isinstance(lease, int | float) and lease < self._lock_timeout:
+            logger.warning(
+                "%s: the store's lock ends after %.0f s, and a refresh and its save may take %.0f: two processes could "
+                "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
+                emitter.account, lease, self._lock_timeout,
+            )  # fmt: skip
         self._unsaved: Record | None = None
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""
@@ -160,13 +167,13 @@ class Storage:
 
     # Logout and close
 
-    def entomb(self, generation: int, token: Token | None) -> None:
-        """Keep a tombstone one generation above a logout's, to be saved later unless `bury` does it."""
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
+        """Keep a tombstone one generation above a logout's, to be saved later unless `save_tombstone` does it."""
         client_id = token.client_id if token is not None else None
         until = self._clock.wall() + TOMBSTONE_LIFE
         self._unsaved, self._overdue = Record(generation + 1, client_id=client_id, logged_out_until=until), True
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Save the tombstone above everything known, so that the fleet drops the chain; return its generation.
 
         Waits for a refresh that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
@@ -203,7 +210,7 @@ class Storage:
 
     async def _save_in_turn(self, unsaved: Record) -> None:
         if is_tombstone(unsaved):
-            await self.bury()
+            await self.save_tombstone()
             return
         for pause in self.looks():
             if self._is_pointless(unsaved, await self._load()):

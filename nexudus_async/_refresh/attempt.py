@@ -59,14 +59,15 @@ class Attempt:
         return self._state.served
 
     @property
-    def can_wait(self) -> bool:
-        """Whether the token held is good enough for all who wait, while another process is at work."""
-        return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+    def can_wait(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while another process is at work."""
+        good = self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+        return self._state.hard_in if good and not self.needed else 0.0
 
     @property
-    def can_wait_for_store(self) -> bool:
-        """Whether the token held is good enough for all who wait, while the store is down."""
-        return not self.needed and self._state.servable and self._state.without_store_in > 0
+    def can_wait_for_store(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while the store is down."""
+        return 0.0 if self.needed or not self._state.servable else max(0.0, self._state.without_store_in)
 
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
@@ -114,9 +115,9 @@ class Attempt:
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
 
-    def left_alone(self) -> None:
+    def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
-        self._state.left_alone()
+        self._state.left_alone(seconds)
         if (token := self.token) is not None:
             self.flight.succeed(token)
 

@@ -23,6 +23,8 @@ class TokenFacts:
         self.clock, self.monotonic, self.wall = clock, clock.monotonic, clock.wall
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the first use, which it belongs to."""
+        self.thread = 0
+        self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
         self.epoch = 0
@@ -68,7 +70,7 @@ class TokenFacts:
     @property
     def served(self) -> bool:
         """Whether callers are content with the token: it has not expired, and the API has not refused it."""
-        return self._rejected is None and self.servable
+        return not self.closed and self._rejected is None and self.servable
 
     @property
     def refused(self) -> NexudusAuthError | None:
@@ -91,6 +93,12 @@ class TokenFacts:
         """Seconds until the token is to be refreshed, negative when that is due; None without a token."""
         age = self.age
         return None if age is None or self._held is None else self._held.schedule.refresh_after - age
+
+    @property
+    def hard_in(self) -> float:
+        """Seconds until callers wait for another token, negative when they do."""
+        age, held = self.age, self._held
+        return 0.0 if age is None or held is None else held.schedule.hard_after - age
 
     @property
     def without_store_in(self) -> float:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Grant
+from nexudus_async._events import Grant, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     CREDENTIALS_REFUSED,
@@ -86,9 +86,16 @@ class Asking:
         error = attempt.held
         if error is None:
             return
-        may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
-        if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
+        if not (isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look and await self._credentials_changed()):
             raise HeldOffError(error, attempt.held_for)
+
+    async def _credentials_changed(self) -> bool:
+        """Tell whether a callable gives others now; one in trouble gives none."""
+        try:
+            return await self._within_deadline(self.grants.credentials_changed())
+        except Exception as exc:  # noqa: BLE001 - a callable is foreign code
+            logger.debug("the credentials cannot be looked at: %s", type(exc).__name__)
+            return False
 
     async def _sign_in(self, grant: Callable[[], Awaitable[Token]], after: TokenEndpointError | None) -> Obtained:
         try:
@@ -149,11 +156,11 @@ class Renewal(Protocol):
         """Get a newer token. Raises a `NexudusAuthError`, or `HeldOffError`."""
         ...
 
-    def entomb(self, generation: int, token: Token | None) -> None:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
         """Prepare the tombstone of a chain that a logout has ended."""
         ...
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Let the store have the tombstone; return its generation. Without the store that is left for later."""
         ...
 
@@ -185,8 +192,8 @@ class AloneRenewal:
     def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
 
-    def entomb(self, generation: int, token: Token | None) -> None: ...
-    async def bury(self) -> int:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None: ...
+    async def save_tombstone(self) -> int:
         return 0
 
     def save_later(self) -> None: ...

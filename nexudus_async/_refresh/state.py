@@ -25,6 +25,7 @@ import dataclasses
 import math
 import os
 import weakref
+from threading import get_ident
 
 from nexudus_async._token import Token
 from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionClosedError
@@ -37,8 +38,6 @@ ELSEWHERE = (
     "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
     "process, inside its main coroutine"
 )
-QUIET_TIME = 5.0
-"""Seconds for which nothing is refreshed ahead of time after a look that found the store, or another process, busy."""
 
 
 class TokenState(TokenFacts):
@@ -54,7 +53,7 @@ class TokenState(TokenFacts):
             raise ConfigurationError(ELSEWHERE)
         loop = asyncio.get_running_loop()
         if self.loop is None:
-            self.loop = loop
+            self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
             _in_use.add(self)
         if self.loop is not loop:
             raise ConfigurationError(ELSEWHERE)
@@ -138,9 +137,9 @@ class TokenState(TokenFacts):
             self._no_successor = error
             self._stop_serving_if_refused()
 
-    def left_alone(self, seconds: float = QUIET_TIME) -> None:
-        """The store is down, or another process at work, and the token good for now: leave it for a moment."""
-        self._quiet_until = self.monotonic() + seconds * (1 + self._chance())
+    def left_alone(self, seconds: float) -> None:
+        """The store is down, or another process at work, and the token good for now: leave it, for so long at most."""
+        self._quiet_until = self.monotonic() + seconds * (1 + self._chance()) / 2
 
     def rejected(self, token: Token) -> None:
         """The API has answered 401 to a token."""

@@ -47,6 +47,12 @@ class EncryptedStore:
             raise ConfigurationError("pass one or more keys, each made by cryptography.fernet.Fernet.generate_key()")
         self._fernet = fernet
 
+    @property
+    def lease(self) -> float | None:
+        """Seconds after which a lock whose holder died is free, if `inner` has such a limit."""
+        lease: object = getattr(self._inner, "lease", None)
+        return lease if isinstance(lease, float) else None
+
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, decrypted, or None.
 

@@ -14,17 +14,6 @@ from nexudus_async._clock import Clock
 from ._one_time import OneTimeTokens
 from ._totp import STEP, code_for_step
 
-__all__ = [
-    "FIRST_COWORKER_ID",
-    "REFRESH_TOKEN_LIFETIME",
-    "Accounts",
-    "Living",
-    "RefreshTokenState",
-    "SignedIn",
-    "TokenPair",
-    "User",
-]
-
 REFRESH_TOKEN_LIFETIME = 15 * 86_400.0  # seconds, as documented
 FIRST_COWORKER_ID = 1_001
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["AioresponsesResponse"]
-
 _WANTS_STREAM_WRITER = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
 
 

@@ -13,8 +13,6 @@ from nexudus_async._clock import Clock
 
 from ._waiting import Level
 
-__all__ = ["ManualClock", "ShiftedClock"]
-
 _FARTHEST = 100 * 366 * 86_400.0  # seconds
 
 

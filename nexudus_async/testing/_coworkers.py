@@ -20,8 +20,6 @@ from ._notes import NOTE
 from ._routing import Handler, json_error
 from ._settings import Settings
 
-__all__ = ["Coworkers", "default_coworkers"]
-
 _PATH = "/api/spaces/coworkers"
 _FILTER = "Coworker_"
 _DATES = ("CreatedOn", "UpdatedOn")

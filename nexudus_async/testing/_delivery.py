@@ -7,8 +7,6 @@ from multidict import CIMultiDict
 
 from ._faults import Cut, Fault
 
-__all__ = ["Dropped", "deliver"]
-
 _CHUNK = b" " * 65_536
 
 

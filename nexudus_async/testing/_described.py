@@ -12,17 +12,6 @@ from ._limits import Limits, Rate, Refill
 from ._settings import Settings
 from ._totp import totp_code
 
-__all__ = [
-    "CHANGE_MEMBERS",
-    "USER_MEMBERS",
-    "PlannedFault",
-    "change_settings",
-    "change_user",
-    "fault_from",
-    "settings_as_json",
-    "user_from",
-]
-
 USER_MEMBERS: Final = (
     "username",
     "password",

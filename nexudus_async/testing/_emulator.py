@@ -23,8 +23,6 @@ from ._settings import Settings
 from ._steered import Steered
 from ._world import World
 
-__all__ = ["NexudusEmulator"]
-
 _USERNAME = "ops@example.com"
 _PASSWORD = "a&b=c+d %é"  # every character that a careless form encoding breaks
 _SHUTDOWN = 0.1  # real seconds for a handler that does not let itself be cancelled

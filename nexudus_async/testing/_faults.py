@@ -11,8 +11,6 @@ from typing import Self
 from ._routing import PathPattern
 from ._waiting import Level
 
-__all__ = ["Cut", "Fault", "FaultPlan", "Hold", "Planned"]
-
 
 class Cut(Enum):
     """How a connection ends before the answer does."""

@@ -11,8 +11,6 @@ from ._accounts import Accounts, RefreshTokenState, User
 from ._one_time import JwtRefusal
 from ._settings import Settings
 
-__all__ = ["GrantAnswer", "Grants"]
-
 
 @dataclass(frozen=True, slots=True)
 class GrantAnswer:

@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-__all__ = ["Fields", "InvalidInputError", "parse_json"]
-
 _KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",

@@ -7,8 +7,6 @@ from typing import Literal, Protocol, get_args
 
 from nexudus_async._clock import Clock
 
-__all__ = ["Limits", "Rate", "Refill", "Throttler"]
-
 Refill = Literal["sliding", "window", "bucket"]
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})  # the three that the documentation names

@@ -10,8 +10,6 @@ from ._notes import NOTE
 from ._one_time import JWT_LIFETIME
 from ._routing import Handler, json_error
 
-__all__ = ["Links"]
-
 _OTP_PAUSE = 60.0  # seconds between two e-mails to one address; that there is a limit is known, the number is not
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-__all__ = ["Masker", "last_four"]
-
 _SHOWN = 4  # characters of a secret, enough to tell two apart
 _LONG_ENOUGH = 16  # characters; of a shorter one, four would be too much
 _SECRET_NAMES = frozenset(

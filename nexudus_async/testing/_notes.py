@@ -4,8 +4,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["NOTE", "Note"]
-
 
 @dataclass(slots=True)
 class Note:

@@ -4,8 +4,6 @@ from ._records import RequestRecord
 from ._service import TOKEN_PATH
 from ._world import World
 
-__all__ = ["Observed"]
-
 
 class Observed:
     """The record of the requests, and the counts that tests assert."""

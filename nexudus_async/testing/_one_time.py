@@ -15,8 +15,6 @@ from typing import Generic, TypeVar
 
 from nexudus_async._clock import Clock
 
-__all__ = ["JWT_LIFETIME", "JwtRefusal", "OneTimeTokens"]
-
 JWT_LIFETIME = 900.0  # seconds; "short-lived" is all that is documented
 
 Owner = TypeVar("Owner")

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from multidict import CIMultiDictProxy, MultiMapping
 
-__all__ = ["Gauge", "RequestLog", "RequestRecord", "Served"]
-
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:

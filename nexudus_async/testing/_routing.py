@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-__all__ = ["Handler", "PathPattern", "Route", "Routes", "allow_origin", "json_error", "not_allowed", "preflight"]
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}")

@@ -11,8 +11,6 @@ from ._accounts import User
 from ._described import PlannedFault, fault_from, user_from
 from ._input import Fields, InvalidInputError, parse_json
 
-__all__ = ["SEED_HELP", "Seed", "read_seed"]
-
 SEED_HELP: Final = """\
 A seed file is a JSON object; each member may be left out:
 

@@ -22,8 +22,6 @@ from ._records import Gauge, RequestLog, RequestRecord, Served
 from ._routing import Routes, not_allowed, preflight
 from ._settings import Settings
 
-__all__ = ["TOKEN_PATH", "Service"]
-
 TOKEN_PATH = "/api/token"
 _FORM = "application/x-www-form-urlencoded"
 

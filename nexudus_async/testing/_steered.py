@@ -17,8 +17,6 @@ from ._settings import Settings
 from ._totp import totp_code
 from ._world import World
 
-__all__ = ["Steered"]
-
 
 class Steered(Observed):
     """Everything about the emulated service that can be changed while it runs."""

@@ -5,8 +5,6 @@ import binascii
 import hashlib
 import hmac
 
-__all__ = ["STEP", "code_for_step", "totp_code"]
-
 STEP = 30  # seconds; RFC 6238, section 4.1, and what authenticator apps assume
 _DIGITS = 6
 

@@ -2,8 +2,6 @@
 
 import asyncio
 
-__all__ = ["Level"]
-
 _PATIENCE = 5.0  # real seconds before a wait gives up a test that would otherwise hang
 
 

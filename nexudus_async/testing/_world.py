@@ -20,8 +20,6 @@ from ._routing import Route
 from ._service import Service
 from ._settings import Settings
 
-__all__ = ["World"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:

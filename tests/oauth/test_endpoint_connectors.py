@@ -139,7 +139,7 @@ async def test_what_a_mock_raises_is_a_lost_answer(
 ) -> None:
     """A stand-in for aiohttp takes no body: nobody knows what it would have sent."""
     with aioresponses() as mocked:
-        mocked.post(f"{emulator.url}/api/token", exception=failure, repeat=True)
+        mocked.post(f"{emulator.url}/api/token", exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
         with pytest.raises(EndpointUnavailableError) as caught:
             await endpoint_over(http, emulator, clock).refresh(token)
         assert caught.value.refresh_token_spent
@@ -181,7 +181,7 @@ async def test_a_mistake_in_the_call_is_no_outage(emulator: NexudusEmulator, clo
     class Strange:
         closed = False
 
-        def post(self, _url: object) -> None: ...
+        def post(self, _url: object) -> object: ...
 
     credentials = PasswordCredentials(emulator.username, emulator.password)
     with pytest.raises(TypeError):

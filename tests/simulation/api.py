@@ -214,7 +214,8 @@ def _request(url: str, body: object = None, authorization: str | None = None) ->
     """Return what a middleware sees of `aiohttp.ClientRequest`."""
     headers = CIMultiDict[str]() if authorization is None else CIMultiDict({"Authorization": authorization})
     method = "GET" if body is None else "POST"
-    return SimpleNamespace(url=URL(url), method=method, headers=headers, body=body)
+    session = SimpleNamespace(trust_env=False)
+    return SimpleNamespace(url=URL(url), method=method, headers=headers, body=body, session=session)
 
 
 async def stream() -> AsyncIterator[bytes]:

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from nexudus_async import RefreshPolicy
 
 from .loop import SimulatedClock
+from .pauses import EPSILON, Pauses
 
-__all__ = ["EPSILON", "Book", "Hold", "Issued"]
+__all__ = ["EPSILON", "Book", "Issued"]
 
-EPSILON = 0.005
-"""Seconds. The client rounds the age of a token to the millisecond."""
 LAPSES = 14 * 86_400.0
 """Seconds after which a session that is kept alive renews at the latest: a day before the refresh token ends."""
-SERVED, EMPTY, LATCH = (30, 60, 120, 300), (1, 2, 4, 8, 16, 30), (60, 300)
 
 
 @dataclass(eq=False, slots=True)
@@ -40,15 +38,6 @@ class Issued:
     doubtful: bool
 
 
-@dataclass(slots=True)
-class Hold:
-    """A failure that holds off the next attempt until `until` (monotonic)."""
-
-    kind: str
-    since: float
-    until: float
-
-
 class Book:
     """The client's tokens and failures as seen from outside."""
 
@@ -58,15 +47,19 @@ class Book:
         self.policy = policy
         self.issued: dict[str, Issued] = {}
         self.newest: Issued | None = None
-        self.hold: Hold | None = None
-        self.counts = {"served": 0, "empty": 0, "latch": 0}
-        self._before: tuple[Hold | None, dict[str, int]] = (None, self.counts)
+        self.pauses = Pauses(clock, self.is_servable)
         self.closed = False
         self.logouts = 0
         self.logged_out_before = 0
         """Token requests up to this number belong to a session that was logged out."""
         self.rejected = False
-        """Whether the newest token was reported as refused."""
+        """Whether the newest token was refused by the service, or is said to be."""
+        self.told_rejected = False
+        """Whether the client knows that."""
+        self.refused = False
+        """Whether it may know besides that there is no other: then it serves none."""
+        self.contested = False
+        """Whether the service has accepted the newest token after it refused it elsewhere."""
 
     def deliver(
         self, number: int, access: str, refresh: str | None, lifetime: float, sent: tuple[float, float], *, doubt: bool
@@ -81,47 +74,48 @@ class Book:
         issued.doubtful |= abs(self.elapsed(issued) - lifetime) <= EPSILON
         if arrived_in_time or not self.is_servable():
             self.newest = issued
-        self._before = (self.hold, self.counts)
+        self.pauses.remember()
         if arrived_in_time:
-            self.hold = None
-            self.counts = dict.fromkeys(self.counts, 0)
-            self.rejected = False
+            self.pauses.end()
+        if self.newest is issued:
+            self.rejected = self.told_rejected = self.refused = self.contested = False
 
     def reject(self, access: str) -> None:
         """Note that this token was refused, or said to be."""
         if self.newest is not None and self.newest.access == access:
             self.rejected = True
 
+    def accept(self, access: str) -> None:
+        """Note that the client was told that the service accepts this token."""
+        if self.newest is not None and self.newest.access == access:
+            self.contested |= self.told_rejected
+            self.rejected = self.told_rejected = self.refused = False
+
     def distrust(self) -> None:
         """Note that the client took the newest token for expired: it may, when a clock was set on the way."""
-        self.hold, self.counts = self._before
+        self.pauses.resume()
 
     def log_out(self, number: int) -> None:
         """Note that everything up to the token request `number` is to be forgotten."""
         self.logouts += 1
         self.logged_out_before = number
-        self.newest = self.hold = None
-        self.counts = dict.fromkeys(self.counts, 0)
-        self.rejected = False
+        self.newest = None
+        self.pauses.end()
+        self.rejected = self.told_rejected = self.refused = False
 
     def fail(self, kind: str, delay: float) -> None:
         """Note a failed flight, and the pause that the client announced."""
-        now = self.clock.monotonic()
-        self.counts[kind] += 1
-        self.hold = Hold(kind, now, now + delay)
+        self.pauses.fail(kind, delay)
+        self.refused = self.told_rejected
 
-    def least_pause(self, kind: str, retry_after: float | None) -> float:
-        """Return the shortest pause that the rules allow after one more failure of this kind."""
-        steps = {"served": SERVED, "empty": EMPTY, "latch": LATCH}[kind]
-        step = steps[min(self.counts[kind], len(steps) - 1)]
-        return step if kind == "latch" else max(step, min(retry_after or 0.0, 3600.0))
+    def rest(self, delay: float) -> None:
+        """Note that nothing was sent, for that failure's sake."""
+        self.pauses.rest(delay)
+        self.refused = self.told_rejected
 
     def holds(self) -> bool:
         """Tell whether a failure forbids an attempt now."""
-        hold = self.hold
-        if hold is None or self.clock.monotonic() >= hold.until:
-            return False
-        return hold.kind != "served" or self.is_servable()
+        return self.pauses.holds()
 
     def elapsed(self, issued: Issued) -> float:
         """Return the age of a token: the larger of what the two clocks say."""
@@ -143,18 +137,22 @@ class Book:
         newest = self.newest
         return newest is not None and self.elapsed(newest) > newest.must_renew + EPSILON
 
+    def is_on_border(self) -> bool:
+        """Tell whether the newest token ends about now."""
+        newest = self.newest
+        return newest is not None and abs(self.elapsed(newest) - newest.lifetime) <= EPSILON
+
     def phase(self) -> str:
         """Return how callers are served: "open" at once, "hard" soon, "none" when there is one, "" when unsure."""
         newest = self.newest
         if newest is None:
             return "none"
         elapsed = self.elapsed(newest)
-        for border in (newest.hard, newest.lifetime):
-            if abs(elapsed - border) <= EPSILON:
-                return ""
+        if self.is_on_border() or abs(elapsed - newest.hard) <= EPSILON:
+            return ""
         if elapsed >= newest.lifetime:
             return "none"
-        if newest.doubtful:
+        if newest.doubtful or self.refused:
             return ""
         return "open" if elapsed < newest.hard else "hard"
 

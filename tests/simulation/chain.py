@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,18 +14,22 @@ __all__ = ["Chain", "TokenRequest"]
 
 MAX_TRIES = 3
 REPLAY_WITHIN = 10.0
-MAX_REJECTIONS = 3
+LATCH = (60.0, 300.0, 3600.0)
+"""Seconds after which a password may be sent again, after the first refusal, the second, and each further one."""
 
 
 @dataclass(eq=False)
 class Flight:
     """A task that asks for tokens.
 
-    forced: by `refresh()`. begun: when the first request of each grant was sent. changes: of the clocks, before it
-    began. disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
+    forced: by `refresh()`. held: why nothing may be sent, unless the credentials have changed. begun: when the first
+    request of each grant was sent. expired: how many tokens had expired when they arrived. changes: of the clocks,
+    before it began. disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
     """
 
     forced: bool
+    held: str = ""
+    expired: int = 0
     changes: int = 0
     disturbed: bool = False
     sent: Counter[str] = field(default_factory=Counter[str])
@@ -63,24 +66,34 @@ class Chain:
     """Watches the tokens of one client_id.
 
     attended: whether nobody can sign in again without a person; a doubtful refresh token is then tried again.
-    report: called with what must never happen. trace: called with what happens.
+    have_changed: tells whether the credentials are others than those that were refused. report: called with what must
+    never happen. trace: called with what happens.
     """
 
     def __init__(
-        self, book: Book, report: Callable[[str], None], trace: Callable[..., None], *, attended: bool
+        self,
+        book: Book,
+        have_changed: Callable[[str], bool],
+        report: Callable[[str], None],
+        trace: Callable[..., None],
+        *,
+        attended: bool,
     ) -> None:
         self._book = book
         self._report = report
         self._trace = trace
+        self._may_have_changed = have_changed
+        self._refused_last = ""
         self._attended = attended
         self._flights: dict[asyncio.Task[Any] | None, Flight] = {}
         self._under_way: TokenRequest | None = None
         self._presented: dict[str, list[TokenRequest]] = {}
         self._must_use: str | None = None
-        self._rejected: Counter[str] = Counter()
+        self._rejected: dict[str, list[float]] = {}
         self._codes: dict[str, Outcome | None] = {}
         self.last: TokenRequest | None = None
         self.last_ended = 0.0
+        self.failures = 0
         self.count = 0
 
     def flying(self) -> list[asyncio.Task[Any]]:
@@ -99,15 +112,22 @@ class Chain:
     def launched(self, task: asyncio.Task[Any], *, forced: bool, kept_alive: bool) -> None:
         """A flight begins: is there a reason, and does no failure forbid it? kept_alive: nobody asked for it."""
         book = self._book
-        self._flights[task] = Flight(forced, book.clock.changes, launched=book.clock.ticking())
+        self._flights[task] = Flight(forced, changes=book.clock.changes, launched=book.clock.ticking())
         self._trace("launched", forced)
         if forced:
             return
-        if book.holds() and not (book.newest is not None and book.newest.doubtful):
+        hold = book.pauses.hold
+        unsure = book.newest is not None and (book.newest.doubtful or book.is_on_border())
+        if hold is not None and book.holds() and not unsure:
             by = "keep-alive: " if kept_alive else ""
-            self._report(f"{by}back-off: a renewal was launched while a failure holds it off")
+            self._flights[task].held = f"{by}back-off: a renewal was launched while a failure holds it off"
+            hold.looks += 1
+            if hold.kind != "latch":
+                self._report(self._flights[task].held)
+            elif hold.looks > 1:
+                self._report("latch: it was looked more than once whether the credentials have changed")
         if not (book.is_due() or book.rejected):
-            self._report("loop: a renewal was launched without a reason")
+            self._report(f"{'contested: ' if book.contested else ''}loop: a renewal was launched without a reason")
         if book.closed:
             self._report("closed: a renewal was launched after close()")
 
@@ -125,9 +145,13 @@ class Chain:
         self._under_way = self.last = request
         if last is not None and last.flight is flight:
             self._check_retry(request, last)
+        if flight.held and not self._have_changed():
+            self._report(flight.held)
         flight.sent[request.grant] += 1
         flight.begun.setdefault(request.grant, clock.ticking())
-        at_most = MAX_TRIES * (2 if request.grant == "password" and "totp" in request.form else 1)
+        at_most = (
+            MAX_TRIES * (2 if request.grant == "password" and "totp" in request.form else 1) * (1 + flight.expired)
+        )
         if flight.sent[request.grant] > at_most:
             self._report(f"never 6: {flight.sent[request.grant]} {request.grant} requests in one flight")
         if self._must_use not in (None, request.refresh_token):
@@ -137,8 +161,12 @@ class Chain:
         else:
             self._check_renewal(request, request.refresh_token)
 
+    def _have_changed(self) -> bool:
+        hold = self._book.pauses.hold
+        return hold is not None and hold.kind == "latch" and self._may_have_changed(self._refused_last)
+
     def _check_retry(self, request: TokenRequest, last: TokenRequest) -> None:
-        if last.outcome is Outcome.REFUSED:
+        if last.outcome in (Outcome.REFUSED, Outcome.DELIVERED):
             request.flight.begun.pop(request.grant, None)  # the next one-time code has a deadline of its own
         waited = request.sent_monotonic - last.ended
         if last.grant == request.grant and waited < self._asked_to_wait(last) - EPSILON:
@@ -172,8 +200,11 @@ class Chain:
         return bool(issued) and issued[-1].number <= self._book.logged_out_before
 
     def _check_sign_in(self, request: TokenRequest) -> None:
-        if self._rejected[request.form["password"]] >= MAX_REJECTIONS and not request.flight.forced:
-            self._report("never 6: a password was sent again after three rejections")
+        rejected = self._rejected.get(request.form["password"], [])
+        if rejected and not request.flight.forced:
+            waited = request.sent_monotonic - rejected[-1]
+            if waited < LATCH[min(len(rejected), len(LATCH)) - 1] - EPSILON:
+                self._report(f"never 6: a refused password was sent again after {waited:.1f} s")
         code = request.form.get("totp", "")
         if code.startswith("typed") and self._codes.get(code) in (Outcome.LOST, Outcome.REFUSED, Outcome.DELIVERED):
             self._report("a typed one-time code was sent twice")
@@ -200,7 +231,9 @@ class Chain:
         self._rejected.clear()
         lifetime = float(document.get("expires_in", book.policy.default_lifetime))
         sent = (request.sent_monotonic, request.sent_wall)
-        changed = request.flight.changes != book.clock.changes
+        clock = book.clock
+        changed = request.flight.changes != clock.changes
+        request.flight.expired += clock.monotonic() - request.sent_monotonic >= lifetime or changed
         book.deliver(request.number, document["access_token"], refresh, lifetime, sent, doubt=changed)
 
     def cancelled(self, request: TokenRequest) -> None:
@@ -227,12 +260,15 @@ class Chain:
             self._must_use = None
         if request.refresh_token is None:
             self._codes[request.form.get("totp", "")] = outcome
+            if outcome is Outcome.REFUSED:
+                self._refused_last = request.form["password"]
             refused = outcome is Outcome.REFUSED and b"two_factor" not in request.body
             if refused and b"must_reset" not in request.body and not request.flight.forced:
-                self._rejected[request.form["password"]] += 1
+                self._rejected.setdefault(request.form["password"], []).append(request.ended)
 
-    def failed(self, kind: str, delay: float) -> None:
-        """A flight failed, and the client announced a pause."""
+    def failed(self, kind: str, delay: float, *, code: bool) -> None:
+        """A flight failed, and the client announced a pause. code: for want of a one-time code."""
+        self.failures += 1
         self._trace("failed", kind, round(delay, 3))
         last, newest = self.last, self._book.newest
         now = self._book.clock.monotonic()
@@ -240,10 +276,10 @@ class Chain:
             self._book.distrust()
         own = last if last and last.flight is self._flights.get(asyncio.current_task()) else None
         asked = self._asked_to_wait(own) - (now - own.ended) if own else 0.0
-        least = self._book.least_pause(kind, 0.0 if math.isnan(asked) else asked)
-        most = (3600.0 if math.isnan(asked) else 1.25 * least) + EPSILON
-        if not least - EPSILON <= delay <= most:
-            self._report(f"back-off: a pause of {delay:.1f} s after a {kind} failure, instead of {least:.1f} s")
+        least, most = self._book.pauses.bounds(kind, asked, code=code)
+        if not least - EPSILON <= delay <= most + EPSILON:
+            which = "contested: " if self._book.contested else ""
+            self._report(f"{which}back-off: a pause of {delay:.1f} s after a {kind} failure, instead of {least:.1f} s")
         self._book.fail(kind, delay)
 
     def log_out(self) -> None:

@@ -21,6 +21,9 @@ class Replays:
         """For each path the successor that was refused there, and since when; many who shared it count once."""
         self._doubt = False
         self._forced_in_doubt = -PAUSE
+        self._worked: set[str] = set()
+        """The tokens that were accepted somewhere: refused later, they are dead and not forbidden, unless they live."""
+        self._dead: dict[str, tuple[bool, str]] = {}
 
     def forces(self, call: Call) -> None:
         """A renewal begins because this call was answered 401."""
@@ -39,11 +42,26 @@ class Replays:
         """A call got its final answer: does it tell whether the renewal that it forced has helped?"""
         if not call.renewed or (call.answers[-1][1] is not None and not call.kind.endswith("hop")):
             return
+        if status == UNAUTHORIZED and call.sent in self._worked:
+            self._worked.discard(call.sent)
+            self._dead[call.sent] = _key(call)
+            return
         self._doubt = status == UNAUTHORIZED
         if not self._doubt:
             self._futile.pop(_key(call), None)
-        elif self._futile.get(_key(call), ("", 0.0))[0] != call.sent:
-            self._futile[_key(call)] = (call.sent, self._now())
+        else:
+            self._helps_not(_key(call), call.sent)
+
+    def accepted(self, sent: str) -> None:
+        """The service has accepted this token somewhere."""
+        self._worked.add(sent)
+        if sent in self._dead:  # it lives: there, it is forbidden
+            self._doubt = True
+            self._helps_not(self._dead.pop(sent), sent)
+
+    def _helps_not(self, key: tuple[bool, str], sent: str) -> None:
+        if self._futile.get(key, ("", 0.0))[0] != sent:
+            self._futile[key] = (sent, self._now())
 
 
 def _key(call: Call) -> tuple[bool, str]:

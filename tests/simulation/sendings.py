@@ -8,6 +8,7 @@ from yarl import URL
 
 from .book import EPSILON, Book, Issued
 from .checks import Call
+from .replays import Replays
 
 __all__ = ["Limits", "Sending", "Sendings"]
 
@@ -16,6 +17,7 @@ OWN = "Basic b3du"
 """The authorization of a caller who has one of its own."""
 THROTTLED = (409, 429)
 UNAUTHORIZED = 401
+BROKEN = 500
 A_WHILE = 300.0
 """Seconds after which all that a throttled answer had held back are through."""
 LONGEST_LAG = 5.0
@@ -53,6 +55,7 @@ class Sendings:
     def __init__(
         self,
         book: Book,
+        replays: Replays,
         limits: Limits,
         present: Callable[[], Call],
         now: Callable[[], float],
@@ -60,7 +63,7 @@ class Sendings:
         report: Callable[[str], None],
         trace: Callable[..., None],
     ) -> None:
-        self._book, self._limits, self._present, self._now = book, limits, present, now
+        self._book, self._replays, self._limits, self._present, self._now = book, replays, limits, present, now
         self._idle_since, self._report, self._trace = idle_since, report, trace
         self._pause_until = self._pause_over = self._throttled_at = self._over_at = 0.0
         self._under_way = 0
@@ -104,7 +107,12 @@ class Sendings:
 
     def answered(self, sending: Sending, status: int, asked: float | None) -> None:
         """The library is given the answer."""
-        call, limits = sending.call, self._limits
+        call, limits, access = sending.call, self._limits, (sending.authorization or "").removeprefix("Bearer ")
+        if status == UNAUTHORIZED:
+            self._book.reject(access)
+        elif 0 < status < BROKEN and not (sending.gated and status in THROTTLED):
+            self._book.accept(access)
+            self._replays.accepted(call.sent)
         if status == 429 and asked is None:
             asked = limits.first_wait * 2**call.replays
         asked = asked if status in THROTTLED else None

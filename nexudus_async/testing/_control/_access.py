@@ -5,8 +5,6 @@ import ipaddress
 from aiohttp import hdrs, web
 from yarl import URL
 
-__all__ = ["Access"]
-
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 

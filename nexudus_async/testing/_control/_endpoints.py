@@ -24,8 +24,6 @@ from . import _views as views
 from ._access import Access
 from ._help import CONTROL_HELP
 
-__all__ = ["PREFIX", "Control"]
-
 PREFIX: Final = "/_emulator"
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "

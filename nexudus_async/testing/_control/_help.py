@@ -67,7 +67,5 @@ At / there is a page for people: who is signed in, the last requests, and button
 
 from typing import Final
 
-__all__ = ["CONTROL_HELP"]
-
 CONTROL_HELP: Final[str] = __doc__ or ""
 """The text above, for a `--help`."""

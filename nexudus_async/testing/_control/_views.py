@@ -11,8 +11,6 @@ from nexudus_async.testing._observed import Observed
 from nexudus_async.testing._records import RequestRecord
 from nexudus_async.testing._world import World
 
-__all__ = ["counts", "faults", "request", "session", "sessions", "time", "user"]
-
 Json = dict[str, Any]
 
 

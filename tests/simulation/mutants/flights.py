@@ -10,9 +10,9 @@ import anyio
 
 from nexudus_async import Freshness, NexudusAuthError, Token
 from nexudus_async._refresh.coordinator import Coordinator
+from nexudus_async._refresh.outcomes import Obtained
 from nexudus_async._refresh.renewal import Asking
 from nexudus_async._refresh.single_flight import Flight
-from nexudus_async._refresh.state import Obtained
 
 from .machinery import Mutants, Original
 
@@ -34,11 +34,9 @@ def a_flight_does_not_wait_for_the_one_before(
 
 
 @MUTANTS.replacing(Coordinator, "_fly")
-async def a_flight_clears_the_slot_of_another(
-    original: Original, self: Coordinator, flight: Flight[Token], **kwargs: Any
-) -> None:
+async def a_flight_clears_the_slot_of_another(original: Original, self: Coordinator, *args: Any) -> None:
     try:
-        await original(self, flight, **kwargs)
+        await original(self, *args)
     finally:
         self._flight = None
 

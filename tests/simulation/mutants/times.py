@@ -7,15 +7,17 @@ import math
 from typing import Any
 
 from nexudus_async import Freshness, RefreshPolicy, Token, TokenManager
-from nexudus_async._http.unauthorized import FutileRefreshes
+from nexudus_async._http.unauthorized import CircuitBreaker
 from nexudus_async._oauth import endpoint
+from nexudus_async._refresh import backoff as backoffs
 from nexudus_async._refresh import policy as policies
 from nexudus_async._refresh import state as states
 from nexudus_async._refresh.backoff import Backoff
 from nexudus_async._refresh.coordinator import Coordinator
-from nexudus_async._refresh.policy import Schedule
+from nexudus_async._refresh.outcomes import Granted, Obtained
+from nexudus_async._refresh.policy import Held, Schedule
 from nexudus_async._refresh.renewal import Asking
-from nexudus_async._refresh.state import Granted, Held, Obtained, TokenState
+from nexudus_async._refresh.state import TokenState
 
 from .machinery import Mutants, Original
 
@@ -70,13 +72,11 @@ def a_wall_clock_set_during_the_request_is_not_noticed(
     return min(age, monotonic_elapsed)
 
 
-@MUTANTS.replacing(TokenState, "granted")
+@MUTANTS.replacing(TokenState, "_take")
 def a_token_that_expired_on_its_way_replaces_a_good_one(
-    original: Original, self: TokenState, obtained: Obtained
-) -> Granted:
-    self._held = None
-    granted: Granted = original(self, obtained)
-    return granted
+    original: Original, self: TokenState, token: Token, age: float
+) -> None:
+    self._hold(token, age)
 
 
 @MUTANTS.replacing(Asking, "_within_deadline")
@@ -105,8 +105,13 @@ def a_pause_outlives_the_token(original: Original, self: Backoff, now: float, *,
     return original(self, now, served=True)
 
 
+@MUTANTS.replacing(backoffs, "latch_delay")
+def rejected_credentials_are_not_latched(original: Original, *args: Any) -> float:
+    return 1.0
+
+
 @MUTANTS.replacing(Backoff, "latched")
-def rejected_credentials_are_not_latched(original: Original, self: Backoff) -> bool:
+def another_failure_ends_the_rest_of_refused_credentials(original: Original, self: Backoff) -> bool:
     return False
 
 
@@ -120,15 +125,15 @@ def retry_after_is_ignored_by_a_flight(original: Original, state: object) -> flo
     return 0.0
 
 
-@MUTANTS.replacing(FutileRefreshes, "refused")
+@MUTANTS.replacing(CircuitBreaker, "refused")
 def futile_refreshes_are_forgotten(
-    original: Original, self: FutileRefreshes, method: str, path: str, *args: Any
+    original: Original, self: CircuitBreaker, method: str, path: str, *args: Any
 ) -> None:
     original(self, method, path, *args)
     self._refusals[method, path].until = -math.inf
 
 
-@MUTANTS.replacing(FutileRefreshes, "allow")
-def many_paths_force_many_refreshes(original: Original, self: FutileRefreshes, *args: Any) -> Any:
+@MUTANTS.replacing(CircuitBreaker, "allow")
+def many_paths_force_many_refreshes(original: Original, self: CircuitBreaker, *args: Any) -> Any:
     self._next_of_others = -math.inf
     return original(self, *args)

@@ -12,6 +12,7 @@ from nexudus_async._oauth.exchange import AttemptFailed
 from nexudus_async._oauth.failures import Fate
 from nexudus_async._oauth.replay_guard import MAX_SENDINGS, ReplayGuard
 from nexudus_async._oauth.sign_in import SignIn
+from nexudus_async._refresh.facts import TokenFacts
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Secret
 
@@ -22,8 +23,8 @@ __all__ = ["MUTANTS"]
 MUTANTS = Mutants()
 
 
-@MUTANTS.replacing(TokenState, "replaced")
-def generations_are_not_compared(original: Original, self: TokenState, token: Token) -> bool:
+@MUTANTS.replacing(TokenFacts, "replaced")
+def generations_are_not_compared(original: Original, self: TokenFacts, token: Token) -> bool:
     return False
 
 
