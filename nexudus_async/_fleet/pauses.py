@@ -39,26 +39,28 @@ class Pauses:
         self._refused = False
         """Whether this process has sent credentials that were refused."""
 
-    def check(self, record: Record | None, known: Record, *, served: bool) -> None:
+    def check(self, record: Record | None, known: Record, own: NexudusAuthError | None, *, served: bool) -> None:
         """Raise `HeldOffError` while a failure holds off the fleet, or where one is new since `known` was read.
 
-        served: whether our token is good.
+        own: the last failure of this process. served: whether our token is good.
         """
-        left, error = self._left(record, served=served), self.error_of(record)
+        left, error = self._left(record, served=served), self.error_of(record, own)
         is_new = record is not None and record.pause != known.pause
         if error is not None and (left > 0 or is_new):
             raise HeldOffError(error, left)
 
-    def error_of(self, record: Record | None) -> NexudusAuthError | None:
-        """Return the last failure that the fleet has noted."""
+    def error_of(self, record: Record | None, own: NexudusAuthError | None) -> NexudusAuthError | None:
+        """Return the last failure that the fleet has noted: `own`, which knows its cause, if that is the one."""
         pause = record.pause if record is not None else None
         if pause is None:
             return None
+        if own is not None and str(own)[:MAX_TEXT] == pause.error:
+            return own
         kind = next((each for each in _KINDS if each.__name__ == pause.kind), EndpointUnavailableError)
         return kind(f"in this or another process: {pause.error}")
 
-    async def respect_latch(self, record: Record | None) -> None:
-        """Raise `HeldOffError` while the fleet lets these credentials rest."""
+    async def respect_latch(self, record: Record | None, after: TokenEndpointError | None) -> None:
+        """Raise `HeldOffError` while the fleet lets these credentials rest. after: as for `Asking.sign_in`."""
         latch = record.latch if record is not None else None
         if latch is None:
             return
@@ -70,6 +72,7 @@ class Pauses:
             f"these credentials were refused, here or in another process, and rest for another {left:.0f} s so as not "
             "to lock the account; refresh() and sign_in() try at once"
         )
+        error.__cause__ = after
         raise HeldOffError(error, left)
 
     async def after(self, record: Record, error: Exception, *, signing_in: bool, served: bool) -> Record:

@@ -108,7 +108,7 @@ class FleetRenewal:
                 raise
             await self._without_store(attempt, exc)
             return
-        raise self._pauses.error_of(self._record) or EndpointUnavailableError(
+        raise self._pauses.error_of(self._record, attempt.last_error) or EndpointUnavailableError(
             "another process has been signing in or refreshing for too long, and nothing came of it"
         )
 
@@ -136,9 +136,9 @@ class FleetRenewal:
 
         known: the record at the first look. Whoever waits while another process tries shares its failure.
         """
-        if not attempt.forced:
-            self._pauses.check(self._record, known, served=attempt.served)
         await self._asking.check_not_held(attempt)
+        if not attempt.forced:
+            self._pauses.check(self._record, known, attempt.last_error, served=attempt.served)
 
     async def _note_attempt(self, attempt: Attempt) -> bool:
         """Note in the record that the refresh token held is about to be sent; tell whether that may be.
@@ -209,15 +209,13 @@ class FleetRenewal:
             if obtained is not None:
                 return obtained
             if spent is not None:
+                attempt.refresh_token_refused(spent)
                 with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
                     if await self._look(attempt):
                         return None
                 refused = sent == self._in_store and spent.error is not None
-                newest = attempt.token
-                if newest is None or newest.refresh_token == sent:
-                    attempt.refresh_token_refused(spent)
             if not attempt.forced:
-                await self._pauses.respect_latch(self._record)
+                await self._pauses.respect_latch(self._record, spent)
             signing_in = True
             return await self._asking.sign_in(self._client_id, after=spent)
         except Exception as exc:

@@ -56,13 +56,6 @@ class Storage:
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
         self._state, self.patience = state, policy.flight_deadline + LOCK_MARGIN
-        lease = getattr(store, "lease", None)
-        if isinstance(lease, int | float) and lease < self.patience:
-            logger.warning(
-                "%s: the store's lock ends after %.0f s, and a refresh and its save may take %.0f: two processes could "
-                "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
-                emitter.account, lease, self.patience,
-            )  # fmt: skip
         self._unsaved: Record | None = None
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""

@@ -38,6 +38,17 @@ class Attempt:
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
     @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._state.last_error
+
+    def join(self, reason: Reason) -> None:
+        """Another caller waits for this attempt, too, and may want more of it."""
+        self.needed |= reason in ("requested", "rejected")
+        if reason == "requested":
+            self.forced, self.held = True, None
+
+    @property
     def token(self) -> Token | None:
         """The token held, None after a logout."""
         return None if self._is_over else self._state.token

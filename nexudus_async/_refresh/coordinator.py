@@ -183,7 +183,7 @@ class Coordinator:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
         flight = self._under_way
         if flight is not None and self._attempt is not None:
-            self._attempt.needed |= reason in ("requested", "rejected")
+            self._attempt.join(reason)
             return flight
         before = self._flight
         self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
@@ -197,7 +197,7 @@ class Coordinator:
 
     async def _fly(self, attempt: Attempt, flight: Flight[Token]) -> None:
         try:
-            await self._renewal.run(attempt)
+            await self._run(attempt)
         except HeldOffError as held:
             attempt.held_off(held.error, held.seconds)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
@@ -206,6 +206,14 @@ class Coordinator:
             if self._flight is flight:  # a later flight may be waiting for this one to end
                 self._flight = None
             self._save_later()
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            await self._renewal.run(attempt)
+        except HeldOffError:
+            if not attempt.forced:
+                raise
+            await self._renewal.run(attempt)  # somebody has joined by hand, when it was held off already
 
     def _save_later(self) -> None:
         if not self.state.closed:

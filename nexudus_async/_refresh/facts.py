@@ -130,6 +130,11 @@ class TokenFacts:
         return self._backoff.in_force(self.monotonic(), served=self.served)
 
     @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._backoff.error
+
+    @property
     def looked_ago(self) -> float:
         """Seconds since it was looked last, in this pause, whether something has changed."""
         return self.monotonic() - self._backoff.looked

@@ -25,7 +25,7 @@ from nexudus_async.errors import (
 from .attempt import Attempt
 from .grants import TokenSource, grants_of
 from .outcomes import Obtained, problem_of
-from .policy import RefreshPolicy
+from .policy import CODE_MARGIN, RefreshPolicy
 
 R = TypeVar("R")
 
@@ -111,7 +111,7 @@ class Asking:
         except TotpRequiredError as exc:
             if exc.retry_after is None:
                 raise
-            until_next_code = exc.retry_after
+            until_next_code = exc.retry_after + CODE_MARGIN
         await sleep(self._clock, until_next_code)
         return await self._ask("password", grant())
 

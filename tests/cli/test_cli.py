@@ -82,6 +82,28 @@ def test_closed_streams_are_no_crash(closed: str) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+INTERRUPTED_EARLY = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from nexudus_async.__main__ import main
+main()
+"""
+
+
+def test_interrupted_before_it_has_begun_is_quiet() -> None:
+    """Imports take a quarter of a second, in which a person may think better of it."""
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY], env=PLAIN, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 def test_without_the_extra_one_line_says_what_to_install() -> None:
     code = "import sys; sys.modules['typer'] = None; from nexudus_async.__main__ import main; main()"
     result = subprocess.run([sys.executable, "-c", code], env=PLAIN, capture_output=True, text=True, check=False)

@@ -154,3 +154,30 @@ def test_while_a_token_is_served_another_pods_success_is_found() -> None:
         assert (await two.token()).access_token == token.access_token
 
     play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.0005, 0.0015, 0.0025, 0.0035])
+@pytest.mark.parametrize("error", [503, "the password is refused"])
+def test_a_refresh_by_hand_that_meets_a_look_during_a_pause_tries_all_the_same(delay: float, error: object) -> None:
+    """The look would end in the remembered failure; whoever asks by hand does not share that."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        await pod.token()
+        await world.until(3300)
+        if error == 503:
+            world.endpoint.fault = lambda _grant: 503
+        else:
+            world.endpoint.password = "another"
+            world.endpoint.revoke(access=False)
+        await pod.token()
+        await asyncio.sleep(10)
+        assert pod.statistics().retry_in > 0
+        world.endpoint.password = "right"
+        world.endpoint.fault = lambda _grant: None
+        await pod.token()
+        await asyncio.sleep(delay)
+        assert world.endpoint.accepts(await pod.refresh())
+        assert pod.statistics().generation == 2
+
+    play(scene, lifetime=3600)
