@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from nexudus_async import ConfigurationError, EndpointUnavailableError, Pacing, RedisStore
+from nexudus_async import (
+    ConfigurationError,
+    EndpointUnavailableError,
+    Pacing,
+    PasswordCredentials,
+    RedisStore,
+    TokenSession,
+)
 from nexudus_async.prometheus import PrometheusMetrics
 from nexudus_async.stores import MemoryStore
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
@@ -163,9 +171,8 @@ async def test_requests_that_wait_for_the_end_of_a_pause_are_shown(
     await asyncio.wait([request])
 
 
-async def test_the_gauges_keep_nothing_alive_and_forget_what_is_closed(
-    connect: Connect, metrics: PrometheusMetrics, scrape: Scrape
-) -> None:
+async def test_the_gauges_forget_what_is_closed(connect: Connect, metrics: PrometheusMetrics, scrape: Scrape) -> None:
+    """And what another has taken the name of."""
     session, replaced = await connect(), await connect()
     metrics.watch(replaced.manager, "ops")
     metrics.watch(session.manager, "ops")
@@ -173,10 +180,15 @@ async def test_the_gauges_keep_nothing_alive_and_forget_what_is_closed(
     assert named("nexudus_token_expires_in_seconds", account="ops") in await scrape()
     await session.close()
     assert not any(name == "nexudus_token_freshness" for name, _ in await scrape())
-    metrics.watch(replaced, "ops")
-    await replaced.close()
-    del session, replaced
+
+
+async def test_the_gauges_keep_nothing_alive(metrics: PrometheusMetrics, scrape: Scrape) -> None:
+    session = TokenSession(PasswordCredentials("ops@example.com", "…"))
+    metrics.watch(session, "ops")
+    gone = weakref.ref(session)
+    del session
     gc.collect()
+    assert gone() is None
     assert not any(name == "nexudus_token_freshness" for name, _ in await scrape())
 
 
