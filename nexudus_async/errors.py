@@ -194,7 +194,7 @@ def chain_of(error: BaseException, until: BaseException | None = None) -> Iterat
         if id(link) not in done:
             done.add(id(link))
             yield link
-            to_do += [other for other in (link.__cause__, link.__context__) if other is not None]
+            to_do += [other for other in (link.__context__, link.__cause__) if other is not None]  # the cause first
             if isinstance(link, BaseExceptionGroup):
                 to_do += cast("tuple[BaseException, ...]", link.exceptions)
 

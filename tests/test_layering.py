@@ -91,9 +91,10 @@ def test_the_rules_about_time_are_pure(file: str) -> None:
     assert not {name for name in names if any(f"{name}.".startswith(f"{bad}.") for bad in forbidden)}
 
 
-def test_the_protocol_has_no_io() -> None:
+@pytest.mark.parametrize("file", ["protocol", "messages", "failures", "body", "words"])
+def test_the_protocol_has_no_io(file: str) -> None:
     """It is given bytes and gives bytes."""
-    names = imports_of(ROOT / "_oauth" / "protocol.py")
+    names = imports_of(ROOT / "_oauth" / f"{file}.py")
     assert not {name.split(".")[0] for name in names} & {"asyncio", "anyio", "aiohttp", "socket"}
 
 

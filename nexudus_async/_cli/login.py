@@ -107,7 +107,9 @@ async def _generation(store: TokenStore, key: str) -> int:
     try:
         record = await store.load(key)
     except StoreError:
-        return 0  # unreadable: the save replaces it, or says why it cannot
+        with suppress(StoreError):
+            await store.clear(key)  # what cannot be read may be in the way, and the new tokens are above it anyhow
+        return 0
     return 0 if record is None else record.generation
 
 

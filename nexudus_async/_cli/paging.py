@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -91,10 +91,8 @@ def _printer() -> Generator[Callable[[Page], None], None, None]:
     watched = not log.is_shown() and (out is not None or is_terminal(stderr=True))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     # One console for both on a terminal: the bar stays below what is printed.
-    bar = Progress(
-        *columns, console=out or console(stderr=True), transient=True, disable=not watched, redirect_stdout=False
-    )
-    with bar:
+    bar = Progress(*columns, console=out or console(stderr=True), transient=True, redirect_stdout=False)
+    with bar if watched else nullcontext():  # not `disable=`: older versions of rich print an empty line all the same
         task = bar.add_task("records", total=None)
 
         def tell(page: Page) -> None:

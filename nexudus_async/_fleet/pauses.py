@@ -39,14 +39,15 @@ class Pauses:
         self._refused = False
         """Whether this process has sent credentials that were refused."""
 
-    def check(self, record: Record | None, *, servable: bool) -> None:
-        """Raise `HeldOffError` while a failure holds off the fleet. servable: whether our token has not expired."""
-        left = self._left(record, servable=servable)
-        error = self.error_of(record)
-        if left > 0 and error is not None:
-            raise HeldOffError(
-                error, left, served=record is not None and record.pause is not None and record.pause.served
-            )
+    def check(self, record: Record | None, known: Record, *, served: bool) -> None:
+        """Raise `HeldOffError` while a failure holds off the fleet, or where one is new since `known` was read.
+
+        served: whether our token is good.
+        """
+        left, error = self._left(record, served=served), self.error_of(record)
+        is_new = record is not None and record.pause != known.pause
+        if error is not None and (left > 0 or is_new):
+            raise HeldOffError(error, left)
 
     def error_of(self, record: Record | None) -> NexudusAuthError | None:
         """Return the last failure that the fleet has noted."""
@@ -71,29 +72,29 @@ class Pauses:
         )
         raise HeldOffError(error, left)
 
-    async def after(self, record: Record, error: Exception, *, signing_in: bool, servable: bool) -> Record:
+    async def after(self, record: Record, error: Exception, *, signing_in: bool, served: bool) -> Record:
         """Return the record with what the fleet is to know of a failure, and of this process's own nothing."""
         if isinstance(error, CREDENTIALS_REFUSED) and signing_in:
             latch = await self._latch(record.latch, error)
             self._refused = True
             return replace(record, latch=latch)
         if isinstance(error, TokenEndpointError) and not isinstance(error, CREDENTIALS_REFUSED):
-            return replace(record, pause=self._pause(record.pause, error, servable=servable))
+            return replace(record, pause=self._pause(record.pause, error, served=served))
         return record
 
-    def _left(self, record: Record | None, *, servable: bool) -> float:
+    def _left(self, record: Record | None, *, served: bool) -> float:
         pause = record.pause if record is not None else None
-        if pause is None or (pause.served and not servable):  # it ends with the token
+        if pause is None or (pause.served and not served):  # it ends with the token
             return 0.0
         left = pause.until - self._clock.wall()
         return left if left <= LONGEST_PAUSE else 0.0
 
-    def _pause(self, before: Pause | None, error: TokenEndpointError, *, servable: bool) -> Pause:
-        alike = before is not None and before.served == servable
+    def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool) -> Pause:
+        alike = before is not None and before.served == served
         failures = 1 + (before.failures if before is not None and alike else 0)
-        delay = served_delay if servable else empty_delay
+        delay = served_delay if served else empty_delay
         until = self._clock.wall() + delay(failures, error.retry_after, self._chance())
-        return Pause(failures, until, servable, type(error).__name__, str(error)[:MAX_TEXT])
+        return Pause(failures, until, served, type(error).__name__, str(error)[:MAX_TEXT])
 
     async def _latch(self, before: Latch | None, refusal: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)

@@ -68,6 +68,11 @@ class TokenFacts:
         return self._held is not None and self._by_time is not Freshness.EXPIRED
 
     @property
+    def served(self) -> bool:
+        """Whether callers are content with the token: it has not expired, and the API has not refused it."""
+        return not self.closed and self._rejected is None and self.servable
+
+    @property
     def refused(self) -> NexudusAuthError | None:
         """Why no token can be had in place of the one that the API refused; None where that is not so."""
         return None if self._rejected is None else self._no_successor
@@ -90,6 +95,12 @@ class TokenFacts:
         return None if age is None or self._held is None else self._held.schedule.refresh_after - age
 
     @property
+    def hard_in(self) -> float:
+        """Seconds until callers wait for another token, negative when they do."""
+        age, held = self.age, self._held
+        return 0.0 if age is None or held is None else held.schedule.hard_after - age
+
+    @property
     def without_store_in(self) -> float:
         """Seconds until the token held must be replaced though the store is down: within the hard margin, at random.
 
@@ -109,19 +120,14 @@ class TokenFacts:
     @property
     def retry_in(self) -> float:
         """Seconds that back-off still holds, 0 for none."""
-        return self._backoff.retry_in(self.monotonic(), served=self.servable)
+        return self._backoff.retry_in(self.monotonic(), served=self.served)
 
     @property
     def holds_off(self) -> NexudusAuthError | None:
         """The failure that forbids another attempt now."""
         if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
             return None
-        return self._backoff.in_force(self.monotonic(), served=self.servable)
-
-    @property
-    def latched(self) -> NexudusAuthError | None:
-        """The refusal of the credentials that holds off another attempt now."""
-        return self.holds_off if self._backoff.latched else None
+        return self._backoff.in_force(self.monotonic(), served=self.served)
 
     @property
     def looked_ago(self) -> float:

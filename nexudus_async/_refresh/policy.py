@@ -54,10 +54,6 @@ class Freshness(enum.Enum):
     CLOSED = "closed"
 
 
-SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
-"""The states in which the token has not expired."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshPolicy:
     """When to refresh, and how long to wait for what. All in seconds; the defaults suit seconds as well as weeks.

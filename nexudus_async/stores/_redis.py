@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
 from nexudus_async._token import Secret
 from nexudus_async._validation import check_methods, check_seconds
-from nexudus_async.errors import ConfigurationError, StoreError
+from nexudus_async.errors import ConfigurationError, StoreError, without_frames
 
 from ._protocol import StoredToken
 from ._redis_client import OPERATION_LIMIT, OwnClient, words_of
-from ._support import RECORD_TTL, decode, encode, extra, finish, poll, without_frames
+from ._support import RECORD_TTL, decode, encode, extra, finish, poll
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nexudus_async._token import Secret
-from nexudus_async.errors import ConfigurationError
-
-from ._support import chain_of
+from nexudus_async.errors import ConfigurationError, chain_of
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool, Redis

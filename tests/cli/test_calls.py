@@ -180,7 +180,7 @@ async def test_verbose_tells_what_happens_on_standard_error(shell: Shell) -> Non
     result = await shell.run("get", "--verbose", TEAMS, **shell.credentials)
     assert result.returncode == 0
     assert json.loads(result.stdout)
-    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} DEBUG token 1 obtained by password grant", result.stderr)
+    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} DEBUG \w+: token 1 obtained by password grant", result.stderr)
     assert f"INFO GET {TEAMS}: 409, waiting" in result.stderr
     assert "INFO the API refused token 1" in result.stderr
     assert f"DEBUG GET {TEAMS}: 200, " in result.stderr

@@ -122,9 +122,10 @@ async def test_keyring_that_refuses_at_login_leads_to_the_file_and_a_word(shell:
         (
             json.dumps({"nexudus-async/key of the stored tokens": Fernet.generate_key().decode()}),
             {},
-            "cannot be decrypted",
+            "the key in the keyring does not open the tokens: sign in again",
         ),
     ],
+    ids=["locked", "empty", "no key", "no keyring", "another key"],
 )
 async def test_key_that_cannot_be_had_later_is_one_line_and_mended_by_login(
     shell: Shell, ring: Ring, left: str | None, env: dict[str, str], complaint: str

@@ -130,7 +130,7 @@ class Callers:
         session, kind = self._session, call.kind
         if kind in ("token", "refresh", "reject"):
             if call.rejects is not None:
-                self._book.reject(call.rejects.access_token, told=True)
+                self._book.reject(call.rejects.access_token)
                 token = await session.manager.reject(call.rejects)
             else:
                 token = await (session.token() if kind == "token" else session.refresh())

@@ -117,7 +117,8 @@ class Chain:
         if forced:
             return
         hold = book.pauses.hold
-        if hold is not None and book.holds() and not (book.newest is not None and book.newest.doubtful):
+        unsure = book.newest is not None and (book.newest.doubtful or book.is_on_border())
+        if hold is not None and book.holds() and not unsure:
             by = "keep-alive: " if kept_alive else ""
             self._flights[task].held = f"{by}back-off: a renewal was launched while a failure holds it off"
             hold.looks += 1

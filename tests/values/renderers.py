@@ -52,7 +52,7 @@ def by_rich(error: BaseException) -> str:
             show_locals=True, locals_max_length=1000, locals_max_string=longest,
         )  # fmt: skip
         for stack in trace.stacks:
-            shown.append(f"{stack.exc_type}: {stack.exc_value} {stack.notes}")
+            shown.append(f"{stack.exc_type}: {stack.exc_value} {getattr(stack, 'notes', '')}")
             shown += [f"{name} = {node}" for frame in stack.frames for name, node in (frame.locals or {}).items()]
     return "\n".join(shown)
 
