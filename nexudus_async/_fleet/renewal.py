@@ -77,7 +77,7 @@ class FleetRenewal:
     def unsaved(self) -> bool:
         return self._storage.unsaved is not None
 
-    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return looked_ago >= (LOOK_WHILE_SERVED if served else LOOK_AGAIN)
 
     async def run(self, attempt: Attempt) -> None:
