@@ -217,7 +217,8 @@ class FleetRenewal:
             if not attempt.forced:
                 await self._pauses.respect_latch(self._record, spent)
             signing_in = True
-            return await self._asking.sign_in(self._client_id, after=spent)
+            failing = self._record is not None and self._record.pause is not None and not attempt.forced
+            return await self._asking.sign_in(self._client_id, after=spent, probing=failing or attempt.probing)
         except Exception as exc:
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in)
             raise
@@ -238,7 +239,8 @@ class FleetRenewal:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
-        record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
+        served, at_most = attempt.served, attempt.longest_pause
+        record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)

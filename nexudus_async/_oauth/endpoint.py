@@ -130,12 +130,12 @@ class _NexudusGrants:
         self._client_id, self._named = client_id, client_id is not None
         self._guard = ReplayGuard(clock)
 
-    async def sign_in(self, client_id: str | None) -> Token:
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:
         """Return a token for the credentials. client_id: the chain's, unless one was given by hand."""
         if client_id is not None and not self._named:
             self._client_id = client_id
         self._client_id = self._client_id or _new_client_id()
-        return await self._sign_in_under(self._client_id)
+        return await self._sign_in_under(self._client_id, probing=probing)
 
     async def sign_in_apart(self) -> Token:
         return await self._sign_in_under(_new_client_id())
@@ -167,13 +167,16 @@ class _NexudusGrants:
     async def fingerprint(self, like: str | None = None) -> str | None:
         return await self._sign_in.fingerprint(like)
 
-    async def _sign_in_under(self, client_id: str) -> Token:
+    async def _sign_in_under(self, client_id: str, *, probing: bool = False) -> Token:
         password = await self._sign_in.begin()
 
         async def attempt() -> Token:
             return await self._sign_in.attempt(password, client_id)
 
-        return await self._retrying(attempt, self._sign_in.may_retry)
+        def may_retry(failed: AttemptFailed) -> bool:
+            return not probing and self._sign_in.may_retry(failed)
+
+        return await self._retrying(attempt, may_retry)
 
     async def _try_to_refresh(self, refresh_token: Secret, client_id: str) -> Token:
         attended = self._sign_in.attended

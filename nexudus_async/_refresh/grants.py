@@ -34,8 +34,11 @@ class Grants(Protocol):
         """Whether it can go by the `client_id` of a chain that others share, and tell credentials from others."""
         ...
 
-    async def sign_in(self, client_id: str | None) -> Token:
-        """Return a token for the credentials, under the `client_id` of the chain; None: under its own."""
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:
+        """Return a token for the credentials, under the `client_id` of the chain; None: under its own.
+
+        probing: the last attempt has failed, so that this one is a single try.
+        """
         ...
 
     async def sign_in_apart(self) -> Token:
@@ -78,7 +81,7 @@ class _PlainGrants:
     def __init__(self, source: TokenSource) -> None:
         self._source = source
 
-    async def sign_in(self, client_id: str | None) -> Token:  # noqa: ARG002 - it knows of none
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:  # noqa: ARG002 - it knows of none
         return await self._source.login()
 
     async def sign_in_apart(self) -> Token:
