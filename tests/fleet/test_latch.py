@@ -1,4 +1,4 @@
-"""Refused credentials rest, and none for good: a day of it, alone, in a fleet, and through restarts. In virtual time."""
+"""Refused credentials rest, and none for good: a day of it, alone, in a fleet and through restarts. Virtual time."""
 
 import asyncio
 from typing import Any
