@@ -5,7 +5,7 @@
         ├── ConfigurationError               the code that uses the package must change
         ├── SessionClosedError               used after, or interrupted by, close()
         ├── StoreError                       a token store failed
-        ├── LoginRequiredError               no credentials here, and the stored tokens have ended
+        ├── LoginRequiredError               the tokens have ended, and nothing here can sign in
         └── TokenEndpointError               the token endpoint was asked and gave no token
             ├── CredentialsRejectedError     wrong user name or password, or a suspended account
             ├── TotpRequiredError            the two-factor code was missing or wrong
@@ -47,6 +47,8 @@ class NexudusAuthError(aiohttp.ClientError):
     """
 
     transient: ClassVar[bool] = False
+    _of_operator = False
+    """Whether it is about the account of an operator, who was to sign in somebody else."""
 
 
 class ConfigurationError(NexudusAuthError):
@@ -62,9 +64,10 @@ class StoreError(NexudusAuthError):
 
 
 class LoginRequiredError(NexudusAuthError):
-    """Raised when tokens come from a store only and the chain there has ended: sign in where the password is.
+    """Raised when the tokens have ended and nothing here can sign in: no password, and what was handed over is used.
 
-    Also out of calls that wait for a token when `logout()` is called.
+    Sign in where the password is, or hand over other tokens. Also raised out of calls that wait for a token when
+    `logout()` is called.
     """
 
 
@@ -97,7 +100,10 @@ class TokenEndpointError(NexudusAuthError):
 
 
 class CredentialsRejectedError(TokenEndpointError):
-    """Raised when user name and password were refused. Correct them: repeating can lock the account."""
+    """Raised when user name and password were refused. Correct them: repeating can lock the account.
+
+    Also when a one-time JWT was refused, and when an operator may not sign in somebody else.
+    """
 
 
 class TotpRequiredError(TokenEndpointError):
@@ -155,10 +161,23 @@ class WrongHostError(TokenEndpointError):
 
 
 CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
-"""The errors that mean: do not send these credentials again and again."""
+"""The errors that mean: do not send these credentials again and again. See `is_refusal`."""
 
 E = TypeVar("E", bound=NexudusAuthError)
 F = TypeVar("F", bound=BaseException)
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
+    return isinstance(error, CREDENTIALS_REFUSED) and not error._of_operator  # noqa: SLF001 - of this file
+
+
+def of_operator(error: E, label: str) -> E:
+    """Return an equal error that names the operator, to be raised from the original."""
+    twin = copy_of(error)
+    twin.args = (f"the operator {label}: {error}",)
+    twin._of_operator = True  # noqa: SLF001 - of this file
+    return twin
 
 
 def copy_of(error: E) -> E:

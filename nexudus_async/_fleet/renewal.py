@@ -185,6 +185,7 @@ class FleetRenewal:
         token = None if attempt.by_credentials else attempt.token
         sent = token.refresh_token if token is not None else None
         refused = signing_in = False
+        mark: str | None = None
         try:
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
@@ -200,20 +201,39 @@ class FleetRenewal:
             if not attempt.forced:
                 await self._pauses.respect_latch(self._record)
             signing_in = True
+            mark = await self._note_one_time(after=spent)
             return await self._asking.sign_in(self._client_id, after=spent)
         except Exception as exc:
-            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in)
+            unused = mark is not None and mark not in self._grants.tried
+            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
+
+    async def _note_one_time(self, *, after: TokenEndpointError | None) -> str | None:
+        """Note, and return, the mark of credentials for one use that are about to be used; None for others.
+
+        Raises `StoreError`: what cannot be noted is not sent.
+        """
+        mark = await self._asking.take_one_time(after=after)
+        if mark is not None:
+            try:
+                await self._note(self._record or Record(0))
+            except BaseException:
+                self._grants.tried.take_back(mark)
+                raise
+        return mark
 
     @property
     def _client_id(self) -> str | None:
         """The `client_id` of the chain, if it has one already."""
         return self._record.client_id if self._record is not None else None
 
-    async def _note_failure(self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool) -> None:
+    async def _note_failure(
+        self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
+    ) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
         refused: the record's refresh token was, and so must not be sent by anybody.
+        unused: credentials for one use were noted as used, and were not sent.
         """
         before, token = self._record, attempt.token
         record = before or (Record(token.generation, token) if token is not None else Record(0))
@@ -222,7 +242,7 @@ class FleetRenewal:
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
         record = await self._pauses.after(record, error, signing_in=signing_in, servable=attempt.servable)
-        if record != (before or Record(0)):
+        if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
 
@@ -250,7 +270,8 @@ class FleetRenewal:
             if token is None or token.refresh_token is None:
                 raise copy_of(error) from error
             return await self._refresh_blindly(token)
-        self._apart = obtained.token.client_id
+        if obtained.grant == "password":  # others begin chains under the `client_id` that the fleet has, too
+            self._apart = obtained.token.client_id
         return obtained
 
     async def _refresh_blindly(self, token: Token) -> Obtained:

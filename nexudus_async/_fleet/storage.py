@@ -20,6 +20,7 @@ from nexudus_async._clock import sleep
 from nexudus_async._events import Emitter, StoreFailed, logger
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
+from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import KeepsConnections, TokenStore
@@ -51,6 +52,7 @@ class Storage:
         policy: RefreshPolicy,
         chance: Callable[[], float],
         emitter: Emitter,
+        tried: Tried,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
         self._lock_timeout = policy.flight_deadline + LOCK_MARGIN
@@ -61,6 +63,7 @@ class Storage:
                 "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
                 emitter.account, lease, self._lock_timeout,
             )  # fmt: skip
+        self._tried = tried
         self._unsaved: Record | None = None
         self._saver: asyncio.Task[None] | None = None
 
@@ -80,16 +83,19 @@ class Storage:
         if stored is None:
             return None
         try:
-            return decode(stored, self._key)
+            record = decode(stored, self._key)
         except NewerRecordError as exc:
             self._failed("load", exc)
             raise
         except ValueError as exc:
             self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
+        self._tried.learn(record.tried)
+        return record
 
     async def note(self, record: Record) -> None:
-        """Save `record`, and do not keep it when that fails. Raises `StoreError`."""
+        """Save `record`, with all that was tried, and do not keep it when that fails. Raises `StoreError`."""
+        record = replace(record, tried=self._tried.marks)
         await self._bounded("save", self._store.save(self._key, encode(record, self._key)))
 
     async def save(self, record: Record) -> bool:

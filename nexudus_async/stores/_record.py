@@ -74,6 +74,7 @@ class Record:
         died, or does not know either what came of it.
     client_id: the chain's own, kept when the tokens end.
     logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
+    tried: marks of what was handed over for one use, and used: see `_refresh/tried.py`.
     """
 
     generation: int
@@ -83,6 +84,7 @@ class Record:
     latch: Latch | None = None
     logged_out_until: float = 0.0
     pause: Pause | None = None
+    tried: tuple[str, ...] = ()
 
     def life_left(self, wall: float) -> float:
         """Return the seconds that the token still lives, by this host's clock.
@@ -105,6 +107,8 @@ def encode(record: Record, key: str) -> StoredToken:
         "logged_out_until": record.logged_out_until,
         "pause": None if record.pause is None else dataclasses.asdict(record.pause),
     }
+    if record.tried:
+        document["tried"] = list(record.tried)
     return StoredToken(record.generation, json.dumps(document))
 
 
@@ -139,6 +143,7 @@ def _decoded(stored: StoredToken, key: str) -> Record:
         latch=_latch(document["latch"]),
         logged_out_until=float(document["logged_out_until"]),
         pause=_pause(document.get("pause")),
+        tried=tuple(map(str, document.get("tried", ()))),
     )
 
 
