@@ -47,8 +47,8 @@ class NexudusAuthError(aiohttp.ClientError):
     """
 
     transient: ClassVar[bool] = False
-    _of_operator = False
-    """Whether it is about the account of an operator, who was to sign in somebody else."""
+    operator: str | None = None
+    """The operator whose session failed, where one was to sign in somebody else: what that session is called."""
 
 
 class ConfigurationError(NexudusAuthError):
@@ -169,14 +169,14 @@ F = TypeVar("F", bound=BaseException)
 
 def is_refusal(error: BaseException | None) -> bool:
     """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
-    return isinstance(error, CREDENTIALS_REFUSED) and not error._of_operator  # noqa: SLF001 - of this file
+    return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
 
 
 def of_operator(error: E, label: str) -> E:
     """Return an equal error that names the operator, to be raised from the original."""
     twin = copy_of(error)
     twin.args = (f"the operator {label}: {error}",)
-    twin._of_operator = True  # noqa: SLF001 - of this file
+    twin.operator = label
     return twin
 
 
