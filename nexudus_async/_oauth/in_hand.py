@@ -6,6 +6,7 @@ is the same as for any other. Where only a refresh token was handed over, that f
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,13 +36,14 @@ SEED_AGAIN: Final = (
     "and hand over the new refresh token (RefreshTokenCredentials(...), or NEXUDUS_REFRESH_TOKEN and NEXUDUS_CLIENT_ID)"
 )
 ANOTHER_JWT: Final = "the one-time JWT has been used, and the session that it began has ended: get another one"
+NO_ADDRESS: Final = f"{ANOTHER_JWT}; a refresh needs the e-mail address, which this JWT does not name: pass username="
 
 
 class OneTime:
     """A credential that is good for one use, fetched when it is needed. Its callable may be good for one call, too."""
 
     def __init__(self, fetch: Callable[[], Awaitable[Secret]], tried: Tried, clock: Clock, used_up: str) -> None:
-        self._fetch, self._tried, self._clock, self._used_up = fetch, tried, clock, used_up
+        self._fetch, self._tried, self._clock, self.used_up = fetch, tried, clock, used_up
         self._held: tuple[Secret, float] | None = None
         """One that was fetched and not used yet, and until when it is kept (monotonic seconds)."""
 
@@ -59,7 +61,7 @@ class OneTime:
         mark = await self.look()
         if mark in self._tried:
             self._held = None
-            raise LoginRequiredError(self._used_up)
+            raise LoginRequiredError(self.used_up)
         self._tried.add(mark)
         return mark
 
@@ -89,29 +91,34 @@ class TokensInHand:
         self._life = life if credentials.access_token is not None else 0.0
         self._ends = clock.wall() + max(0.0, life - credentials.age)
         self._access_token_used = False
+        self._first: Token | None = None
+        """The first token, without its refresh token, while that is noted as taken."""
 
     async def take_one_time(self) -> str | None:
+        self._first = await self._first_token()  # a callable that fails is to cost nothing
         return await self._refresh_token.take()
 
     async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002 - the tokens have theirs
         """Return what gives the tokens. apart: the access token alone, since the refresh token is everybody's."""
         if apart and (self._access_token_used or not self._lives):
             raise LoginRequiredError(SEED_AGAIN)
-        token = await self._first_token(None if apart else await self._refresh_token.use())
+        token, self._first = self._first or await self._first_token(), None
+        if not apart:
+            token = replace(token, refresh_token=await self._refresh_token.use())
+        self._access_token_used = True
 
         async def attempt() -> Token:
             return token
 
         return attempt
 
-    async def _first_token(self, refresh_token: Secret | None) -> Token:
+    async def _first_token(self) -> Token:
         client_id = await self._credentials.fetch_client_id()
-        access_token = await self._credentials.fetch_access_token() if self._lives else None
-        if access_token is None or self._access_token_used:
-            return Token(NO_ACCESS_TOKEN, refresh_token, "bearer", client_id, 1.0, LONG_AGO)
-        self._access_token_used = True
-        ends = datetime.fromtimestamp(self._ends, UTC)
-        return Token(access_token, refresh_token, "bearer", client_id, self._life, ends)
+        usable = self._lives and not self._access_token_used
+        access_token = await self._credentials.fetch_access_token() if usable else None
+        if access_token is None:
+            return Token(NO_ACCESS_TOKEN, None, "bearer", client_id, 1.0, LONG_AGO)
+        return Token(access_token, None, "bearer", client_id, self._life, datetime.fromtimestamp(self._ends, UTC))
 
     @property
     def _lives(self) -> bool:
@@ -174,7 +181,9 @@ class ExchangeSignIn:
             form = Form(SecretBytes(b""))
             self._tried.add(mark)  # a try that was not sent has taken it back
             try:
-                return await self._exchange(jwt, form)
+                token = await self._exchange(jwt, form)
+                self._jwt.used_up = NO_ADDRESS if token.client_id is None else ANOTHER_JWT
+                return token
             except AttemptFailed as failed:
                 if form.unsent or failed.fate in NOT_USED:
                     self._tried.take_back(mark)

@@ -537,6 +537,27 @@ async def test_a_callable_that_gives_no_token_is_named(emulator: NexudusEmulator
             await session.token()
 
 
+@pytest.mark.parametrize("store", [None, MemoryStore()])
+async def test_a_callable_that_fails_costs_nothing(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore | None
+) -> None:
+    """What was fetched beside it is still good the next time."""
+    pair, ids = emulator.issue(client_id=WORKER), ["", WORKER]
+    credentials = RefreshTokenCredentials(
+        pair.refresh_token, client_id=lambda: ids.pop(0), username="a@example.com", access_token=lambda: ""
+    )
+    session = await connect(credentials, store=store)
+    with pytest.raises(ConfigurationError, match="client_id"):
+        await session.token()
+    ids.append(WORKER)
+    clock.advance(60)
+    with pytest.raises(ConfigurationError, match="access_token"):
+        await session.token()
+    clock.advance(3600)  # by now nobody asks for that one
+    await session.token()
+    assert len(emulator.token_requests) == 1
+
+
 async def test_blanks_around_a_token_do_not_matter(emulator: NexudusEmulator, connect: Connect) -> None:
     """A file ends with a newline."""
     pair = emulator.issue(client_id=WORKER)
