@@ -4,9 +4,9 @@ import base64
 import json
 import math
 import os
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 import aiohttp
 
@@ -32,7 +32,16 @@ class Operator(Protocol):
         """What log lines and errors call the operator."""
         ...
 
-    def get(self, url: str, /, **options: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def get(
+        self,
+        url: str,
+        /,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        allow_redirects: bool,
+        raise_for_status: bool,
+    ) -> Awaitable[aiohttp.ClientResponse]:
         """Send a GET request with the operator's token."""
         ...
 

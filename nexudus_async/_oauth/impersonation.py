@@ -59,10 +59,11 @@ class ImpersonationSignIn:
         operator = self._credentials.session
         number, label = self._credentials.coworker_id, operator.label
         try:
-            async with operator.get(
+            response = await operator.get(
                 IMPERSONATE_PATH, params={"coworkerId": str(number)}, headers={"Accept": "application/json"},
                 allow_redirects=False, raise_for_status=False,
-            ) as response:  # fmt: skip
+            )  # fmt: skip
+            async with response:
                 body = await read_at_most(response, MAX_BODY)
         except NexudusAuthError as exc:
             raise of_operator(exc, label) from cause_of(exc)

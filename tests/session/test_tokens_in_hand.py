@@ -44,7 +44,7 @@ def in_hand(emulator: NexudusEmulator, *, lives: float = 0, **options: Any) -> R
     """Return a hand-over from somebody who has just signed in; with an access token, if that is to live."""
     pair = emulator.issue(client_id=WORKER, lifetime=lives or 3600)
     tokens: dict[str, Any] = {"access_token": pair.access_token, "expires_in": lives} if lives else {}
-    defaults = {"client_id": WORKER, "username": emulator.username} | tokens
+    defaults: dict[str, Any] = {"client_id": WORKER, "username": emulator.username} | tokens
     return RefreshTokenCredentials(pair.refresh_token, **(defaults | options))
 
 
