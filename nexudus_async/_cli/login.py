@@ -66,7 +66,7 @@ def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, st
         if typed:
             note("that code was refused: type the next one that your app shows")
         # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.
-        code = "".join(_ask("two-factor code", "NEXUDUS_TOTP_SECRET").split())
+        code = _ask("two-factor code", "NEXUDUS_TOTP_SECRET")
         credentials = PasswordCredentials(credentials.username, credentials.password, code)
     raise AssertionError
 
@@ -107,7 +107,9 @@ async def _generation(store: TokenStore, key: str) -> int:
     try:
         record = await store.load(key)
     except StoreError:
-        return 0  # unreadable: the save replaces it, or says why it cannot
+        with suppress(StoreError):
+            await store.clear(key)  # what cannot be read may be in the way, and the new tokens are above it anyhow
+        return 0
     return 0 if record is None else record.generation
 
 

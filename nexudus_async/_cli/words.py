@@ -48,6 +48,10 @@ EXIT_CODES: Final = (
 _REFUSED = (LoginRequiredError, CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
 _NO_ANSWER = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 _FOR_PROGRAMMERS: Final = (
+    (
+        re.compile("the stored record cannot be decrypted with these keys.*"),
+        "the key in the keyring does not open the tokens: sign in again",
+    ),
     (re.compile(r", or, in a network you trust, pass allow_insecure_http=True"), ""),
     (re.compile(r", and pass credentials"), ""),
     (re.compile(r"\bbase_url\b"), "--base-url"),

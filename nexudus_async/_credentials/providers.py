@@ -38,8 +38,6 @@ class _HiddenProvider:
 
 def hidden(value: str | Provider) -> str | Provider:
     """Return the value, or the callable, with a repr that shows nothing of it."""
-    if isinstance(value, Secret | _HiddenProvider):
-        return value
     return Secret(value) if isinstance(value, str) else _HiddenProvider(value)
 
 

@@ -20,7 +20,7 @@ import pytest
 from nexudus_async import PasswordCredentials, TokenSession, totp_from_secret
 from nexudus_async.testing import NexudusEmulator
 
-from .shell import CUSTOMER, MODULE, PLAIN, TOTP_SECRET, Terminal, run
+from .shell import CUSTOMER, FORKS, MODULE, PLAIN, TOTP_SECRET, Terminal, run
 
 
 @asynccontextmanager
@@ -122,7 +122,8 @@ async def test_log_has_each_request_and_no_secret() -> None:
 
 async def test_log_that_nobody_reads_holds_nobody_up() -> None:
     """A program that starts the emulator and never empties the pipe, which is full after 64 KiB."""
-    with subprocess.Popen([*MODULE, "emulator"], env=PLAIN, stdout=subprocess.PIPE, bufsize=0) as process:
+    command = [*MODULE, "emulator"]
+    with subprocess.Popen(command, env=PLAIN, stdout=subprocess.PIPE, bufsize=0) as process:  # noqa: ASYNC220 - no loop reads
         try:
             assert process.stdout is not None
             said = b""
@@ -209,7 +210,7 @@ async def test_limits_are_enforced_where_that_is_asked_for() -> None:
     ],
 )
 def test_wrong_settings_are_one_line_and_exit_code_2(arguments: list[str], complaint: str) -> None:
-    result = run("emulator", *arguments)
+    result = FORKS.run("emulator", *arguments, env=PLAIN)
     assert (result.returncode, result.stdout) == (2, "")
     assert complaint in result.stderr
     assert result.stderr.count("\n") == 1
@@ -218,7 +219,7 @@ def test_wrong_settings_are_one_line_and_exit_code_2(arguments: list[str], compl
 
 def test_seed_that_is_wrong_says_what_to_write(tmp_path: Path) -> None:
     (tmp_path / "seed.json").write_text('{"usres": []}')
-    result = run("emulator", "--seed", str(tmp_path / "seed.json"))
+    result = FORKS.run("emulator", "--seed", str(tmp_path / "seed.json"), env=PLAIN)
     assert (result.returncode, result.stdout) == (2, "")
     assert "usres" in result.stderr
 
@@ -232,8 +233,8 @@ async def test_listening_to_others_says_what_that_means() -> None:
 
 
 def test_help_tells_of_the_control_interface() -> None:
-    assert "/_emulator" in run("emulator", "--help").stdout
-    text = run("emulator", "--control-help").stdout
+    assert "/_emulator" in FORKS.run("emulator", "--help", env=PLAIN).stdout
+    text = FORKS.run("emulator", "--control-help", env=PLAIN).stdout
     assert "POST   /_emulator/faults" in text
     assert "A seed file is a JSON object" in text
 

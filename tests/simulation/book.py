@@ -47,7 +47,7 @@ class Book:
         self.policy = policy
         self.issued: dict[str, Issued] = {}
         self.newest: Issued | None = None
-        self.pauses = Pauses(clock, self.is_servable)
+        self.pauses = Pauses(clock, lambda: self.is_servable() and not self.rejected)
         self.closed = False
         self.logouts = 0
         self.logged_out_before = 0
@@ -80,11 +80,10 @@ class Book:
         if self.newest is issued:
             self.rejected = self.told_rejected = self.refused = self.contested = False
 
-    def reject(self, access: str, *, told: bool) -> None:
-        """Note that this token was refused, or said to be. told: to the client."""
+    def reject(self, access: str) -> None:
+        """Note that this token was refused, or said to be."""
         if self.newest is not None and self.newest.access == access:
             self.rejected = True
-            self.told_rejected |= told
 
     def accept(self, access: str) -> None:
         """Note that the client was told that the service accepts this token."""
@@ -138,15 +137,19 @@ class Book:
         newest = self.newest
         return newest is not None and self.elapsed(newest) > newest.must_renew + EPSILON
 
+    def is_on_border(self) -> bool:
+        """Tell whether the newest token ends about now."""
+        newest = self.newest
+        return newest is not None and abs(self.elapsed(newest) - newest.lifetime) <= EPSILON
+
     def phase(self) -> str:
         """Return how callers are served: "open" at once, "hard" soon, "none" when there is one, "" when unsure."""
         newest = self.newest
         if newest is None:
             return "none"
         elapsed = self.elapsed(newest)
-        for border in (newest.hard, newest.lifetime):
-            if abs(elapsed - border) <= EPSILON:
-                return ""
+        if self.is_on_border() or abs(elapsed - newest.hard) <= EPSILON:
+            return ""
         if elapsed >= newest.lifetime:
             return "none"
         if newest.doubtful or self.refused:

@@ -145,13 +145,13 @@ class Checks:
             self._report(f"closed: {call.kind} did not raise SessionClosedError at once")
         if call.kind != "token" or book.closed or call.logouts != book.logouts:
             return
+        which = "contested: " if book.contested else ""
         if call.phase == "open":
-            which = "contested: " if book.contested else ""
             self._report(f"{which}never 3: token() raised {type(error).__name__} while the token is good")
         elif not suspended and not call.held:
-            self._report("token() failed at once although no failure is held against it")
+            self._report(f"{which}token() failed at once although no failure is held against it")
         elif call.phase == "hard" and book.is_servable() and not closed:
-            self._report("never 3: token() raised within the hard margin")
+            self._report(f"{which}never 3: token() raised within the hard margin")
 
     def ends(self, call: Call) -> None:
         """A call is over, however it ended."""

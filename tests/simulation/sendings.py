@@ -90,7 +90,7 @@ class Sendings:
         """The service has decided."""
         self._trace("api", sending.call.number, status)
         if status == UNAUTHORIZED and sending.authorization is not None:
-            self._book.reject(sending.authorization.removeprefix("Bearer "), told=False)
+            self._book.reject(sending.authorization.removeprefix("Bearer "))
 
     def over(self, sending: Sending) -> None:
         """The request is over, answered or not."""
@@ -109,7 +109,7 @@ class Sendings:
         """The library is given the answer."""
         call, limits, access = sending.call, self._limits, (sending.authorization or "").removeprefix("Bearer ")
         if status == UNAUTHORIZED:
-            self._book.reject(access, told=True)
+            self._book.reject(access)
         elif 0 < status < BROKEN and not (sending.gated and status in THROTTLED):
             self._book.accept(access)
             self._replays.accepted(call.sent)

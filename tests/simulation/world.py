@@ -12,25 +12,25 @@ from nexudus_async import (
     Event,
     Freshness,
     NexudusAuthError,
-    Pacing,
     PasswordCredentials,
     PasswordResetRequiredError,
     RefreshPolicy,
-    Throttle,
+    TokenRejected,
     TokenSession,
     TotpRequiredError,
 )
 
-from .actions import HOPS, Action, Run, Setting
-from .api import ALLOWED, ApiHttp, ForeignSession
+from .actions import HOPS, Action, Run
+from .api import ApiHttp, ForeignSession
 from .book import Book
 from .callers import Callers
 from .chain import Chain
 from .checks import Checks
+from .client import limits_of, session_of
 from .known import KNOWN
 from .loop import SimulatedClock, VirtualLoop
 from .replays import Replays
-from .sendings import Limits, Sendings
+from .sendings import Sendings
 from .service import SECRET, TOTP_STEP, TYPED_CODE, Service
 from .settle import settle
 from .transport import Latency, TokenHttp, connect
@@ -38,7 +38,7 @@ from .transport import Latency, TokenHttp, connect
 __all__ = ["World"]
 
 RENEWAL, KEEP_ALIVE = "nexudus_async renewal", "nexudus_async keep-alive"
-UNAUTHORIZED, SHORTEST_SERVED = 401, 30.0
+UNAUTHORIZED = 401
 CALLS = ("token", "get", "send", "foreign", "denied", "refresh", "own", "allowed", *HOPS)
 LATCHING = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
 
@@ -66,9 +66,12 @@ class World:
         self.listener_calls = 0
         self.cancel_at_eof = self.no_memory = self.close_is_enough = False
         self.flight_ended = 0.0
-        self.refusals, self.vault_failed = 0, False
+        self.vault_failed = False
+        self.refused_in: asyncio.Task[Any] | None = None
+        self.told_twice = 0
+        """How many flights have failed in whose course a refresh token was refused, of which there is an event, too."""
         sendings = Sendings(
-            self.book, self.replays, _limits(setting), lambda: self.callers.present(), loop.time, self._idle_since,  # noqa: PLW0108
+            self.book, self.replays, limits_of(setting), lambda: self.callers.present(), loop.time, self._idle_since,  # noqa: PLW0108
             self.report, self.trace,
         )  # fmt: skip
         self.http = TokenHttp(self.service, self.chain, self.latency)
@@ -78,6 +81,7 @@ class World:
         self.callers = Callers(
             self.session, self._foreign_session, self.checks, self.book, self.replays, chance, self.report, self.trace
         )
+        self.callers.asked_by_hand = self.chain.asked_by_hand
         loop.on_task, loop.before_task = self._on_task, self._before_task
 
     def _session(self) -> TokenSession:
@@ -85,13 +89,7 @@ class World:
         totp: Any = {"": None, "typed": TYPED_CODE, "callable": self._code}[setting.two_factor]
         password: Any = self._password if setting.callable_password else self.password
         credentials = PasswordCredentials("ops@example.com", password, totp)
-        amount, seconds, spacing = setting.pacing or (0, 0, 0.0)
-        return TokenSession(
-            credentials, policy=self.policy, clock=self.clock, on_event=self._on_event, allowed_origins=[ALLOWED],
-            keep_alive=setting.keep_alive,
-            throttle=None if setting.throttle is None else Throttle(**setting.throttle),
-            pacing=Pacing(requests=[f"{amount}/{seconds} second"], spacing=spacing) if setting.pacing else None,
-        )  # fmt: skip
+        return session_of(setting, credentials, self.policy, self.clock, self._on_event)
 
     def _foreign_session(self) -> ForeignSession:
         return ForeignSession(self.api, self.session.middleware, self.callers.passes)
@@ -242,23 +240,22 @@ class World:
         if "nothing sent" in record.msg:
             self.book.rest(self.session.statistics().retry_in)
         if "refresh token was refused" in record.msg:
-            self.refusals += 1
+            self.refused_in = asyncio.current_task()
         if "no new token" in record.msg:
+            self.told_twice += asyncio.current_task() is self.refused_in
             error = errors[0]
             if type(error) is NexudusAuthError:
                 self.report(f"unexpected: {error!r} from {error.__cause__!r}")
             pause = self.session.statistics().retry_in
-            kind = "latch" if isinstance(error, LATCHING) else "served" if self._is_served(pause) else "empty"
+            kind = "latch" if isinstance(error, LATCHING) else "served" if self._is_served() else "empty"
             code = isinstance(error, TotpRequiredError) and self.setting.two_factor == "callable"
             self.chain.failed(kind, pause, code=code)
 
-    def _is_served(self, pause: float) -> bool:
+    def _is_served(self) -> bool:
         newest = self.book.newest
-        if newest is not None and (newest.doubtful or not self.book.phase()) and not self.book.closed:
+        if newest is not None and (newest.doubtful or self.book.is_on_border()) and not self.book.closed:
             return self.session.freshness in (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
-        if self.book.told_rejected and pause < SHORTEST_SERVED:  # which is good for nothing, or for nobody else
-            return False
-        return self.book.is_servable() and not self.book.closed
+        return self.book.is_servable() and not (self.book.closed or self.book.told_rejected)
 
     def _on_task(self, task: asyncio.Task[Any]) -> None:
         if task.get_name() != RENEWAL:
@@ -293,6 +290,8 @@ class World:
     def _on_event(self, event: Event) -> None:
         self.events.append(event)
         self.trace("event", type(event).__name__)
+        if isinstance(event, TokenRejected) and event.generation == self.session.statistics().generation:
+            self.book.told_rejected = True
         self.checks.check_text(event)
         if self.listener == "raise":
             raise RuntimeError("a listener in trouble")
@@ -305,10 +304,3 @@ class World:
             self.loop.create_task(self._log_out())
         else:
             self.callers.arrive(self.listener)
-
-
-def _limits(setting: Setting) -> Limits:
-    throttle = {"max_replays": 0} if setting.throttle is None else setting.throttle
-    pacing: Any = setting.pacing
-    replays, wait = throttle.get("max_replays", 5), throttle.get("max_wait", 60.0)
-    return Limits(replays, wait, throttle.get("first_wait", 1.0), *pacing)
