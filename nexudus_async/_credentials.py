@@ -145,9 +145,9 @@ def _problem(username: object, password: object, totp: object) -> str | None:
 
 
 def _hidden(value: str | Provider | None) -> str | Provider | None:
-    if value is None or isinstance(value, Secret | _HiddenProvider):
-        return value
-    return Secret(value) if isinstance(value, str) else _HiddenProvider(value)
+    if isinstance(value, str):
+        return Secret(value)
+    return None if value is None else _HiddenProvider(value)
 
 
 def _cleaned(code: Secret) -> Secret:

@@ -12,10 +12,10 @@ from threading import get_ident
 from typing import Final
 
 from ._clock import Clock, SystemClock
-from ._events import Emitter, Listener, Statistics
+from ._events import Emitter, Listener, Statistics, logger
 from ._fleet.pauses import Pauses
 from ._fleet.renewal import FleetRenewal
-from ._fleet.storage import Storage
+from ._fleet.storage import LOCK_MARGIN, Storage
 from ._refresh.coordinator import Coordinator
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
@@ -73,6 +73,7 @@ class TokenManager:
         asking = Asking(source, policy, state.clock)
         renewal: AloneRenewal | FleetRenewal = AloneRenewal(asking)
         if store is not None:
+            _check_lease(store, policy, emitter)
             storage = Storage(store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter)
             renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
@@ -189,7 +190,18 @@ class TokenManager:
 
 def coordinator_of(manager: TokenManager) -> Coordinator:
     """Return what the rooms above need of a manager, and its users do not."""
-    return manager._coordinator  # noqa: SLF001 - for this
+    return manager._coordinator  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
+
+
+def _check_lease(store: TokenStore, policy: RefreshPolicy, emitter: Emitter) -> None:
+    """Warn of a store whose lock may end before the refresh that it guards, and the save after it."""
+    lease, needed = getattr(store, "lease", None), policy.flight_deadline + LOCK_MARGIN
+    if isinstance(lease, int | float) and lease < needed:
+        logger.warning(
+            "%s: the store's lock ends after %.0f s, and a refresh with its save may take %.0f s: two processes could "
+            "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
+            emitter.account, lease, needed,
+        )  # fmt: skip
 
 
 def _chance_of(random: Random | Callable[[], float] | None) -> Callable[[], float]:

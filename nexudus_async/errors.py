@@ -7,7 +7,7 @@
         ├── StoreError                       a token store failed
         ├── LoginRequiredError               no credentials here, and the stored tokens have ended
         └── TokenEndpointError               the token endpoint was asked and gave no token
-            ├── CredentialsRejectedError     wrong user name or password, or a suspended account
+            ├── CredentialsRejectedError     wrong user name or password, a suspended account, and the like
             ├── TotpRequiredError            the two-factor code was missing or wrong
             ├── PasswordResetRequiredError   the password must be reset first
             ├── EndpointUnavailableError     unreachable, throttled or broken: later it may work
@@ -97,7 +97,11 @@ class TokenEndpointError(NexudusAuthError):
 
 
 class CredentialsRejectedError(TokenEndpointError):
-    """Raised when user name and password were refused. Correct them: repeating can lock the account."""
+    """Raised when the sign-in was refused. Correct what it names: repeating can lock the account.
+
+    `error` says by which code: "invalid_grant" (a wrong password, a suspension, a customer not registered here), or
+    another, as of an account that may only sign in elsewhere.
+    """
 
 
 class TotpRequiredError(TokenEndpointError):
@@ -139,19 +143,22 @@ class PasswordResetRequiredError(TokenEndpointError):
 
 
 class EndpointUnavailableError(TokenEndpointError):
-    """Raised when the endpoint was unreachable, slow, throttling or answered 5xx. It is tried again under back-off."""
+    """Raised when the endpoint was unreachable, slow, throttling, or answered 5xx, itself or a gateway before it.
+
+    It is tried again under back-off. Whatever a connector raises comes out as this, with the cause attached.
+    """
 
     transient = True
 
 
 class MalformedResponseError(TokenEndpointError):
-    """Raised when the answer was not a token: cut off, too large, not JSON, or with impossible values."""
+    """Raised when the answer was not a token: cut off, too large, no HTTP, not JSON, or with impossible values."""
 
     transient = True
 
 
 class WrongHostError(TokenEndpointError):
-    """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
+    """Raised when the answer came from something else than the token endpoint: the message says what to write."""
 
 
 CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
@@ -194,7 +201,7 @@ def chain_of(error: BaseException, until: BaseException | None = None) -> Iterat
         if id(link) not in done:
             done.add(id(link))
             yield link
-            to_do += [other for other in (link.__cause__, link.__context__) if other is not None]
+            to_do += [other for other in (link.__context__, link.__cause__) if other is not None]  # the cause first
             if isinstance(link, BaseExceptionGroup):
                 to_do += cast("tuple[BaseException, ...]", link.exceptions)
 

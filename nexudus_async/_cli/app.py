@@ -1,61 +1,37 @@
-"""The command line: one function per command.
+"""The command line: its commands, and what becomes of an error.
 
 A command says what happened on standard output. What went wrong is one line on standard error, and the exit code.
 """
 
-import asyncio
 import io
-import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated, Final
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import aiohttp
 import typer
-from rich.text import Text
 
 from nexudus_async import __version__
 from nexudus_async._session import DEFAULT_BASE_URL
-from nexudus_async.testing import NexudusEmulator
 
-from .calls import current_token, fetch, log_out, look_up
-from .demo import Finding, demonstrate
-from .login import credentials_for_login, log_in
-from .output import (
-    FAILED,
-    HTTP_ERROR,
-    INTERRUPTED,
-    NAME,
-    OK,
-    SIGN_IN,
-    WRONG_USE,
-    console,
-    examples,
-    exit_code_of,
-    fail,
-    in_words,
-    message_of,
-    say,
-)
-from .state import State
+from . import accounts, demo, emulator, verbs
+from .options import Verbose
+from .output import NAME, examples, fail, own_line, say
+from .words import EXIT_CODES, FAILED, INTERRUPTED, OK, WRONG_USE, exit_code_of, message_of
 
 __all__ = ["app", "run"]
 
-EMULATOR_PASSWORD: Final = "emulator"  # noqa: S105 - of no account that exists, and easy to type in any shell
-
-BaseUrl = Annotated[
-    str | None, typer.Option(envvar="NEXUDUS_BASE_URL", help="Where Nexudus is. The default is where you signed in.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+HELP = (
+    "Tokens for the Nexudus API, and calls with them.\n\n"
+    "With NEXUDUS_USERNAME and NEXUDUS_PASSWORD set, and NEXUDUS_TOTP_SECRET for an account with two-factor, every "
+    "command works at once and keeps nothing on the disk. Else sign in first, with login."
+)
 
 app = typer.Typer(
     name=NAME,
-    epilog="Exit codes: 0 all went well; 1 it failed, and one line on standard error says why; "
-    "2 the command line or a setting was wrong; 3 sign in first, or the service refused to sign you in; "
-    "4 the service cannot be reached or is in trouble; 5 `get` was answered with an error; 130 interrupted.",
-    add_completion=False,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -66,13 +42,60 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit(OK)
 
 
-@app.callback()
+@app.callback(help=HELP)
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    _verbose: Verbose = False,
 ) -> None:
-    """Tokens for the Nexudus API."""
+    """Take no more than that: the commands do the rest."""
+
+
+COMMANDS: Sequence[tuple[Callable[..., None], Sequence[str]]] = (
+    (accounts.login, (f"{NAME} login", f"NEXUDUS_USERNAME=ops@example.com {NAME} login < password-file")),
+    (accounts.status, (f"{NAME} status", f"{NAME} status --json | jq .expires_in")),
+    (accounts.token, (f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my',)),
+    (accounts.logout, (f"{NAME} logout", f"{NAME} logout --account ops@example.com")),
+    (
+        verbs.get,
+        (
+            f"{NAME} get /api/public/billing/customer",
+            f"{NAME} get '/api/spaces/coworkers?size=5' | jq .Records",
+            f"{NAME} get --paginate /api/spaces/coworkers > coworkers.jsonl",
+        ),
+    ),
+    (
+        verbs.post,
+        (
+            f"{NAME} post /api/spaces/coworkers --json coworker.json",
+            f"jq -n '{{FullName: \"Zoe\"}}' | {NAME} post /api/spaces/coworkers --json -",
+        ),
+    ),
+    (verbs.put, (f"{NAME} put /api/spaces/coworkers --json coworker.json",)),
+    (verbs.patch, (f"{NAME} patch /api/spaces/coworkers/1001 --json changes.json",)),
+    (verbs.delete, (f"{NAME} delete /api/spaces/coworkers/1001",)),
+    (
+        emulator.emulator,
+        (
+            f"{NAME} emulator --port 8000 --lifetime 60",
+            f"{NAME} emulator --user ops@example.com:secret --seed state.json",
+        ),
+    ),
+    (demo.demo, (f"{NAME} demo && echo all of it held",)),
+)
+"""The commands in the order of the help, each with its examples."""
+
+
+def _add(command: Callable[..., None], lines: Sequence[str]) -> None:
+    # typer has changed its mind about line breaks in paragraphs: there are none left for it to decide about.
+    paragraphs = [" ".join(each.split()) for each in (command.__doc__ or "").split("\n\n")]
+    more = [emulator.CONTROL] if command is emulator.emulator else []
+    app.command(help="\n\n".join(paragraphs), epilog="\n\n".join((examples(*lines), *more)))(command)
+
+
+for _command, _lines in COMMANDS:
+    _add(_command, _lines)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -82,6 +105,16 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal or pipe that knows ASCII only
+    try:
+        code = _carry_out(arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        own_line()
+    return code
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
     try:
         code: object = app(list(arguments) or ["--help"], prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
@@ -98,156 +131,6 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return fail(f"{message.rstrip('.')}; see {NAME} --help", WRONG_USE)
     return code if isinstance(code, int) else OK
-
-
-@app.command(epilog=examples(f"{NAME} login", f"NEXUDUS_USERNAME=ops@example.com {NAME} login < password-file"))
-def login(
-    base_url: Annotated[str, typer.Option(envvar="NEXUDUS_BASE_URL", help="Where Nexudus is.")] = DEFAULT_BASE_URL,
-    as_json: AsJson = False,
-) -> None:
-    """Sign in, and keep the tokens for the other commands.
-
-    Asks for user name and password, and for a code if the account has two-factor.
-    NEXUDUS_USERNAME, NEXUDUS_PASSWORD and NEXUDUS_TOTP_SECRET are taken instead.
-    What is piped in is read by the line.
-
-    The password is not kept. The tokens are, in a file that only you can read:
-    in your folder for such things, or in NEXUDUS_STATE_DIR.
-    """
-    credentials = credentials_for_login(base_url)
-    token = log_in(State(), base_url, credentials)
-    if as_json:
-        _say_json({"account": credentials.username, "base_url": base_url, "expires_at": token.expires_at.isoformat()})
-    else:
-        say(f"{credentials.username} is signed in at {base_url}.")
-
-
-@app.command(epilog=examples(f"{NAME} logout"))
-def logout(base_url: BaseUrl = None) -> None:
-    """Forget the tokens, here and in every process that shares them.
-
-    The service is not told: Nexudus has no way to end a token before its time.
-    """
-    account = asyncio.run(log_out(State(), base_url))
-    say("Nobody was signed in." if account is None else f"{account.username} is signed out at {account.base_url}.")
-
-
-@app.command(epilog=examples(f"{NAME} status", f"{NAME} status --json | jq .expires_in"))
-def status(base_url: BaseUrl = None, as_json: AsJson = False) -> None:
-    """Say who is signed in, where, and for how long. Shows no secret, asks nobody, and renews nothing.
-
-    Exit code 3 if nobody is signed in.
-    """
-    found = asyncio.run(look_up(State(), base_url))
-    if as_json:
-        _say_json(asdict(found))
-    elif found.signed_in:
-        left = found.expires_in or 0
-        say(
-            f"{found.account} is signed in at {found.base_url}",
-            f"client_id     {found.client_id}",
-            f"access token  {found.state}, {'ends in ' + in_words(left) if left > 0 else 'the next command renews it'}",
-            f"renewable     until {found.renewable_until}" if found.renewable_until else "renewable     no",
-        )
-    if not found.signed_in:
-        raise typer.Exit(fail(f"nobody is signed in, or not any more: {NAME} login", SIGN_IN))
-
-
-@app.command(epilog=examples(f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my'))
-def token(base_url: BaseUrl = None, as_json: AsJson = False) -> None:
-    """Print the access token, a new one if need be. It is a secret: mind where it goes.
-
-    Exit code 3 if nobody is signed in.
-    """
-    found = asyncio.run(current_token(State(), base_url))
-    if as_json:
-        expires_at = found.expires_at.isoformat()
-        _say_json({"access_token": str(found.access_token), "token_type": found.token_type, "expires_at": expires_at})
-    else:
-        say(found.access_token)
-
-
-@app.command(
-    epilog=examples(
-        f"{NAME} get /api/public/billing/customer", f"{NAME} get '/api/spaces/coworkers?size=5' | jq .Records"
-    )
-)
-def get(
-    path: Annotated[str, typer.Argument(help="Path and query, such as /api/public/teams/my.", show_default=False)],
-    include: Annotated[bool, typer.Option("--include", "-i", help="Print status and headers first.")] = False,
-    base_url: BaseUrl = None,
-) -> None:
-    """Call the API with the token, and print the answer's body as it came.
-
-    The body is printed whatever the status. Exit code 5, and a line on standard error, unless that is 2xx.
-    """
-    answer = asyncio.run(fetch(State(), path, base_url))
-    sys.stdout.flush()
-    sys.stdout.buffer.write((answer.head if include else b"") + answer.body)
-    if answer.body and sys.stdout.isatty():
-        sys.stdout.buffer.write(b"\n")
-    if not answer.ok:
-        sys.stdout.flush()
-        raise typer.Exit(fail(f"GET {path}: {answer.status}", HTTP_ERROR))
-
-
-@app.command(epilog=examples(f"{NAME} demo && echo all of it held"))
-def demo() -> None:
-    """Show in a second or two what this package does.
-
-    1,000 coroutines share one sign-in to an emulator, and the token is renewed while no request waits for it.
-    Exit code 1 if something did not come out as it should.
-    """
-    out = console()
-    out.print("Against an emulator on this machine:")
-
-    def tell(finding: Finding) -> None:
-        mark = Text("ok ", "green") if finding.holds else Text("NOT", "bold red")
-        out.print(Text.assemble(mark, " ", finding.text))
-
-    if not asyncio.run(demonstrate(tell)):
-        raise typer.Exit(fail("not everything came out as it should", FAILED))
-
-
-@app.command(epilog=examples(f"{NAME} emulator --port 8000 --lifetime 60", f"{NAME} emulator --json"))
-def emulator(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes a free port.")] = 0,
-    lifetime: Annotated[float, typer.Option(min=1, help="Seconds that access tokens live.")] = 604_799,
-    as_json: AsJson = False,
-) -> None:
-    """Serve a Nexudus emulator on this machine until Ctrl-C.
-
-    Exit code 1 if the port is taken.
-    """
-    try:
-        asyncio.run(_serve(port, lifetime, as_json=as_json))
-    except KeyboardInterrupt:  # the way to end it
-        raise typer.Exit(OK) from None
-
-
-async def _serve(port: int, lifetime: float, *, as_json: bool) -> None:
-    async with NexudusEmulator(port=port, lifetime=lifetime) as server:
-        user = server.add_user(server.username, EMULATOR_PASSWORD)
-        if as_json:
-            _say_json({"base_url": server.url, "username": user.username, "password": user.password})
-        else:
-            say(
-                f"Nexudus emulator at {server.url}; access tokens live {lifetime:g} s. Ctrl-C ends it.",
-                "",
-                f"export NEXUDUS_BASE_URL={server.url}",
-                f"export NEXUDUS_USERNAME={user.username}",
-                f"export NEXUDUS_PASSWORD={user.password}",
-                "",
-                f"curl {server.url}/api/token "
-                f"-d grant_type=password -d username={user.username} -d password={user.password}",
-            )
-        sys.stdout.flush()  # in a pipe it would wait for the end
-        await asyncio.Event().wait()
-
-
-def _say_json(value: object) -> None:
-    """Print a value as one line of JSON; ASCII, so that it goes through every pipe."""
-    say(json.dumps(value))
 
 
 def _wrong_use(error: Exception) -> str | None:

@@ -4,64 +4,93 @@ import asyncio
 import getpass
 import os
 import sys
+from contextlib import suppress
 
 import anyio
 
 from nexudus_async._credentials import PasswordCredentials, totp_from_secret
 from nexudus_async._session import TokenSession
 from nexudus_async._token import Token
-from nexudus_async._validation import parse_origin
 from nexudus_async.errors import ConfigurationError, StoreError, TotpRequiredError
-from nexudus_async.stores import FileStore, MemoryStore, StoredToken
+from nexudus_async.stores import MemoryStore, StoredToken, TokenStore
 
-from .output import working
-from .state import Account, State
+from . import keys
+from .calls import log_out
+from .log import heard
+from .output import NAME, note, working
+from .state import Account, KeptIn, NotSignedInError, State, same_user
 
 __all__ = ["credentials_for_login", "log_in"]
 
 LOCK_WAIT = 60.0
-"""Seconds to wait for another process that renews: longer than a renewal may take."""
+"""Seconds to wait for another process that refreshes: longer than a refresh may take."""
+CODES = 3
+"""How many codes a person may type: services lock accounts that insist."""
 
 
-def credentials_for_login(base_url: str) -> PasswordCredentials:
-    """Return the credentials in the environment; what is not there is asked for, once `base_url` is seen to be one."""
-    parse_origin("base_url", base_url, allow_insecure_http=False)
-    username = os.environ.get("NEXUDUS_USERNAME") or _ask("user name", "NEXUDUS_USERNAME")
+def credentials_for_login(account: str | None) -> PasswordCredentials:
+    """Return the credentials in the environment, if they are this account's; what is not there is asked for."""
+    known = os.environ.get("NEXUDUS_USERNAME")
+    username = account or known or _ask("user name", "NEXUDUS_USERNAME")
+    if known and not same_user(username, known):  # the other secrets there are that account's
+        return PasswordCredentials(username, _ask("password", None, hidden=True))
     password = os.environ.get("NEXUDUS_PASSWORD") or _ask("password", "NEXUDUS_PASSWORD", hidden=True)
     secret = os.environ.get("NEXUDUS_TOTP_SECRET")
     return PasswordCredentials(username, password, totp_from_secret(secret) if secret else None)
 
 
-def log_in(state: State, base_url: str, credentials: PasswordCredentials) -> Token:
-    """Sign in, keep the tokens, and remember the account. Asks for a code only if the service does."""
-    try:
-        return asyncio.run(_log_in(state, base_url, credentials))
-    except TotpRequiredError:
-        if credentials.totp is not None:
-            raise
-    # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.
-    code = _ask("two-factor code", "NEXUDUS_TOTP_SECRET")
-    with_code = PasswordCredentials(credentials.username, credentials.password, code)
-    return asyncio.run(_log_in(state, base_url, with_code))
+def log_in(state: State, base_url: str, credentials: PasswordCredentials, *, keyring: bool) -> Token:
+    """Sign in, keep the tokens, and remember the account. Asks for a code only if the service does.
 
-
-async def _log_in(state: State, base_url: str, credentials: PasswordCredentials) -> Token:
-    store = MemoryStore()
-    with working("signing in"):
-        token, key = await _sign_in(store, base_url, credentials)
-        await _hand_over(store, state.store, key)
-    state.remember(Account(credentials.username, base_url))
+    keyring: keep the tokens by the keyring, if there is one.
+    """
+    token, key, signed_in = _sign_in(base_url, credentials)
+    kept_in, store = _place(state, keyring=keyring)
+    asyncio.run(_hand_over(signed_in, store, key))
+    before = state.remember(Account(credentials.username, base_url, kept_in))
+    if before is not None and before.kept_in != kept_in:
+        with suppress(StoreError):  # what cannot be opened is of no use to anybody
+            asyncio.run(log_out(before, state.store(before.kept_in)))
     return token
 
 
-async def _sign_in(store: MemoryStore, base_url: str, credentials: PasswordCredentials) -> tuple[Token, str]:
+def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, str, TokenStore]:
+    for typed in range(CODES + 1):
+        try:
+            return asyncio.run(_signed_in(base_url, credentials))
+        except TotpRequiredError:
+            if not (credentials.totp is None or isinstance(credentials.totp, str)):
+                raise
+            if typed == CODES or (typed and not sys.stdin.isatty()):
+                raise NotSignedInError(f"the two-factor code was refused: {NAME} login asks for another") from None
+        if typed:
+            note("that code was refused: type the next one that your app shows")
+        # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.
+        code = _ask("two-factor code", "NEXUDUS_TOTP_SECRET")
+        credentials = PasswordCredentials(credentials.username, credentials.password, code)
+    raise AssertionError
+
+
+async def _signed_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, str, TokenStore]:
     # Into a store of its own: with the real one, tokens that are still there would do instead of the password, and
-    # a mistyped password would be held against all who share it.
-    async with TokenSession(credentials, base_url=base_url, store=store) as session:
-        return await session.token(), Account(credentials.username, base_url).key
+    # what was mistyped would be held against all who share it.
+    store = MemoryStore()
+    async with TokenSession(credentials, base_url=base_url, store=store, on_event=heard) as session:
+        with working("signing in"):
+            return await session.token(), Account(credentials.username, base_url).key, store
 
 
-async def _hand_over(source: MemoryStore, target: FileStore, key: str) -> None:
+def _place(state: State, *, keyring: bool) -> tuple[KeptIn, TokenStore]:
+    """Return where to keep the tokens: by the keyring, if there is one that can be used, else in the file."""
+    if keyring and keys.backend_name() is not None:
+        try:
+            return "keyring", state.store("keyring", make_key=True)
+        except StoreError as exc:
+            note(f"{exc}: the tokens go into a file that only you can read")
+    return "file", state.store("file")
+
+
+async def _hand_over(source: TokenStore, target: TokenStore, key: str) -> None:
     """Put the new record above the one that is there, so that all who share the store go on with it."""
     record = await source.load(key)
     assert record is not None  # a sign-in saves before the session closes
@@ -74,15 +103,17 @@ async def _hand_over(source: MemoryStore, target: FileStore, key: str) -> None:
         raise StoreError(f"another process has held the lock of the tokens for {LOCK_WAIT:.0f} s") from exc
 
 
-async def _generation(store: FileStore, key: str) -> int:
+async def _generation(store: TokenStore, key: str) -> int:
     try:
         record = await store.load(key)
     except StoreError:
-        return 0  # unreadable: the save replaces it, or says why it cannot
+        with suppress(StoreError):
+            await store.clear(key)  # what cannot be read may be in the way, and the new tokens are above it anyhow
+        return 0
     return 0 if record is None else record.generation
 
 
-def _ask(what: str, variable: str, *, hidden: bool = False) -> str:
+def _ask(what: str, variable: str | None, *, hidden: bool = False) -> str:
     """Return the answer of the person at the terminal, or the next line of what is piped in."""
     at_terminal = sys.stdin.isatty()
     prompt = f"{what.capitalize()}: "
@@ -95,5 +126,6 @@ def _ask(what: str, variable: str, *, hidden: bool = False) -> str:
         answer = sys.stdin.readline()
     answer = answer.rstrip("\r\n")
     if not answer:
-        raise ConfigurationError(f"no {what} was given: type it, pipe it in, or set {variable}")
+        way_out = f", or set {variable}" if variable else ""
+        raise ConfigurationError(f"no {what} was given: type it, or pipe it in{way_out}")
     return answer

@@ -1,54 +1,49 @@
-"""What the commands have in common: how they print, and with which code they end."""
+"""How the commands print: plain in a pipe, legible on a terminal, what is under way on standard error."""
 
+import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
-import aiohttp
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
 
-from nexudus_async.errors import (
-    ConfigurationError,
-    CredentialsRejectedError,
-    LoginRequiredError,
-    PasswordResetRequiredError,
-    TokenEndpointError,
-    TotpRequiredError,
-)
+from . import log
 
 __all__ = [
-    "FAILED",
-    "HTTP_ERROR",
-    "INTERRUPTED",
     "NAME",
-    "OK",
-    "SIGN_IN",
-    "UNAVAILABLE",
-    "WRONG_USE",
     "console",
     "examples",
-    "exit_code_of",
     "fail",
     "in_words",
-    "message_of",
+    "is_terminal",
+    "note",
+    "own_line",
+    "print_json",
     "say",
+    "say_json",
+    "show_body",
     "working",
 ]
 
 NAME: Final = "nexudus-async"
-OK, FAILED, WRONG_USE, SIGN_IN, UNAVAILABLE, HTTP_ERROR = 0, 1, 2, 3, 4, 5
-INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells report it
-
-INSECURE: Final = ", or, in a network you trust, pass allow_insecure_http=True"
-_REFUSED = (LoginRequiredError, CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
-_NO_ANSWER = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+COLOURED: Final = 250_000
+"""Characters from which on JSON is printed without colour: rich would take seconds, and nobody reads that much."""
+LINES: Final = 50
+"""Lines that are coloured at a time, so that the first are there at once."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Return what to print through: plain in a pipe and where NO_COLOR is set, lines never cut or joined."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def is_terminal(*, stderr: bool = False) -> bool:
+    """Tell whether a person reads along; rich's own test can be overruled by variables."""
+    return (sys.stderr if stderr else sys.stdout).isatty()
 
 
 def examples(*lines: str) -> str:
@@ -61,42 +56,80 @@ def say(*lines: str) -> None:
     console().print("\n".join(lines))
 
 
-def fail(message: str, code: int) -> int:
-    """Say on one line of standard error what went wrong, and return the exit code."""
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON; ASCII, so that it goes through every pipe."""
+    say(json.dumps(value))
+
+
+def note(message: str) -> None:
+    """Say on one line of standard error what is no failure."""
     line = " ".join(message.split())
     sys.stderr.write(f"{NAME}: {''.join(each if each.isprintable() else '?' for each in line)}\n")
+
+
+def fail(message: str, code: int) -> int:
+    """Say on one line of standard error what went wrong, and return the exit code."""
+    note(message)
     return code
+
+
+def own_line() -> None:
+    """Begin a new line on a terminal, which has just shown ^C."""
+    if is_terminal(stderr=True):
+        sys.stderr.write("\n")
 
 
 @contextmanager
 def working(on: str) -> Generator[Callable[[str], None], None, None]:
     """Show on standard error, if that is a terminal, that something is under way; call the value to say more."""
-    if not sys.stderr.isatty():
+    if not is_terminal(stderr=True) or log.is_shown():
         yield lambda _: None
         return
     with Console(stderr=True, highlight=False, markup=False).status(on) as status:
         yield lambda more: status.update(f"{on}: {more}")
 
 
-def exit_code_of(error: Exception) -> int:
-    """Return the exit code for an error of this package, of aiohttp or of the operating system."""
-    if isinstance(error, ConfigurationError | aiohttp.InvalidURL):
-        return WRONG_USE
-    if isinstance(error, _REFUSED):
-        return SIGN_IN
-    if isinstance(error, TokenEndpointError):
-        return UNAVAILABLE if error.transient else FAILED
-    return UNAVAILABLE if isinstance(error, _NO_ANSWER) else FAILED
+def show_body(body: bytes, content_type: str) -> None:
+    """Print the body of an answer: as it came, byte for byte; on a terminal indented and coloured, if it is JSON."""
+    sys.stdout.flush()
+    if not is_terminal():
+        sys.stdout.buffer.write(body)
+        return
+    text = _text(body)
+    if text is None:
+        note(f"{len(body):,} bytes of {content_type} are not for a terminal: use a file or a pipe")
+        return
+    try:
+        print_json(console(), text)
+    except (ValueError, RecursionError):
+        shown = "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+        console().print(shown, end="" if not text or text.endswith("\n") else "\n")
 
 
-def message_of(error: Exception) -> str:
-    """Return the error's own words, or what its kind means when it has none."""
-    if isinstance(error, LoginRequiredError):
-        return f"nobody is signed in, or not any more: {NAME} login"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port} cannot be reached: {error.os_error.strerror or 'it cannot be connected to'}"
-    words = str(error).replace(INSECURE, "")  # there is no such option here
-    return words or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+def print_json(to: Console, text: str) -> None:
+    """Print JSON indented, and coloured where the terminal has colours and NO_COLOR is not set.
+
+    Raises `ValueError` for other text.
+    """
+    indented = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    # What JSON leaves as it is may still steer a terminal, or turn the direction of writing round.
+    shown = "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in indented)
+    coloured = not to.no_color and len(shown) <= COLOURED
+    lines = shown.split("\n")
+    for start in range(0, len(lines), LINES):
+        part = Text("\n".join(lines[start : start + LINES]))
+        if coloured:
+            JSONHighlighter().highlight(part)
+        to.print(part)
+
+
+def _text(body: bytes) -> str | None:
+    """Return the body as text, None for what is none."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 def in_words(seconds: float) -> str:

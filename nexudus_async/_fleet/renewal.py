@@ -23,7 +23,7 @@ from dataclasses import replace
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.outcomes import Obtained, Shared
-from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, MAX_EXPIRED, Asking, is_spent
+from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, MAX_EXPIRED, Asking
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     EndpointUnavailableError,
@@ -31,20 +31,23 @@ from nexudus_async.errors import (
     MalformedResponseError,
     NexudusAuthError,
     StoreError,
-    TokenEndpointError,
     copy_of,
 )
 from nexudus_async.stores._record import NewerRecordError, Record
 
+from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
+LOOK_WHILE_SERVED = 5.0
+"""The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
 
 
-LOCK_PAUSE = 1.0
-"""Seconds at most for which a token that is good is left to another process that refreshes it: a refresh takes less."""
+LOCK_PAUSE = 10.0
+"""Seconds at most for which a token that is good is left to another process that refreshes it. Short tokens have less:
+the pause ends, at random, before the hard margin."""
 STORE_PAUSE = 10.0
 """Seconds at most for which a store that is down is left alone while the token is good."""
 
@@ -61,9 +64,12 @@ class FleetRenewal:
         """The record as it was seen or written last."""
         self._in_store: str | None = None
         """The refresh token that the record had then."""
+        self._lost = LostWrites(clock, storage.patience)
+        self._server: str | None = None
+        """Which server kept the record when the lock was taken last."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
-        self.entomb, self.bury = storage.entomb, storage.bury
+        self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
         self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
         self.end_saving, self.disconnect = storage.end_saving, storage.disconnect
 
@@ -71,28 +77,30 @@ class FleetRenewal:
     def unsaved(self) -> bool:
         return self._storage.unsaved is not None
 
-    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float) -> bool:
-        return looked_ago >= LOOK_AGAIN
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
+        return looked_ago >= (LOOK_WHILE_SERVED if served else LOOK_AGAIN)
 
     async def run(self, attempt: Attempt) -> None:
         """Adopt, refresh or sign in. Raises a `NexudusAuthError`, or `HeldOffError`."""
         begun = False
+        known: Record | None = None
         try:
             for pause in self._storage.looks():
                 if await self._look(attempt):
                     return
-                await self._check_not_held(attempt)
+                known = known or self._record or Record(0)
+                await self._check_not_held(attempt, known)
                 async with self._storage.try_lock() as ours:
                     if ours:
                         if await self._look(attempt):  # another process may have refreshed since
                             return
-                        await self._check_not_held(attempt)  # or failed
+                        await self._check_not_held(attempt, known)  # or failed
                         if await self._note_attempt(attempt):
                             begun = True
                             await self._refresh(attempt)
                         return
-                if attempt.can_wait:
-                    attempt.left_alone(LOCK_PAUSE)
+                if (seconds := attempt.can_wait) > 0:
+                    attempt.left_alone(min(seconds, LOCK_PAUSE))
                     return
                 await sleep(self._clock, pause)
         except StoreError as exc:
@@ -100,7 +108,7 @@ class FleetRenewal:
                 raise
             await self._without_store(attempt, exc)
             return
-        raise self._pauses.error_of(self._record) or EndpointUnavailableError(
+        raise self._pauses.error_of(self._record, attempt.last_error) or EndpointUnavailableError(
             "another process has been signing in or refreshing for too long, and nothing came of it"
         )
 
@@ -123,11 +131,14 @@ class FleetRenewal:
         if record is not None:
             self._in_store = record.token.refresh_token if record.token is not None else None
 
-    async def _check_not_held(self, attempt: Attempt) -> None:
-        """Raise `HeldOffError` while a failure, of this process or another, forbids a request."""
-        if not attempt.forced:
-            self._pauses.check(self._record, servable=attempt.servable)
+    async def _check_not_held(self, attempt: Attempt, known: Record) -> None:
+        """Raise `HeldOffError` while a failure, of this process or another, forbids a request.
+
+        known: the record at the first look. Whoever waits while another process tries shares its failure.
+        """
         await self._asking.check_not_held(attempt)
+        if not attempt.forced:
+            self._pauses.check(self._record, known, attempt.last_error, served=attempt.served)
 
     async def _note_attempt(self, attempt: Attempt) -> bool:
         """Note in the record that the refresh token held is about to be sent; tell whether that may be.
@@ -136,30 +147,38 @@ class FleetRenewal:
         the fleet would send it.
         """
         token, record = attempt.token, self._record
+        self._server = await self._storage.server()
         if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
             return True
-        if record is None and token.refresh_token == self._in_store:
-            return await self._find_it_gone(attempt, token)
+        if not self.unsaved and self._lost.went_back(record, token):  # put it back, in doubt
+            await self._note(self._record_of(token, before=record, in_doubt=True))
+            return self._doubt(attempt, token)
         if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+        elif self._lost.may_be_lost(record, self._server):
+            return self._doubt(attempt, token)
         else:
-            await self._note(replace(record, in_doubt=True))
+            await self._note(replace(record, in_doubt=True, server=self._server))
         return True
 
-    async def _find_it_gone(self, attempt: Attempt, token: Token) -> bool:
-        """The store has lost the record, and perhaps the lock of another process that is refreshing: nobody knows.
+    def _doubt(self, attempt: Attempt, token: Token) -> bool:
+        """The store may have lost that another process is refreshing: tell whether to go on now.
 
-        The record is put back. While the token held is good the other may still save its successor; then somebody
-        else's refresh token is not sent, but a sign-in made.
+        While the token held is good, the other may still save its successor; then its refresh token is not sent, but a
+        sign-in made.
         """
-        await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
-        if attempt.can_wait:
-            attempt.left_alone(LOCK_PAUSE)
+        if (seconds := attempt.can_wait) > 0:
+            attempt.left_alone(min(seconds, LOCK_PAUSE))
             return False
         self._grants.others_have_sent(token)
         return True
+
+    def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
+        """Return the record of a token, with the latch of the record `before`."""
+        latch = before.latch if before is not None else None
+        return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
         await self._storage.note(record)
@@ -173,7 +192,7 @@ class FleetRenewal:
             if granted is None:
                 return
             token = granted.token
-            record = Record(token.generation, token, client_id=token.client_id)
+            record = self._record_of(token)
             if await self._storage.save(record):
                 self._see(record)
             if granted.good or not await self._note_attempt(attempt):
@@ -190,15 +209,13 @@ class FleetRenewal:
             if obtained is not None:
                 return obtained
             if spent is not None:
+                attempt.refresh_token_refused(spent)
                 with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
                     if await self._look(attempt):
                         return None
                 refused = sent == self._in_store and spent.error is not None
-                newest = attempt.token
-                if newest is None or newest.refresh_token == sent:
-                    attempt.refresh_token_refused(spent)
             if not attempt.forced:
-                await self._pauses.respect_latch(self._record)
+                await self._pauses.respect_latch(self._record, spent)
             signing_in = True
             return await self._asking.sign_in(self._client_id, after=spent)
         except Exception as exc:
@@ -221,7 +238,7 @@ class FleetRenewal:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
-        record = await self._pauses.after(record, error, signing_in=signing_in, servable=attempt.servable)
+        record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
         if record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
@@ -241,25 +258,28 @@ class FleetRenewal:
                 raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
-        token = attempt.token
-        if token is not None and token.refresh_token is not None and token.client_id == self._apart:
-            return await self._asking.refresh(token)
+        token, spent = None if attempt.by_credentials else attempt.token, None
+        if token is not None and self._apart is not None and token.client_id == self._apart:
+            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            if obtained is not None:
+                return obtained
+            if spent is not None:
+                attempt.refresh_token_refused(spent)
         try:
-            obtained = await self._asking.sign_in_apart()
+            obtained = await self._asking.sign_in_apart(after=spent)
         except LoginRequiredError:
-            if token is None or token.refresh_token is None:
+            if token is None or token.refresh_token is None or spent is not None:
                 raise copy_of(error) from error
-            return await self._refresh_blindly(token)
+            return await self._refresh_blindly(attempt, token)
         self._apart = obtained.token.client_id
         return obtained
 
-    async def _refresh_blindly(self, token: Token) -> Obtained:
-        try:
-            return await self._asking.refresh(token)
-        except TokenEndpointError as exc:
-            if not is_spent(exc):
-                raise
-            raise EndpointUnavailableError(
-                "the refresh token was refused while the store is down: another process may hold a newer one",
-                status=exc.status,
-            ) from exc
+    async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
+        obtained, spent = await self._asking.refresh_or_say_why_not(token)
+        if obtained is not None:
+            return obtained
+        if spent is not None:
+            attempt.refresh_token_refused(spent)
+        raise EndpointUnavailableError(
+            "the refresh token was refused while the store is down: another process may hold a newer one"
+        ) from spent

@@ -5,13 +5,15 @@ to the listener; whether that matters is decided in `renewal.py`.
 
 What a store did not take is kept in one slot, until it takes it or something newer is there. Whoever tries to save it
 clears only what it took from the slot: meanwhile a newer token, or a logout, may have been put there.
+
+A logout that the store has not heard of is overdue, also when a sign-in has followed it: others may have gone on with
+the chain that it ended. What is in the slot then is put above whatever the record says.
 """
 
 import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -22,8 +24,8 @@ from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
+from nexudus_async.stores import KeepsConnections, TellsServer, TokenStore
+from nexudus_async.stores._record import NewerRecordError, Record, above, decode, encode, is_tombstone, outranks
 
 R = TypeVar("R")
 
@@ -53,8 +55,10 @@ class Storage:
         emitter: Emitter,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
-        self._lock_timeout = policy.flight_deadline + LOCK_MARGIN
+        self._state, self.patience = state, policy.flight_deadline + LOCK_MARGIN
         self._unsaved: Record | None = None
+        self._overdue = False
+        """Whether there was a logout that the store has not heard of."""
         self._saver: asyncio.Task[None] | None = None
 
     # The record
@@ -62,11 +66,11 @@ class Storage:
     async def load(self) -> Record | None:
         """Return the record, or None without one. Raises `StoreError`.
 
-        While a logout is still to be saved, the record is that logout, above what the store has.
+        While a logout is overdue, the record is what is still to be saved, above what the store has.
         """
         record = await self._load()
         unsaved = self._unsaved
-        return above(unsaved, record) if unsaved is not None and is_tombstone(unsaved) else record
+        return above(unsaved, record) if unsaved is not None and self._overdue else record
 
     async def _load(self) -> Record | None:
         stored = await self._bounded("load", self._store.load(self._key))
@@ -95,6 +99,12 @@ class Storage:
         self._settle(record)
         return True
 
+    async def server(self) -> str | None:
+        """Return which server keeps the record now; None where the store does not tell. Raises `StoreError`."""
+        if not isinstance(self._store, TellsServer):
+            return None
+        return await self._bounded("server", self._store.server(self._key))
+
     # The lock
 
     @asynccontextmanager
@@ -117,7 +127,7 @@ class Storage:
     def looks(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look, for as long as another process's flight may take."""
         began, pause = self._clock.monotonic(), LOOK_FIRST
-        while self._clock.monotonic() - began < self._lock_timeout:
+        while self._clock.monotonic() - began < self.patience:
             yield pause * (0.5 + self._chance())
             pause = min(pause * LOOK_GROWTH, LOOK_LAST)
 
@@ -143,7 +153,7 @@ class Storage:
         except NewerRecordError:
             pass  # never to be replaced
         except StoreError:
-            if self._unsaved is unsaved:
+            if self._unsaved is unsaved and not self._overdue:
                 await self.save(unsaved)  # what is there may be unreadable, which only a save can mend
 
     def save_later(self) -> None:
@@ -155,13 +165,13 @@ class Storage:
 
     # Logout and close
 
-    def entomb(self, generation: int, token: Token | None) -> None:
-        """Keep a tombstone one generation above a logout's, to be saved later unless `bury` does it."""
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
+        """Keep a tombstone one generation above a logout's, to be saved later unless `save_tombstone` does it."""
         client_id = token.client_id if token is not None else None
         until = self._clock.wall() + TOMBSTONE_LIFE
-        self._unsaved = Record(generation + 1, client_id=client_id, logged_out_until=until)
+        self._unsaved, self._overdue = Record(generation + 1, client_id=client_id, logged_out_until=until), True
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Save the tombstone above everything known, so that the fleet drops the chain; return its generation.
 
         Waits for a refresh that is under way elsewhere. Cancelled, or without the store, it leaves that for later.
@@ -194,19 +204,20 @@ class Storage:
     def _settle(self, saved: Record) -> None:
         """Clear the slot of what was saved, and of what is older."""
         if self._unsaved is not None and self._unsaved.generation <= saved.generation:
-            self._unsaved = None
+            self._unsaved, self._overdue = None, False
 
     async def _save_in_turn(self, unsaved: Record) -> None:
         if is_tombstone(unsaved):
-            await self.bury()
+            await self.save_tombstone()
             return
         for pause in self.looks():
-            if outranks(await self._load(), unsaved):
+            if self._is_pointless(unsaved, await self._load()):
                 break
             async with self.try_lock() as ours:
                 if ours:
-                    if not outranks(await self._load(), unsaved) and self._unsaved is unsaved:
-                        await self.save(unsaved)
+                    record = await self._load()
+                    if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
+                        await self.save(self._above_if_overdue(unsaved, record))
                         return
                     break
             await sleep(self._clock, pause)
@@ -214,6 +225,16 @@ class Storage:
             return  # the lock was never free: another time
         if self._unsaved is unsaved:
             self._unsaved = None
+
+    def _is_pointless(self, unsaved: Record, record: Record | None) -> bool:
+        return not self._overdue and outranks(record, unsaved)
+
+    def _above_if_overdue(self, unsaved: Record, record: Record | None) -> Record:
+        if not self._overdue:
+            return unsaved
+        raised = above(unsaved, record)
+        self._state.seen(raised.generation)
+        return raised
 
     async def _save_in_time(self) -> None:
         pause = SAVE_FIRST
@@ -255,25 +276,3 @@ class Storage:
     def _failed(self, operation: str, error: StoreError) -> None:
         logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
-
-
-def is_tombstone(record: Record) -> bool:
-    """Tell whether a record is that of a logout."""
-    return record.token is None and record.logged_out_until > 0
-
-
-def outranks(record: Record | None, unsaved: Record) -> bool:
-    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
-    if record is None:
-        return False
-    if record.generation == unsaved.generation:
-        return record.token is not None or record.logged_out_until > 0
-    return record.generation > unsaved.generation
-
-
-def above(tombstone: Record, newest: Record | None) -> Record:
-    """Return the tombstone one generation above the newest record, with the `client_id` of the chain it ends."""
-    if newest is None:
-        return tombstone
-    generation = max(tombstone.generation, newest.generation + 1)
-    return replace(tombstone, generation=generation, client_id=tombstone.client_id or newest.client_id)

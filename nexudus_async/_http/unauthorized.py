@@ -41,9 +41,11 @@ class Unauthorized:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._futile = FutileRefreshes()
+        self._breaker = CircuitBreaker()
         self.proven: Token | None = None
         """The token that the API has accepted last, since it refused one."""
+        self._worked: Token | None = None
+        """The token that it has accepted last, whatever came after."""
         self._suspect: tuple[Token, str, str] | None = None
         """A token that had worked, and the method and path where its replay was refused."""
 
@@ -51,12 +53,12 @@ class Unauthorized:
         """Learn that the API has answered something else than 401 to a token that is not yet `proven`."""
         if status >= GATEWAY:  # says nothing about the token, which may not have been looked at
             return
-        self.proven = token
+        self.proven = self._worked = token
         self._coordinator.state.accepted(token)
         if self._suspect is not None and self._suspect[0] is token:
             _, method, path = self._suspect
             self._suspect = None
-            self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())
+            self._breaker.refused(method, path, token.generation, self._coordinator.state.monotonic())
 
     def replay_of(self, token: Token, method: str, url: URL, *, carried: bool, replayable: bool) -> "Replay | None":
         """Decide what a 401 to a request with `token` leads to, and begin it.
@@ -66,24 +68,25 @@ class Unauthorized:
         """
         if not carried:
             return None
+        self.proven = None
         coordinator, path = self._coordinator, shape_of(url)
         if coordinator.would_force(token):
             now = coordinator.state.monotonic()
-            if not self._futile.allow(method, path, token.generation, now):
+            if not self._breaker.allow(method, path, token.generation, now):
                 return None
             if not replayable:
-                self._futile.unproven(method, path, token.generation, now)
+                self._breaker.unproven(method, path, token.generation, now)
         successor = coordinator.after_rejection(token)
         return None if successor is None or not replayable else Replay(self, successor, method, path)
 
     def replayed(self, token: Token, method: str, path: str, status: int) -> None:
         """Learn from the answer to the replay with `token`."""
         if status != UNAUTHORIZED:
-            self._futile.helped(method, path)
-        elif self.proven is token:
+            self._breaker.helped(method, path)
+        elif self._worked is token:
             self.proven, self._suspect = None, (token, method, path)
         else:
-            self._futile.refused(method, path, token.generation, self._coordinator.state.monotonic())
+            self._breaker.refused(method, path, token.generation, self._coordinator.state.monotonic())
 
 
 def shape_of(url: URL) -> str:
@@ -122,8 +125,11 @@ class _Refusal:
     watched_until: float = -math.inf
 
 
-class FutileRefreshes:
-    """Remembers which refreshes did not help, and decides whether a 401 may force one. Times are monotonic seconds."""
+class CircuitBreaker:
+    """Open, for a method and path, after a refresh that did not help: then no 401 there forces another for a while.
+
+    Times are monotonic seconds.
+    """
 
     def __init__(self) -> None:
         self._refusals: OrderedDict[tuple[str, str], _Refusal] = OrderedDict()

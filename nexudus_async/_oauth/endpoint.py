@@ -187,7 +187,9 @@ class _NexudusGrants:
         try:
             token = await self._exchange.post(request, form)
         except AttemptFailed as failed:
-            if failed.fate in (*_LOST, Fate.UNCLEAR):
+            if form.unsent:  # an answer came before there was a request, say
+                self._guard.restore(before)
+            elif failed.fate in (*_LOST, Fate.UNCLEAR):
                 if failed.fate is Fate.UNCLEAR:
                     self._guard.forbid()
                 failed.error.refresh_token_spent = not attended

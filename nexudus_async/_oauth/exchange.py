@@ -143,7 +143,7 @@ class Exchange:
     def _failure(self, request: GrantRequest, form: Form, exc: Exception) -> AttemptFailed:
         """Return what an exchange without a complete answer amounts to."""
         kind, host = type(exc).__name__, self._host
-        if isinstance(exc, _NOT_SENT) or form.unsent:
+        if isinstance(exc, _NOT_SENT) or (form.unsent and not isinstance(exc, aiohttp.ClientResponseError)):
             why = words(_why(exc), request.secrets) or kind
             unreachable = EndpointUnavailableError(f"the token endpoint at {host} could not be reached ({why})")
             return _from(exc, AttemptFailed(unreachable, Fate.NOT_SENT))

@@ -42,7 +42,7 @@ class Answer:
     """A complete HTTP answer, the wall-clock times in seconds between which it came about, and who was asked."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: SecretBytes = field(repr=False)
     sent_at: float
     received_at: float

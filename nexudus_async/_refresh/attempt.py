@@ -38,24 +38,36 @@ class Attempt:
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
     @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._state.last_error
+
+    def join(self, reason: Reason) -> None:
+        """Another caller waits for this attempt, too, and may want more of it."""
+        self.needed |= reason in ("requested", "rejected")
+        if reason == "requested":
+            self.forced, self.held = True, None
+
+    @property
     def token(self) -> Token | None:
         """The token held, None after a logout."""
         return None if self._is_over else self._state.token
 
     @property
-    def servable(self) -> bool:
-        """Whether the token held has not expired."""
-        return self._state.servable
+    def served(self) -> bool:
+        """Whether callers are content with the token held, so that a pause may be long."""
+        return self._state.served
 
     @property
-    def can_wait(self) -> bool:
-        """Whether the token held is good enough for all who wait, while another process is at work."""
-        return not self.needed and self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+    def can_wait(self) -> float:
+        """Seconds for which the token held is good enough for all who wait, while another process is at work."""
+        good = self._state.freshness in (Freshness.FRESH, Freshness.ADVISORY)
+        return self._state.hard_in if good and not self.needed else 0.0
 
     @property
     def can_wait_for_store(self) -> float:
         """Seconds for which the token held is good enough for all who wait, while the store is down."""
-        return 0.0 if self.needed or not self.servable else max(0.0, self._state.without_store_in)
+        return 0.0 if self.needed or not self._state.servable else max(0.0, self._state.without_store_in)
 
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
@@ -115,12 +127,12 @@ class Attempt:
             self._state.refresh_token_refused(to_us=True)
             self._refresh_refused = True
             logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
-            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.servable))
+            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
 
-    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
+    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
         """Nothing was sent, because of what is known already: nothing to count or to tell."""
         if not self._is_over:
-            self._state.held_off(error, seconds, served=served)
+            self._state.held_off(error, seconds)
             self.flight.fail(error)
             logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
 

@@ -70,6 +70,8 @@ class Backoff:
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
         """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
         refused = isinstance(error, CREDENTIALS_REFUSED)
+        if now < self._until and (error is self.error or (self.latched and not refused)):
+            return replace(self, looked=now)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         return replace(self, error=error, looked=now, _kind=kind, _until=until)
 

@@ -45,7 +45,7 @@ class Coordinator:
         self._renewal, self._policy = renewal, policy
         self._flight: Flight[Token] | None = None
         self._attempt: Attempt | None = None
-        self._burials: set[asyncio.Task[None]] = set()
+        self._logouts: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int | None:
@@ -126,8 +126,8 @@ class Coordinator:
     @property
     def _forbidden(self) -> NexudusAuthError | None:
         """The failure that ends a call at once, None where an attempt, or a look, is due."""
-        error = self.state.holds_off
-        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago):
+        state, error = self.state, self.state.holds_off
+        if error is not None and self._renewal.worth_a_look(error, state.looked_ago, served=state.served):
             return None
         return error
 
@@ -183,7 +183,7 @@ class Coordinator:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
         flight = self._under_way
         if flight is not None and self._attempt is not None:
-            self._attempt.needed |= reason in ("requested", "rejected")
+            self._attempt.join(reason)
             return flight
         before = self._flight
         self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
@@ -197,15 +197,23 @@ class Coordinator:
 
     async def _fly(self, attempt: Attempt, flight: Flight[Token]) -> None:
         try:
-            await self._renewal.run(attempt)
+            await self._run(attempt)
         except HeldOffError as held:
-            attempt.held_off(held.error, held.seconds, served=held.served)
+            attempt.held_off(held.error, held.seconds)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
             attempt.failed(exc)
         finally:
             if self._flight is flight:  # a later flight may be waiting for this one to end
                 self._flight = None
             self._save_later()
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            await self._renewal.run(attempt)
+        except HeldOffError:
+            if not attempt.forced:
+                raise
+            await self._renewal.run(attempt)  # somebody has joined by hand, when it was held off already
 
     def _save_later(self) -> None:
         if not self.state.closed:
@@ -219,29 +227,29 @@ class Coordinator:
         state.check_usable()
         token, generation, flight = state.token, state.generation, self._flight
         state.logged_out(shared=self._renewal.shared)
-        self._renewal.entomb(generation, token)
+        self._renewal.prepare_tombstone(generation, token)
         if flight is not None:
             flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
             flight.cancel()
-        burial = asyncio.get_running_loop().create_task(
-            self._bury(flight), context=contextvars.Context(), name="nexudus_async logout"
+        logout = asyncio.get_running_loop().create_task(
+            self._finish_logout(flight), context=contextvars.Context(), name="nexudus_async logout"
         )
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
-        await asyncio.wait([burial])  # cancelling leaves it alone
-        if burial.cancelled():
+        self._logouts.add(logout)
+        logout.add_done_callback(self._logouts.discard)
+        await asyncio.wait([logout])  # cancelling leaves it alone
+        if logout.cancelled():
             raise SessionClosedError("the session was closed while this call waited for the store")
-        burial.result()
+        logout.result()
 
-    async def _bury(self, flight: Flight[Token] | None) -> None:
+    async def _finish_logout(self, flight: Flight[Token] | None) -> None:
         """Let the flight end, and the store have the tombstone."""
         if flight is not None:
             await flight.until_ended()
         try:
-            buried = await self._renewal.bury()
+            generation = await self._renewal.save_tombstone()
         finally:
             self._save_later()
-        self.state.tombstone_saved(buried)
+        self.state.tombstone_saved(generation)
 
     async def close(self) -> None:
         """End every wait, and let a flight commit for a while, as `TokenManager.close` says."""
@@ -259,7 +267,7 @@ class Coordinator:
                 if renewal.unsaved:
                     await renewal.save_unsaved()
         finally:
-            ending += [*self._burials, *renewal.end_saving()]
+            ending += [*self._logouts, *renewal.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:

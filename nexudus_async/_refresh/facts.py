@@ -27,15 +27,17 @@ class TokenFacts:
         self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
-        self.epoch = 0
+        self.epoch: int = 0
         """How many logouts there were."""
-        self.generation = 0
+        self.generation: int = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
         self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
-        self.adoptions = self.failures = self.rejections = 0
+        self.adoptions: int = 0
+        self.failures: int = 0
+        self.rejections: int = 0
         self._held: Held | None = None
         self._rejected: Token | None = None
         """The token held, if the API has refused it."""
@@ -68,6 +70,11 @@ class TokenFacts:
         return self._held is not None and self._by_time is not Freshness.EXPIRED
 
     @property
+    def served(self) -> bool:
+        """Whether callers are content with the token: it has not expired, and the API has not refused it."""
+        return not self.closed and self._rejected is None and self.servable
+
+    @property
     def refused(self) -> NexudusAuthError | None:
         """Why no token can be had in place of the one that the API refused; None where that is not so."""
         return None if self._rejected is None else self._no_successor
@@ -90,6 +97,12 @@ class TokenFacts:
         return None if age is None or self._held is None else self._held.schedule.refresh_after - age
 
     @property
+    def hard_in(self) -> float:
+        """Seconds until callers wait for another token, negative when they do."""
+        age, held = self.age, self._held
+        return 0.0 if age is None or held is None else held.schedule.hard_after - age
+
+    @property
     def without_store_in(self) -> float:
         """Seconds until the token held must be replaced though the store is down: within the hard margin, at random.
 
@@ -109,19 +122,19 @@ class TokenFacts:
     @property
     def retry_in(self) -> float:
         """Seconds that back-off still holds, 0 for none."""
-        return self._backoff.retry_in(self.monotonic(), served=self.servable)
+        return self._backoff.retry_in(self.monotonic(), served=self.served)
 
     @property
     def holds_off(self) -> NexudusAuthError | None:
         """The failure that forbids another attempt now."""
         if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
             return None
-        return self._backoff.in_force(self.monotonic(), served=self.servable)
+        return self._backoff.in_force(self.monotonic(), served=self.served)
 
     @property
-    def latched(self) -> NexudusAuthError | None:
-        """The refusal of the credentials that holds off another attempt now."""
-        return self.holds_off if self._backoff.latched else None
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._backoff.error
 
     @property
     def looked_ago(self) -> float:

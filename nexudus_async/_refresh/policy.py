@@ -34,6 +34,9 @@ None is for good: a suspension ends, a clock is set, and the service answers bot
 LONGEST_LATCH = LATCH_DELAYS[-1]
 CODES_TRIED = 3
 """How often in a row the next one-time code of a callable is tried at its own time, before the pauses of a latch."""
+CODE_MARGIN = 0.5
+"""Seconds to wait beyond the change of a one-time code: it goes by the wall clock, which is slewed while we wait by the
+other, and a moment too early the code is the old one."""
 RETRY_AFTER_CAP = 3600.0
 """A `Retry-After` beyond an hour is taken for an hour."""
 LONGEST_PAUSE = RETRY_AFTER_CAP * 1.25
@@ -52,10 +55,6 @@ class Freshness(enum.Enum):
     EXPIRED = "expired"
     REFUSED = "refused"
     CLOSED = "closed"
-
-
-SERVABLE = (Freshness.FRESH, Freshness.ADVISORY, Freshness.MANDATORY)
-"""The states in which the token has not expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +187,9 @@ def latch_delay(rejections: int, next_code_in: float | None = None) -> float:
     """
     if next_code_in is None:
         return _step(LATCH_DELAYS, rejections)
-    return next_code_in if rejections <= CODES_TRIED else _step(LATCH_DELAYS, rejections - CODES_TRIED)
+    if rejections <= CODES_TRIED:
+        return next_code_in + CODE_MARGIN
+    return _step(LATCH_DELAYS, rejections - CODES_TRIED)
 
 
 def _window(policy: RefreshPolicy, lifetime: float) -> float:

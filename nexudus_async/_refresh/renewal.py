@@ -5,13 +5,13 @@ Each question to the source is bounded by the flight's deadline; waiting for the
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import anyio
 
 from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Grant
+from nexudus_async._events import Grant, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     CREDENTIALS_REFUSED,
@@ -25,7 +25,7 @@ from nexudus_async.errors import (
 from .attempt import Attempt
 from .grants import TokenSource, grants_of
 from .outcomes import Obtained, problem_of
-from .policy import RefreshPolicy
+from .policy import CODE_MARGIN, RefreshPolicy
 
 R = TypeVar("R")
 
@@ -37,12 +37,12 @@ EXPIRED_ON_ITS_WAY = "the token had expired before it arrived, and so had its su
 class HeldOffError(Exception):
     """Raised where nothing was sent, because of a failure that is known already.
 
-    error: what those who wait are told. seconds: how long to leave it at that. served: if that ends with the token.
+    error: what those who wait are told. seconds: how long to leave it at that.
     """
 
-    def __init__(self, error: NexudusAuthError, seconds: float, *, served: bool = False) -> None:
+    def __init__(self, error: NexudusAuthError, seconds: float) -> None:
         super().__init__(str(error))
-        self.error, self.seconds, self.served = error, seconds, served
+        self.error, self.seconds = error, seconds
 
 
 class Asking:
@@ -75,35 +75,45 @@ class Asking:
 
         after: the refusal of a refresh token that it follows, which is then the cause of its error.
         """
-        try:
-            return await self._sign_in(client_id)
-        except NexudusAuthError as exc:
-            if after is None:
-                raise
-            raise exc from after
+        return await self._sign_in(lambda: self.grants.sign_in(client_id), after)
 
-    async def sign_in_apart(self) -> Obtained:
-        """Return a token that leaves the chain that others share alone."""
-        return await self._ask("password", self.grants.sign_in_apart())
+    async def sign_in_apart(self, *, after: TokenEndpointError | None = None) -> Obtained:
+        """Return a token that leaves the chain that others share alone; else as `sign_in`."""
+        return await self._sign_in(self.grants.sign_in_apart, after)
 
     async def check_not_held(self, attempt: Attempt) -> None:
         """Raise `HeldOffError` while a failure forbids a request, unless the refused credentials are others by now."""
         error = attempt.held
         if error is None:
             return
-        may_have_changed = isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look
-        if not (may_have_changed and await self._within_deadline(self.grants.credentials_changed())):
-            raise HeldOffError(error, attempt.held_for, served=attempt.servable)
+        if not (isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look and await self._credentials_changed()):
+            raise HeldOffError(error, attempt.held_for)
 
-    async def _sign_in(self, client_id: str | None) -> Obtained:
+    async def _credentials_changed(self) -> bool:
+        """Tell whether a callable gives others now; one in trouble gives none."""
         try:
-            return await self._ask("password", self.grants.sign_in(client_id))
+            return await self._within_deadline(self.grants.credentials_changed())
+        except Exception as exc:  # noqa: BLE001 - a callable is foreign code
+            logger.debug("the credentials cannot be looked at: %s", type(exc).__name__)
+            return False
+
+    async def _sign_in(self, grant: Callable[[], Awaitable[Token]], after: TokenEndpointError | None) -> Obtained:
+        try:
+            return await self._sign_in_by_either_code(grant)
+        except NexudusAuthError as exc:
+            if after is None:
+                raise
+            raise exc from after
+
+    async def _sign_in_by_either_code(self, grant: Callable[[], Awaitable[Token]]) -> Obtained:
+        try:
+            return await self._ask("password", grant())
         except TotpRequiredError as exc:
             if exc.retry_after is None:
                 raise
-            until_next_code = exc.retry_after
+            until_next_code = exc.retry_after + CODE_MARGIN
         await sleep(self._clock, until_next_code)
-        return await self._ask("password", self.grants.sign_in(client_id))
+        return await self._ask("password", grant())
 
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return the hash of the credentials."""
@@ -135,10 +145,10 @@ class Renewal(Protocol):
         """Whether the store has yet to take something."""
         ...
 
-    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
         """Tell whether to look, during a pause for `error` and without a request, whether something has changed.
 
-        looked_ago: seconds since the last look in this pause, infinite before the first.
+        looked_ago: seconds since the last look in this pause, infinite before the first. served: whether nobody waits.
         """
         ...
 
@@ -146,11 +156,11 @@ class Renewal(Protocol):
         """Get a newer token. Raises a `NexudusAuthError`, or `HeldOffError`."""
         ...
 
-    def entomb(self, generation: int, token: Token | None) -> None:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None:
         """Prepare the tombstone of a chain that a logout has ended."""
         ...
 
-    async def bury(self) -> int:
+    async def save_tombstone(self) -> int:
         """Let the store have the tombstone; return its generation. Without the store that is left for later."""
         ...
 
@@ -179,11 +189,11 @@ class AloneRenewal:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
-    def worth_a_look(self, error: NexudusAuthError, looked_ago: float) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
 
-    def entomb(self, generation: int, token: Token | None) -> None: ...
-    async def bury(self) -> int:
+    def prepare_tombstone(self, generation: int, token: Token | None) -> None: ...
+    async def save_tombstone(self) -> int:
         return 0
 
     def save_later(self) -> None: ...

@@ -32,7 +32,7 @@ from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionCl
 
 from .facts import NO_FAILURE, TokenFacts
 from .outcomes import Failed, Granted, Obtained, Shared
-from .policy import SERVABLE, Held, age_of, schedule
+from .policy import Held, age_of, schedule
 
 ELSEWHERE = (
     "this session belongs to another event loop, or to the process before a fork: make one session for each loop and "
@@ -95,6 +95,9 @@ class TokenState(TokenFacts):
             return False
         if known is None and shared.generation <= newest:
             return False  # what a logout has ended
+        if known is not None and token.access_token == known.access_token and token.generation > known.generation:
+            self._replace(token)  # ours: the store has it above a chain that was logged out of
+            return False
         if known is not None and not _is_news(token, known):
             if token.refresh_token is None and token.access_token == known.access_token:
                 self.refresh_token_refused()  # by another process
@@ -118,7 +121,7 @@ class TokenState(TokenFacts):
 
     def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
-        served = self._rejected is None and self.freshness in SERVABLE
+        served = self.served
         self.failures += not counted
         self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
         if self._rejected is not None:
@@ -126,13 +129,10 @@ class TokenState(TokenFacts):
             self._stop_serving_if_refused()
         return Failed(self._backoff.failures, self.retry_in, served)
 
-    def held_off(self, error: NexudusAuthError, seconds: float, *, served: bool) -> None:
-        """Nothing was sent, because of what is known already: tell callers so, for so long.
-
-        served: whether that ends with the token.
-        """
+    def held_off(self, error: NexudusAuthError, seconds: float) -> None:
+        """Nothing was sent, because of what is known already: tell callers so, for so long."""
         now = self.monotonic()
-        self._backoff = self._backoff.held(error, now + seconds, now, served=served)
+        self._backoff = self._backoff.held(error, now + seconds, now, served=self.served)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()

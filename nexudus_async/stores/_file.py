@@ -14,14 +14,14 @@ from weakref import WeakValueDictionary
 
 from anyio.lowlevel import RunVar
 
-from nexudus_async.errors import ConfigurationError, StoreError, copy_of
+from nexudus_async.errors import ConfigurationError, StoreError, copy_of, without_frames
 
 from . import _file_records
 from ._file_locks import Claim, locks_beside, writing
 from ._file_records import Content, Edit, drop, put
 from ._private_file import make_folder
 from ._protocol import StoredToken
-from ._support import extra, finish, from_plain, poll, without_frames
+from ._support import extra, finish, from_plain, poll
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
 from nexudus_async._token import Secret
 from nexudus_async._validation import check_methods, check_seconds
-from nexudus_async.errors import ConfigurationError, StoreError
+from nexudus_async.errors import ConfigurationError, StoreError, without_frames
 
 from ._protocol import StoredToken
 from ._redis_client import OPERATION_LIMIT, OwnClient, words_of
-from ._support import RECORD_TTL, decode, encode, extra, finish, poll, without_frames
+from ._support import RECORD_TTL, decode, encode, extra, finish, poll
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -52,6 +52,12 @@ if redis.call('get', KEYS[1]) == ARGV[1] then
   return redis.call('del', KEYS[1])
 end
 return 0
+"""
+
+# A name that a server gives itself at each start. By a script with a key, a cluster asks the node that has the key.
+SERVER = """
+local info = redis.pcall('info', 'server')
+return type(info) == 'string' and string.match(info, 'run_id:(%w+)')
 """
 
 
@@ -159,6 +165,14 @@ class RedisStore:
             if may_be_held:
                 with suppress(StoreError):
                     await finish(self._script("unlock", RELEASE, name, token))
+
+    async def server(self, key: str) -> str | None:
+        """Return the name that the server of `key` has given itself at its start; None where it may not be asked.
+
+        Raises `StoreError` without an answer. Cancelling takes effect at once, and has none on the store.
+        """
+        name = await self._ask("server", lambda client: client.eval(SERVER, 1, self._name(key, "record")))
+        return name.decode() if isinstance(name, bytes) else name if isinstance(name, str) else None
 
     async def disconnect(self) -> None:
         """Close the connections that nobody uses now, of a client made from a URL. Raises nothing.

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nexudus_async._token import Secret
-from nexudus_async.errors import ConfigurationError
-
-from ._support import chain_of
+from nexudus_async.errors import ConfigurationError, chain_of
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool, Redis
@@ -101,7 +99,7 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         retry=Retry(NoBackoff(), RETRIES),
-        retry_on_error=[Disconnected, Unanswered],  # redis-py 5 tries none again that is not named
+        retry_on_error=[Disconnected, Unanswered],  # some releases try none again that is not named
     )
 
 

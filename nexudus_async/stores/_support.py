@@ -1,5 +1,5 @@
-"""What several stores need: a record as JSON, errors without their frames, libraries that may be missing, waiting that
-a cancellation cannot tear in the middle.
+"""What several stores need: a record as JSON, libraries that may be missing, waiting that a cancellation cannot tear in
+the middle.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from nexudus_async.errors import ConfigurationError
 from ._protocol import StoredToken
 
 T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
 
 RECORD_TTL = 30 * 86400.0
 """Seconds a record lasts after its last save: refresh tokens and tombstones both live half of that."""
@@ -67,21 +66,6 @@ def extra(name: str) -> Generator[None, None, None]:
     except ImportError as exc:
         missing = exc.name or "a library"
         raise ConfigurationError(f"{missing} is not installed: pip install 'nexudus-async[{name}]'") from exc
-
-
-def chain_of(error: BaseException) -> Generator[BaseException, None, None]:
-    """Yield `error` and those it came from."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def without_frames(error: E) -> E:
-    """Return `error`, with those it came from, cut off their frames: their variables are records and passwords."""
-    for link in chain_of(error):
-        link.__traceback__ = None
-    return error
 
 
 async def finish(work: Coroutine[Any, Any, T], *, grace: float | None = None) -> T:

@@ -1,74 +1,17 @@
-"""login, status, token, get and logout: real processes, an emulator on loopback, a state folder of their own."""
+"""login, status, token and logout: real processes, an emulator on loopback, a state folder of their own."""
 
 import asyncio
 import json
 import re
-import select
-import signal
 import stat
-import subprocess
-import sys
-import time
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from nexudus_async import FileStore, LoginRequiredError, TokenSession
 from nexudus_async.testing import Fault, NexudusEmulator
-from tests.cli.test_cli import MODULE, PLAIN
 
-TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-TEAMS, CUSTOMER = "/api/public/teams/my", "/api/public/billing/customer"
-CLEAN = {name: value for name, value in PLAIN.items() if not name.startswith("NEXUDUS_")}
-
-Result = subprocess.CompletedProcess[str]
-
-
-@dataclass
-class Shell:
-    """Starts commands for one user, whose state is in one folder, and checks what is never to be seen."""
-
-    emulator: NexudusEmulator
-    folder: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        return CLEAN | {"NEXUDUS_STATE_DIR": str(self.folder), "NEXUDUS_BASE_URL": self.emulator.url}
-
-    async def run(self, *arguments: str, typed: str = "", **env: str) -> Result:
-        result = await asyncio.to_thread(
-            subprocess.run,
-            [*MODULE, *arguments],
-            env=self.env | env,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            start_new_session=True,  # no terminal to ask at
-        )
-        assert result.stderr.count("\n") <= 1, result.stderr
-        assert "\x1b" not in result.stdout + result.stderr
-        said = result.stderr if arguments[0] in ("token", "get") else result.stdout + result.stderr
-        assert not [secret for secret in self.emulator.secrets if secret in said]
-        return result
-
-    async def log_in(self) -> None:
-        result = await self.run("login", typed=f"{self.emulator.username}\n{self.emulator.password}\n")
-        assert (result.returncode, result.stderr) == (0, "")
-
-
-@pytest.fixture
-async def shell(tmp_path: Path) -> AsyncGenerator[Shell]:
-    async with NexudusEmulator() as emulator:
-        yield Shell(emulator, tmp_path / "state")
-
-
-def outcome(result: Result) -> tuple[int, str, str]:
-    return result.returncode, result.stdout, result.stderr
+from .shell import NOBODY, PLAIN, TEAMS, TOTP_SECRET, Shell, Terminal, outcome
 
 
 async def test_from_login_to_logout(shell: Shell) -> None:
@@ -92,8 +35,7 @@ async def test_from_login_to_logout(shell: Shell) -> None:
 
     assert outcome(await shell.run("logout")) == (0, f"{user} is signed out at {url}.\n", "")
     for command in (["status"], ["token"], ["get", TEAMS]):
-        complaint = "nexudus-async: nobody is signed in, or not any more: nexudus-async login\n"
-        assert outcome(await shell.run(*command)) == (3, "", complaint)
+        assert outcome(await shell.run(*command)) == (3, "", NOBODY)
     assert outcome(await shell.run("logout")) == (0, "Nobody was signed in.\n", "")
     assert not [secret for secret in shell.emulator.secrets if secret in (shell.folder / "tokens.json").read_text()]
 
@@ -101,7 +43,8 @@ async def test_from_login_to_logout(shell: Shell) -> None:
 async def test_files_are_for_their_owner_and_hold_no_password(shell: Shell) -> None:
     await shell.log_in()
     account = shell.folder / "account.json"
-    assert json.loads(account.read_text()) == {"username": shell.emulator.username, "base_url": shell.emulator.url}
+    known = {"username": shell.emulator.username, "base_url": shell.emulator.url, "kept_in": "file"}
+    assert json.loads(account.read_text()) == {"accounts": [known]}
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shell.folder.iterdir()}
     assert set(modes.values()) == {0o600}
     assert {"account.json", "tokens.json"} <= set(modes)
@@ -138,14 +81,14 @@ async def test_status_as_json_shows_no_secret(shell: Shell) -> None:
     assert (result.returncode, json.loads(result.stdout)["signed_in"]) == (3, False)
 
 
-async def test_status_asks_nobody_and_token_renews(shell: Shell) -> None:
+async def test_status_asks_nobody_and_token_refreshes(shell: Shell) -> None:
     shell.emulator.lifetime = 1
     await shell.log_in()
     await asyncio.sleep(1.1)
     shell.emulator.lifetime = 3600
     result = await shell.run("status")
     assert result.returncode == 0
-    assert "expired, the next command renews it" in result.stdout
+    assert "expired, the next command refreshes it" in result.stdout
     assert shell.emulator.renewals == 0
     result = await shell.run("token", "--json")
     assert json.loads(result.stdout)["access_token"] in shell.emulator.secrets
@@ -216,43 +159,6 @@ async def test_service_down_is_exit_code_4(shell: Shell) -> None:
     assert (await shell.run("token")).returncode == 0
 
 
-async def test_get_prints_what_came(shell: Shell) -> None:
-    await shell.log_in()
-    result = await shell.run("get", "-i", TEAMS)
-    head, _, body = result.stdout.partition("\n\n")
-    assert head.startswith("HTTP/1.1 200 OK\n")
-    assert "Content-Type: application/json" in head
-    assert json.loads(body)
-    result = await shell.run("get", "/api/emulator/forbidden")
-    complaint = "nexudus-async: GET /api/emulator/forbidden: 403 Forbidden\n"
-    assert outcome(result) == (5, '{"Message": "You cannot do this."}', complaint)
-
-
-@pytest.mark.parametrize("command", [f"get {TEAMS} | head -c 1", f"get {CUSTOMER} | true"])
-async def test_pipe_without_a_reader_is_no_error_message(shell: Shell, command: str) -> None:
-    """Whether it goes away in the middle of a long answer or before a short one."""
-    shell.emulator.fail(TEAMS, Fault.big(3_000_000), times=1)
-    await shell.log_in()
-    result = await asyncio.to_thread(
-        subprocess.run,
-        f"{sys.executable} -m nexudus_async {command}",
-        shell=True,
-        env=shell.env,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, b"")
-
-
-@pytest.mark.parametrize("path", ["https://example.com/x", "//example.com/x", "http://["])
-async def test_get_goes_nowhere_else(shell: Shell, path: str) -> None:
-    await shell.log_in()
-    result = await shell.run("get", path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "write the path alone" in result.stderr
-
-
 async def test_renewal_refused_is_exit_code_3(shell: Shell) -> None:
     await shell.log_in()
     shell.emulator.revoke_all()
@@ -282,73 +188,19 @@ async def test_wrong_base_url_is_exit_code_2_before_anything_is_asked(shell: She
     assert "allow_insecure_http" not in result.stderr, "there is no such option"
 
 
-async def test_interrupted_is_exit_code_130_and_quiet(shell: Shell) -> None:
-    await shell.log_in()
-    hold = shell.emulator.hold(TEAMS)
-    process = await asyncio.create_subprocess_exec(
-        *MODULE, "get", TEAMS, env=shell.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    await asyncio.wait_for(hold.arrived.wait(), 20)
-    process.send_signal(signal.SIGINT)
-    said, complaints = await process.communicate()
-    assert (process.returncode, said, complaints) == (130, b"", b"")
-
-
-IN_A_TERMINAL = """
-import os, pty, sys
-sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
-"""
-
-
-class Terminal:
-    """A person at a terminal: sees what a program prints, and types."""
-
-    def __init__(self, *arguments: str, env: dict[str, str]) -> None:
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(  # a process of its own to fork: this one has threads
-            [sys.executable, "-c", IN_A_TERMINAL, *MODULE, *arguments],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._keyboard: IO[bytes] = self._process.stdin
-        self._screen: IO[bytes] = self._process.stdout
-        self.seen: str = ""
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + 20
-        while text not in self.seen:
-            ready, _, _ = select.select([self._screen], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"never saw {text!r} in {self.seen!r}"
-            part = self._screen.read(4096)
-            assert part, f"it ended before {text!r}: {self.seen!r}"
-            self.seen += part.decode()
-
-    def type(self, text: str) -> None:
-        self._keyboard.write(text.encode())
-
-    def end(self) -> int:
-        with self._process, self._keyboard, self._screen:
-            self.seen += self._screen.read().decode()
-            return self._process.wait(20)
-
-
 async def test_password_typed_at_a_terminal_is_not_shown(shell: Shell) -> None:
     shell.emulator.user.totp_secret = TOTP_SECRET
     shell.emulator.user.password = "typed-in-secret"
 
     def sit_down() -> tuple[int, str]:
-        terminal = Terminal("login", env=shell.env)
-        terminal.wait_for("User name: ")
-        terminal.type(f"{shell.emulator.username}\n")
-        terminal.wait_for("Password: ")
-        terminal.type("typed-in-secret\n")
-        terminal.wait_for("Two-factor code: ")
-        terminal.type(f"{shell.emulator.totp_code()}\n")
-        return terminal.end(), terminal.seen
+        with Terminal("login", env=shell.env) as terminal:
+            terminal.wait_for("User name: ")
+            terminal.type(f"{shell.emulator.username}\n")
+            terminal.wait_for("Password: ")
+            terminal.type("typed-in-secret\n")
+            terminal.wait_for("Two-factor code: ")
+            terminal.type(f"{shell.emulator.totp_code()}\n")
+            return terminal.end(), terminal.seen
 
     code, seen = await asyncio.to_thread(sit_down)
     assert code == 0
@@ -356,29 +208,66 @@ async def test_password_typed_at_a_terminal_is_not_shown(shell: Shell) -> None:
     assert "typed-in-secret" not in seen
 
 
+async def test_wrong_code_is_asked_for_again_at_a_terminal(shell: Shell) -> None:
+    """As the app shows it, in two groups; what was refused once is not held against the next."""
+    shell.emulator.user.totp_secret = TOTP_SECRET
+    env = shell.env | shell.credentials
+
+    def sit_down() -> tuple[int, str]:
+        with Terminal("login", env=env) as terminal:
+            terminal.wait_for("Two-factor code: ")
+            terminal.type("000000\n")
+            terminal.wait_for("Two-factor code: ", 2)
+            code = shell.emulator.totp_code()
+            terminal.type(f"{code[:3]} {code[3:]}\n")
+            return terminal.end(), terminal.text
+
+    code, text = await asyncio.to_thread(sit_down)
+    assert code == 0, text
+    assert "that code was refused: type the next one that your app shows\n" in text
+    assert shell.emulator.sign_ins == 1
+
+
+async def test_wrong_codes_are_not_asked_for_without_end(shell: Shell) -> None:
+    shell.emulator.user.totp_secret = TOTP_SECRET
+    env = shell.env | shell.credentials
+
+    def sit_down() -> tuple[int, str]:
+        with Terminal("login", env=env) as terminal:
+            for times in (1, 2, 3):
+                terminal.wait_for("Two-factor code: ", times)
+                terminal.type("000000\n")
+            return terminal.end(), terminal.text
+
+    code, text = await asyncio.to_thread(sit_down)
+    assert code == 3
+    assert text.endswith("nexudus-async: the two-factor code was refused: nexudus-async login asks for another\n")
+
+
 @pytest.mark.parametrize("prompt", ["User name: ", "Password: "])
 def test_interrupted_at_a_question_is_exit_code_130(tmp_path: Path, prompt: str) -> None:
+    """And what comes next begins on a line of its own."""
     given = {"NEXUDUS_USERNAME": "ops@example.com"} if prompt == "Password: " else {}
-    terminal = Terminal("login", env=CLEAN | {"NEXUDUS_STATE_DIR": str(tmp_path)} | given)
-    terminal.wait_for(prompt)
-    terminal.type("\x03")
-    assert terminal.end() == 130
+    with Terminal("login", env=PLAIN | {"NEXUDUS_STATE_DIR": str(tmp_path)} | given) as terminal:
+        terminal.wait_for(prompt)
+        terminal.type("\x03")
+        assert terminal.end() == 130
+    assert terminal.seen.endswith("\n")
     assert not re.search("Traceback|Error", terminal.seen)
 
 
-async def test_progress_is_for_terminals(shell: Shell) -> None:
-    """On standard error, so that the answer can go to a file meanwhile; without colour if so wished."""
-    await shell.log_in()
-    hold = shell.emulator.hold(TEAMS)
-
-    def watch() -> tuple[int, str]:
-        terminal = Terminal("get", TEAMS, env=shell.env | {"NO_COLOR": "1", "TERM": "xterm"})
-        terminal.wait_for(f"GET {TEAMS}")
-        loop.call_soon_threadsafe(hold.release)
-        return terminal.end(), terminal.seen
-
-    loop = asyncio.get_running_loop()
-    code, seen = await asyncio.to_thread(watch)
-    assert code == 0
-    assert "First floor" in seen
-    assert not re.search(r"\x1b\[[0-9;]*m(?!\x1b)", seen.replace("\x1b[0m", "")), "no colour"
+@pytest.mark.parametrize(
+    ("fault", "code", "complaint"),
+    [
+        (Fault.html(), 1, "no token endpoint of Nexudus is there (it answered 200): --base-url, or NEXUDUS_BASE_URL"),
+        (Fault.json({"error": "must_reset_password", "error_description": "hunter2"}, 400), 3, "must be reset"),
+        (Fault.answer(503), 4, "the token endpoint answered 503"),
+    ],
+)
+async def test_what_else_a_sign_in_can_meet(shell: Shell, fault: Fault, code: int, complaint: str) -> None:
+    """In words for a person at a shell, without the secrets that came along."""
+    shell.emulator.fail("token", fault, times=None)
+    result = await shell.run("login", **shell.credentials)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert complaint in result.stderr
+    assert "hunter2" not in result.stderr

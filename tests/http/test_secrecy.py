@@ -6,6 +6,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -15,6 +16,7 @@ import pytest
 from nexudus_async import PasswordCredentials, PasswordResetRequiredError, TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
+from tests.values.renderers import Factory, on_every_loop, run
 
 CODE_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
@@ -61,11 +63,23 @@ def assert_nothing_shown(texts: list[str], secrets: set[str]) -> None:
         assert quote_plus(secret) not in everything
 
 
-async def test_no_secret_is_shown_anywhere(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
+@on_every_loop
+def test_no_secret_is_shown_anywhere(loop: Factory | None, caplog: pytest.LogCaptureFixture) -> None:
     """repr, str, log lines at DEBUG, events, statistics, error texts, tracebacks with locals, pickles."""
     caplog.set_level(logging.DEBUG)
+
+    async def play() -> None:
+        clock = ManualClock()
+        async with NexudusEmulator(clock=clock, lifetime=3600) as emulator, AsyncExitStack() as stack:
+            await look_everywhere(emulator, Connect(emulator, clock, stack), clock, caplog)
+
+    run(loop, play())
+
+
+async def look_everywhere(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Let everything go wrong that can, and search whatever can be seen of it."""
     asyncio.get_running_loop().set_debug(True)
     seen, clock.autojump = Collector(), True
     emulator.user.totp_secret = CODE_SECRET

@@ -32,6 +32,15 @@ def certificate(name: str, key: Key, issuer: str, signed_by: Key, ends: datetime
     builder = builder.not_valid_before(NOW - 2 * DAY).not_valid_after(ends)
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signed_by.public_key())
+    builder = builder.add_extension(by, critical=False)
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(own, critical=False)
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=name == issuer, crl_sign=name == issuer, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    builder = builder.add_extension(usage, critical=True)
     return builder.sign(signed_by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 

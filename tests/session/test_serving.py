@@ -14,9 +14,9 @@ from nexudus_async import (
     TokenObtained,
     TotpRequiredError,
 )
-from nexudus_async._manager import coordinator_of
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import take_jitter_from
 
 NO_JITTER = RefreshPolicy(jitter=0)
 
@@ -71,7 +71,7 @@ async def test_with_the_endpoint_dead_no_request_fails_while_the_token_lives(
         clock.advance(10)
         async with session.get(CUSTOMER) as response:
             assert response.status == 200
-        await until(lambda: not session.statistics().waiting and "renewing" not in repr(session))
+        await until(lambda: not session.statistics().waiting and "refreshing" not in repr(session))
     attempts = len(emulator.token_requests) - 1
     assert 3 <= attempts <= 6
     clock.advance(10)
@@ -253,7 +253,7 @@ async def test_with_nothing_to_serve_a_failure_is_shared_for_a_growing_while(
 ) -> None:
     """0.5 s growing to 5: a dead server is not asked by every coroutine, and no pause outlives the outage for long."""
     session = await connect()
-    coordinator_of(session.manager).state._chance = lambda: 0.0
+    take_jitter_from(session)
     emulator.fail("token", Fault.json({"error": "unsupported_grant_type"}, 400), times=None)
     for requests, pause in enumerate([0.5, 1, 2, 4, 5, 5], start=1):
         await asyncio.gather(*(session.token() for _ in range(20)), return_exceptions=True)
@@ -369,7 +369,7 @@ async def test_a_code_from_a_callable_that_came_too_late_is_tried_once_more_with
     await one.token()
     waiter = asyncio.create_task(two.token())
     await clock.wait_for_sleepers()
-    clock.advance(30)
+    clock.advance(31)
     assert await waiter
     assert len(emulator.token_requests) == 3
 

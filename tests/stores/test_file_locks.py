@@ -20,7 +20,7 @@ from nexudus_async.stores._file_locks import Claim, FileLocks, RangeLocks
 from .processes import kill, python
 from .test_contract import try_lock
 
-ONE = StoredToken(1, "one")
+ONE, TWO = StoredToken(1, "one"), StoredToken(2, "two")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="byte ranges are locked on Linux")
 
 
@@ -206,3 +206,35 @@ async def test_a_lock_that_is_won_after_its_waiter_has_gone_is_given_back(path: 
     stuck.set()
     async with asyncio.timeout(5), store.refresh_lock("a"):
         assert not await asyncio.to_thread(lambda: asyncio.run(try_lock(FileStore(path), "a")))
+
+
+LOCK = """
+import sys, time
+from pathlib import Path
+from nexudus_async.stores._file_locks import locks_beside, writing
+path = Path(sys.argv[1])
+with writing(locks_beside(path), path):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.fleet
+async def test_another_process_that_does_not_stop_writing_is_an_error_and_blocks_nothing_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a save waits for the write lock the event loop runs, loads are served, and the wait has an end."""
+    monkeypatch.setattr("nexudus_async.stores._file_locks.WRITE_WAIT", 0.3)
+    store = FileStore(path)
+    await store.save("a", ONE)
+    with python(LOCK, str(path)):
+        started, beats = time.monotonic(), 0
+        save = asyncio.create_task(store.save("a", TWO))
+        while not save.done():
+            await asyncio.sleep(0.01)
+            beats += 1
+        with pytest.raises(StoreError, match="holds its write lock"):
+            await save
+        assert 0.2 < time.monotonic() - started < 2
+        assert beats > 10
+        assert await store.load("a") == ONE

@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import traceback
 from errno import EBUSY, ENOSPC
 from pathlib import Path
 
@@ -80,8 +81,32 @@ async def test_where_that_fails_too_the_error_says_what_to_do(mounted: Path, mon
         raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     monkeypatch.setattr(os, "fchmod", full)
-    with pytest.raises(StoreError, match=r"mount point.*No space left.*Mount the folder"):
-        await FileStore(mounted).save("a", ONE)
+    with pytest.raises(StoreError, match=r"mount point.*No space left.*Mount the folder") as caught:
+        await FileStore(mounted).save("a", StoredToken(1, "hunter".upper()))
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "HUNTER" not in "".join(shown.format())
+
+
+async def test_what_is_written_in_place_is_on_the_disk_before_the_copy_goes(
+    mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut takes both."""
+    synced: list[int] = []
+    gone: list[bool] = []
+    unlink = Path.unlink
+
+    def remove(self: Path, missing_ok: bool = False) -> None:
+        if self.name.endswith(".pending"):
+            gone.append(mounted.stat().st_ino in synced)
+        unlink(self, missing_ok=missing_ok)
+
+    def note(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "unlink", remove)
+    await FileStore(mounted).save("a", ONE)
+    assert gone == [True]
 
 
 async def test_foreign_content_is_kept_aside_here_too(mounted: Path) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import anyio
 import pytest
 
-from nexudus_async.stores._support import finish, without_frames
+from nexudus_async.errors import without_frames
+from nexudus_async.stores._support import finish
 
 
 async def test_a_cancelled_caller_waits_for_what_it_began() -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import copy
 import pickle
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from nexudus_async import ConfigurationError, NexudusAuthError, PasswordCredentials, totp_from_secret
 from nexudus_async._token import Secret
+from nexudus_async.errors import chain_of
 from nexudus_async.testing import ManualClock, totp_code
 from tests.leaks import printed
 
@@ -20,6 +23,10 @@ KEY = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # RFC 6238, appendix B: "1234567890123
 
 async def later(value: object) -> object:
     await asyncio.sleep(0)
+    return value
+
+
+def as_it_is(value: object) -> object:
     return value
 
 
@@ -64,6 +71,38 @@ async def test_a_callable_is_asked_anew_each_time_and_not_before() -> None:
     assert [await credentials.fetch_totp() for _ in range(2)] == ["111111", "222222"]
 
 
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("123 456", "123456"),
+        (" 123-456\r\n", "123456"),
+        ("123\N{NO-BREAK SPACE}456", "123456"),
+        ("123\N{EN DASH}456\N{ZERO WIDTH SPACE}", "123456"),
+        ("ABCD-EFGH", "ABCD-EFGH"),
+        ("123 45x", "123 45x"),
+        ("\N{FULLWIDTH DIGIT ONE} 2", "\N{FULLWIDTH DIGIT ONE} 2"),
+    ],
+)
+@pytest.mark.parametrize("source", [as_it_is, *SOURCES.values()], ids=["text", *SOURCES])
+async def test_a_code_of_digits_is_cleaned_as_the_key_is(
+    source: Callable[[object], Any], written: str, code: str
+) -> None:
+    """As a person types it, or an app shows it. Any other code is left alone, as is a password."""
+    credentials = PasswordCredentials(USER, source(written), source(written))
+    assert await credentials.fetch_totp() == code
+    assert await credentials.fetch_password() == written
+
+
+def test_a_callable_shows_nothing_of_what_it_was_given() -> None:
+    """A `functools.partial` does; and it is still the same for whoever compares credentials."""
+    bound = partial(str, PASSWORD)
+    credentials = PasswordCredentials(USER, bound, bound)
+    assert PASSWORD not in repr(credentials.password) + repr(credentials.totp)
+    assert credentials == PasswordCredentials(USER, bound, bound)
+    assert hash(credentials) == hash(PasswordCredentials(USER, credentials.password, credentials.totp))
+    assert credentials != PasswordCredentials(USER, str, bound)
+
+
 async def test_without_two_factor_there_is_no_code() -> None:
     """None, and not an empty one."""
     assert await PasswordCredentials(USER, PASSWORD).fetch_totp() is None
@@ -81,6 +120,7 @@ async def test_without_two_factor_there_is_no_code() -> None:
         ((USER, b"secret"), "password .* not bytes"),
         ((USER, 5), "password .* not int"),
         ((USER, PASSWORD, ""), "totp .* not an empty str"),
+        ((USER, PASSWORD, " \n"), "totp .* not an empty str"),
         ((USER, PASSWORD, 123456), "totp .* not int"),
     ],
 )
@@ -112,7 +152,29 @@ async def test_what_a_callable_raises_is_the_cause() -> None:
 
     with pytest.raises(ConfigurationError, match=r"^the password callable raised LookupError$") as caught:
         await PasswordCredentials(USER, broken).fetch_password()
-    assert isinstance(caught.value.__cause__, LookupError)
+    cause = caught.value.__cause__
+    assert isinstance(cause, LookupError)
+    assert cause.__traceback__ is None  # its frames may hold the password; the place is left
+    assert re.fullmatch(r"raised in test_credentials\.py, line \d+", cause.__notes__[0])
+
+
+@pytest.mark.parametrize("value", ["x", None])
+async def test_an_error_that_is_being_handled_keeps_its_frames(value: str | None) -> None:
+    """It is the caller's own."""
+
+    def broken() -> str:
+        raise LookupError
+
+    errors: list[BaseException] = []
+    try:
+        int(cast("str", value))
+    except (TypeError, ValueError) as mine:
+        errors.append(mine)
+        with pytest.raises(ConfigurationError) as caught:
+            await PasswordCredentials(USER, broken).fetch_password()
+        errors.append(caught.value)
+    assert errors[0] in chain_of(errors[1])
+    assert errors[0].__traceback__ is not None
 
 
 async def test_an_error_of_this_package_comes_out_as_it_is() -> None:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from nexudus_async import Freshness, RefreshPolicy, Token, TokenManager
-from nexudus_async._http.unauthorized import FutileRefreshes
+from nexudus_async._http.unauthorized import CircuitBreaker
 from nexudus_async._oauth import endpoint
 from nexudus_async._refresh import backoff as backoffs
 from nexudus_async._refresh import policy as policies
@@ -125,15 +125,15 @@ def retry_after_is_ignored_by_a_flight(original: Original, state: object) -> flo
     return 0.0
 
 
-@MUTANTS.replacing(FutileRefreshes, "refused")
+@MUTANTS.replacing(CircuitBreaker, "refused")
 def futile_refreshes_are_forgotten(
-    original: Original, self: FutileRefreshes, method: str, path: str, *args: Any
+    original: Original, self: CircuitBreaker, method: str, path: str, *args: Any
 ) -> None:
     original(self, method, path, *args)
     self._refusals[method, path].until = -math.inf
 
 
-@MUTANTS.replacing(FutileRefreshes, "allow")
-def many_paths_force_many_refreshes(original: Original, self: FutileRefreshes, *args: Any) -> Any:
+@MUTANTS.replacing(CircuitBreaker, "allow")
+def many_paths_force_many_refreshes(original: Original, self: CircuitBreaker, *args: Any) -> Any:
     self._next_of_others = -math.inf
     return original(self, *args)

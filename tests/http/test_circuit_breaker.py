@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexudus_async._http.unauthorized import MAX_PATHS, FutileRefreshes
+from nexudus_async._http.unauthorized import MAX_PATHS, CircuitBreaker
 
 START = 5_000.0
 
@@ -11,7 +11,7 @@ class Api:
     """Plays the client's side: generations go up with every renewal, and a forbidden path answers 401 for ever."""
 
     def __init__(self) -> None:
-        self.memory = FutileRefreshes()
+        self.memory = CircuitBreaker()
         self.generation = 1
 
     def call(self, path: str, now: float, *, helps: bool, method: str = "GET") -> bool:
@@ -95,7 +95,7 @@ def test_a_path_that_was_helped_is_as_new() -> None:
 
 def test_many_who_shared_a_renewal_count_once() -> None:
     """A hundred concurrent calls of one path are refused after one renewal: the pause is a minute, not an hour."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     assert memory.allow("GET", "/a", 1, START)
     for _ in range(100):
         memory.refused("GET", "/a", 2, START)
@@ -105,7 +105,7 @@ def test_many_who_shared_a_renewal_count_once() -> None:
 
 def test_a_late_replay_with_an_old_token_does_not_lengthen_the_pause() -> None:
     """Answers come in any order."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     memory.refused("GET", "/a", 5, START)
     memory.refused("GET", "/a", 4, START + 59)
     memory.refused("GET", "/a", 5, START + 59)
@@ -114,7 +114,7 @@ def test_a_late_replay_with_an_old_token_does_not_lengthen_the_pause() -> None:
 
 def test_an_unproven_renewal_is_doubted() -> None:
     """After a body that cannot be sent again nobody sees whether it helped: others force one a minute."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     assert memory.allow("POST", "/upload", 1, START)
     memory.unproven("POST", "/upload", 1, START)
     assert memory.allow("GET", "/a", 2, START)
@@ -125,7 +125,7 @@ def test_an_unproven_renewal_is_doubted() -> None:
 @pytest.mark.parametrize(("later", "allowed"), [(1.0, False), (59.999, False), (60.0, True)])
 def test_the_next_401_shows_that_an_unproven_renewal_did_not_help(later: float, allowed: bool) -> None:
     """Within a minute, for a newer token: that path rests. After a minute it may be another matter."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     assert memory.allow("POST", "/upload", 1, START)
     memory.unproven("POST", "/upload", 1, START)
     assert memory.allow("POST", "/upload", 2, START + later) is allowed
@@ -133,7 +133,7 @@ def test_the_next_401_shows_that_an_unproven_renewal_did_not_help(later: float, 
 
 def test_polling_with_an_upload_that_is_forbidden_does_not_renew_with_every_poll() -> None:
     """An hour of uploads, one a second, each refused: the pauses grow although no replay was ever made."""
-    memory, generation, forced = FutileRefreshes(), 1, 0
+    memory, generation, forced = CircuitBreaker(), 1, 0
     for second in range(3600):
         if memory.allow("POST", "/upload", generation, START + second):
             memory.unproven("POST", "/upload", generation, START + second)
@@ -144,14 +144,14 @@ def test_polling_with_an_upload_that_is_forbidden_does_not_renew_with_every_poll
 
 def test_the_same_generation_proves_nothing() -> None:
     """A second 401 for the token that is just being renewed is no judgement of its successor."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     memory.unproven("POST", "/upload", 1, START)
     assert memory.allow("POST", "/upload", 1, START + 1)
 
 
 def test_the_memory_is_bounded() -> None:
     """The path that was refused longest ago is forgotten first."""
-    memory = FutileRefreshes()
+    memory = CircuitBreaker()
     memory.refused("GET", "/first", 2, START)
     for n in range(MAX_PATHS - 1):
         memory.refused("GET", f"/{n}", 2, START)

@@ -1,0 +1,141 @@
+"""What an error means to a person at a shell: its words, and the exit code.
+
+The package's own messages are for programmers: they name arguments and methods, which nobody can type here.
+"""
+
+import os
+import re
+from typing import Final
+
+import aiohttp
+
+from nexudus_async.errors import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    LoginRequiredError,
+    PasswordResetRequiredError,
+    StoreError,
+    TokenEndpointError,
+    TotpRequiredError,
+    WrongHostError,
+)
+
+from .output import NAME
+from .state import NotSignedInError
+
+__all__ = [
+    "EXIT_CODES",
+    "FAILED",
+    "HTTP_ERROR",
+    "INTERRUPTED",
+    "OK",
+    "SIGN_IN",
+    "WRONG_USE",
+    "exit_code_of",
+    "message_of",
+]
+
+OK, FAILED, WRONG_USE, SIGN_IN, UNAVAILABLE, HTTP_ERROR = 0, 1, 2, 3, 4, 5
+INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells report it
+EXIT_CODES: Final = (
+    "Exit codes: 0 all went well; 1 it failed, and one line on standard error says why; "
+    "2 the command line or a setting was wrong; 3 sign in first, or the service refused to sign you in; "
+    "4 the service cannot be reached or is in trouble; 5 the API answered with an error, that is, not with 2xx; "
+    "130 interrupted."
+)
+
+_REFUSED = (LoginRequiredError, CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
+_NO_ANSWER = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+_FOR_PROGRAMMERS: Final = (
+    (
+        re.compile("the stored record cannot be decrypted with these keys.*"),
+        "the key in the keyring does not open the tokens: sign in again",
+    ),
+    (re.compile(r", or, in a network you trust, pass allow_insecure_http=True"), ""),
+    (re.compile(r", and pass credentials"), ""),
+    (re.compile(r"\bbase_url\b"), "--base-url"),
+    (re.compile(r" \(\w+(Error|Exception|Timeout|Disconnected)\)"), ""),
+)
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return the exit code for an error of this package, of aiohttp or of the operating system."""
+    if isinstance(error, ConfigurationError | aiohttp.InvalidURL):
+        return WRONG_USE
+    if isinstance(error, _REFUSED):
+        return SIGN_IN
+    if isinstance(error, TokenEndpointError):
+        return UNAVAILABLE if error.transient else FAILED
+    return UNAVAILABLE if isinstance(error, _NO_ANSWER) else FAILED
+
+
+def message_of(error: Exception) -> str:
+    """Return what to tell about it, on one line, without a secret."""
+    match error:
+        case NotSignedInError():
+            return str(error)
+        case LoginRequiredError():
+            return f"nobody is signed in, or not any more: {NAME} login"
+        case TokenEndpointError():
+            return _of_the_endpoint(error)
+        case StoreError():
+            return _plain(str(error))
+        case aiohttp.ClientConnectorError():
+            return _unreachable(error)
+        case _:
+            words = _plain(str(error))
+            return words or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
+def _of_the_endpoint(error: TokenEndpointError) -> str:
+    in_environment = bool(os.environ.get("NEXUDUS_PASSWORD"))
+    match error:
+        case CredentialsRejectedError():
+            said = f": {error.description}" if error.description else ""
+            check = "; check NEXUDUS_USERNAME and NEXUDUS_PASSWORD" if in_environment else ""
+            return f"the sign-in was refused ({error.error or 'invalid_grant'}{said}){check}"
+        case TotpRequiredError():
+            return _of_two_factor(in_environment=in_environment)
+        case PasswordResetRequiredError():
+            return "the password must be reset before this account can sign in: do that in Nexudus"
+        case WrongHostError():
+            return (
+                f"no token endpoint of Nexudus is there (it answered {error.status}): --base-url, or NEXUDUS_BASE_URL, "
+                "must be https://spaces.nexudus.com or https://NAME.spaces.nexudus.com, not a location's own domain"
+            )
+        case EndpointUnavailableError() if (refused := _connector_error(error)) is not None:
+            return _unreachable(refused)
+        case _:
+            return _plain(str(error))
+
+
+def _of_two_factor(*, in_environment: bool) -> str:
+    if os.environ.get("NEXUDUS_TOTP_SECRET"):
+        return (
+            "the two-factor code was refused: is NEXUDUS_TOTP_SECRET the key that was shown when two-factor was set "
+            "up, and is this machine's clock right?"
+        )
+    if in_environment:
+        return f"the account has two-factor on: set NEXUDUS_TOTP_SECRET, or type a code at {NAME} login"
+    return f"the account has two-factor on: {NAME} login asks for a code"
+
+
+def _connector_error(error: BaseException) -> aiohttp.ClientConnectorError | None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, aiohttp.ClientConnectorError):
+        cause = cause.__cause__
+    return cause
+
+
+def _unreachable(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"{error.host}:{error.port} has a certificate that this machine does not trust"
+    reason = error.os_error.strerror or "it cannot be connected to"
+    return f"{error.host}:{error.port} cannot be reached: {reason}"
+
+
+def _plain(words: str) -> str:
+    for pattern, instead in _FOR_PROGRAMMERS:
+        words = pattern.sub(instead, words)
+    return words

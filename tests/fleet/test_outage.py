@@ -1,0 +1,183 @@
+"""The token endpoint is out of order: a fleet asks it as seldom as one process would, and notices when it is back.
+
+In virtual time (`tests/fleet/virtual.py`).
+"""
+
+import asyncio
+import functools
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from nexudus_async import Freshness, RefreshPolicy
+
+from .virtual import Caller, World, call, play, spawn
+
+OUTAGE = 30.0
+SEEDS = range(3)
+LONGEST = 5.0
+"""Seconds of the longest pause while there is nothing to serve."""
+
+
+@dataclass
+class Outcome:
+    """requests: token requests during the outage. back: seconds after it until the first token, and until the last."""
+
+    requests: list[tuple[float, str]]
+    first: float
+    last: float
+
+
+@functools.cache
+def outage(pods: int, *, warm: bool, seed: int) -> Outcome:
+    """Let the endpoint answer 500 for half a minute, while every pod has a caller that asks each 0.2 s."""
+    callers: list[Caller] = []
+    times: list[float] = []
+
+    async def scene(world: World) -> None:
+        for _ in range(pods):
+            world.pod()
+        if warm:
+            await asyncio.gather(*(pod.token() for pod in world.pods))
+        await world.until(20 + 10 * world.random.random())
+        begin, end = world.now(), world.now() + OUTAGE
+        times.extend([begin, end])
+        world.endpoint.fault = lambda _grant: 500 if world.now() < end else None
+        start = world.random.random
+        callers.extend(await asyncio.gather(*spawn(*(call(world, pod, end + 10, start=start()) for pod in world.pods))))
+
+    world = play(scene, lifetime=10, seed=seed)
+    assert world.endpoint.reused == 0
+    begin, end = times
+    back = [min(moment for moment in caller.served if moment >= end) - end for caller in callers]
+    during = [(sent.at, sent.grant) for sent in world.endpoint.log if begin <= sent.at < end]
+    return Outcome(during, min(back), max(back))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("warm", [True, False], ids=["with tokens of ten seconds", "without a token"])
+def test_eight_pods_ask_hardly_more_often_than_one(seed: int, warm: bool) -> None:
+    """The pause lies in the record: one of them probes, and all wait. No refresh token goes out twice by mistake."""
+    one, eight = (outage(pods, warm=warm, seed=seed) for pods in (1, 8))
+    assert len(eight.requests) <= 1.5 * len(one.requests)
+    assert len(eight.requests) >= 5, "a pause of more than five seconds would outlive the outage"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("warm", [True, False], ids=["with tokens of ten seconds", "without a token"])
+def test_one_probe_ends_the_pause_for_all(seed: int, warm: bool) -> None:
+    """The first token comes with the next probe, and half a second later everybody has it."""
+    back = outage(8, warm=warm, seed=seed)
+    assert back.first <= LONGEST + 0.5
+    assert back.last - back.first <= 1.0
+
+
+def test_a_fleet_without_a_token_sends_few_passwords() -> None:
+    """Ninety-six in half a minute lock an account; here three tries for each probe, as one process makes."""
+    eight = outage(8, warm=False, seed=0)
+    assert {grant for _, grant in eight.requests} == {"password"}
+    assert len(eight.requests) <= 30
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with a store"])
+def test_an_endpoint_that_fails_every_other_time_costs_few_requests(shared: bool) -> None:
+    """Tokens of a second, fifty workers: a pause that was made while a token was served ends with the token."""
+
+    async def scene(world: World) -> None:
+        turn = itertools.count(1)
+        world.endpoint.fault = lambda grant: 500 if grant == "refresh_token" and next(turn) % 2 == 0 else None
+        pod = world.pod(shared=shared)
+        await pod.token()
+        workers = (call(world, pod, 60, every=0.02, start=0.003 * n) for n in range(50))
+        callers = await asyncio.gather(*spawn(*workers))
+        served = sum(len(caller.served) for caller in callers)
+        assert served >= 0.75 * (served + sum(len(caller.failed) for caller in callers))
+        assert len(world.endpoint.log) >= 60
+
+    play(scene, lifetime=1)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with a store"])
+def test_a_pause_made_while_a_token_was_served_ends_with_it(shared: bool) -> None:
+    """However often somebody has looked at the record in between."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod(shared=shared)
+        await pod.token()
+        await world.until(3590)
+        world.endpoint.fault = lambda _grant: 503
+        for _ in range(40):
+            assert await pod.token()
+            await asyncio.sleep(0.2)
+        assert pod.statistics().retry_in > 20
+        world.endpoint.fault = lambda _grant: None
+        await world.until(3600.1)
+        assert await pod.token()
+
+    play(scene, lifetime=3600)
+
+
+def test_while_a_token_is_served_a_pause_costs_the_store_little() -> None:
+    """Nobody waits, so nobody needs to look at the record twice a second."""
+
+    async def scene(world: World) -> None:
+        pods = [world.pod(policy=RefreshPolicy(jitter=0)) for _ in range(10)]
+        for pod in pods:
+            await pod.token()
+        world.endpoint.fault = lambda _grant: 503
+        await world.until(2701)
+        before = Counter(world.store.counts)
+        callers = await asyncio.gather(*spawn(*(call(world, pod, world.now() + 60) for pod in pods)))
+        assert not any(caller.failed for caller in callers)
+        assert (world.store.counts - before)["load"] <= 10 * 60 / 4
+
+    play(scene, lifetime=3600)
+
+
+def test_while_a_token_is_served_another_pods_success_is_found() -> None:
+    """Long before the pause ends, which may be five minutes."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(), world.pod()
+        for pod in (one, two):
+            await pod.token()
+        await world.until(3100)
+        world.endpoint.fault = lambda _grant: 503
+        await asyncio.gather(*(call(world, pod, world.now() + 120, every=1) for pod in (one, two)))
+        assert two.statistics().retry_in > 60
+        world.endpoint.fault = lambda _grant: None
+        token = await one.refresh()
+        await call(world, two, world.now() + 15, every=1)
+        assert two.freshness is Freshness.FRESH
+        assert (await two.token()).access_token == token.access_token
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.0005, 0.0015, 0.0025, 0.0035])
+@pytest.mark.parametrize("error", [503, "the password is refused"])
+def test_a_refresh_by_hand_that_meets_a_look_during_a_pause_tries_all_the_same(delay: float, error: object) -> None:
+    """The look would end in the remembered failure; whoever asks by hand does not share that."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        await pod.token()
+        await world.until(3300)
+        if error == 503:
+            world.endpoint.fault = lambda _grant: 503
+        else:
+            world.endpoint.password = "another"
+            world.endpoint.revoke(access=False)
+        await pod.token()
+        await asyncio.sleep(10)
+        assert pod.statistics().retry_in > 0
+        world.endpoint.password = "right"
+        world.endpoint.fault = lambda _grant: None
+        await pod.token()
+        await asyncio.sleep(delay)
+        assert world.endpoint.accepts(await pod.refresh())
+        assert pod.statistics().generation == 2
+
+    play(scene, lifetime=3600)
