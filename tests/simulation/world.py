@@ -112,7 +112,7 @@ class World:
     async def live(self) -> None:
         """Play the actions, then see that everything comes right."""
         self.loop.set_exception_handler(lambda _, context: self.report(f"the loop caught: {context['message']}"))
-        connect(self.session, self.http, self.api, self.chance.random)
+        connect(self.session, self.http, self.api)
         for action in self.run.scenario.actions:
             await asyncio.sleep(action.after)
             self.trace("action", action.kind, action.what, action.n, action.x)
