@@ -10,7 +10,8 @@ The map: each room answers the question in its name, and imports only what stand
     _ratelimit/ _oauth/ _fleet/     how fast requests may go; how the token endpoint is asked; many processes
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
-    _session _keep_alive otel       the front door: `TokenSession`; what others listen by
+    _session _keep_alive            the front door: `TokenSession`
+    otel prometheus httpx           what others listen and call by; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
 

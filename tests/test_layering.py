@@ -22,7 +22,7 @@ LAYERS = [
     ["_ratelimit", "_oauth", "_fleet"],
     ["_manager"],
     ["_http"],
-    ["_keep_alive", "_session", "otel"],
+    ["_keep_alive", "_session", "otel", "prometheus", "httpx"],
     ["__init__"],
     ["testing"],
     ["_cli", "__main__"],
@@ -107,6 +107,8 @@ def test_the_flight_knows_nothing_of_tokens() -> None:
     ("package", "units"),
     [
         ("opentelemetry", {"otel"}),
+        ("prometheus_client", {"prometheus"}),
+        ("httpx", {"httpx"}),
         ("typer", {"_cli"}),
         ("pyotp", {"_credentials"}),
         ("redis", {"_ratelimit", "stores"}),
