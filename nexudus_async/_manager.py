@@ -190,7 +190,7 @@ class TokenManager:
 
 def coordinator_of(manager: TokenManager) -> Coordinator:
     """Return what the rooms above need of a manager, and its users do not."""
-    return manager._coordinator  # noqa: SLF001 - for this
+    return manager._coordinator  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
 
 
 def _check_lease(store: TokenStore, policy: RefreshPolicy, emitter: Emitter) -> None:

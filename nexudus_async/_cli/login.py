@@ -66,7 +66,7 @@ def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, st
         if typed:
             note("that code was refused: type the next one that your app shows")
         # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.
-        code = "".join(_ask("two-factor code", "NEXUDUS_TOTP_SECRET").split())
+        code = _ask("two-factor code", "NEXUDUS_TOTP_SECRET")
         credentials = PasswordCredentials(credentials.username, credentials.password, code)
     raise AssertionError
 

@@ -35,6 +35,7 @@ from nexudus_async.errors import (
 )
 from nexudus_async.stores._record import NewerRecordError, Record
 
+from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
 
@@ -63,6 +64,9 @@ class FleetRenewal:
         """The record as it was seen or written last."""
         self._in_store: str | None = None
         """The refresh token that the record had then."""
+        self._lost = LostWrites(clock, storage.patience)
+        self._server: str | None = None
+        """Which server kept the record when the lock was taken last."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
         self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
@@ -73,7 +77,7 @@ class FleetRenewal:
     def unsaved(self) -> bool:
         return self._storage.unsaved is not None
 
-    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return looked_ago >= (LOOK_WHILE_SERVED if served else LOOK_AGAIN)
 
     async def run(self, attempt: Attempt) -> None:
@@ -143,30 +147,38 @@ class FleetRenewal:
         the fleet would send it.
         """
         token, record = attempt.token, self._record
+        self._server = await self._storage.server()
         if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
             return True
-        if record is None and token.refresh_token == self._in_store:
-            return await self._find_it_gone(attempt, token)
+        if not self.unsaved and self._lost.went_back(record, token):  # put it back, in doubt
+            await self._note(self._record_of(token, before=record, in_doubt=True))
+            return self._doubt(attempt, token)
         if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+        elif self._lost.may_be_lost(record, self._server):
+            return self._doubt(attempt, token)
         else:
-            await self._note(replace(record, in_doubt=True))
+            await self._note(replace(record, in_doubt=True, server=self._server))
         return True
 
-    async def _find_it_gone(self, attempt: Attempt, token: Token) -> bool:
-        """The store has lost the record, and perhaps the lock of another process that is refreshing: nobody knows.
+    def _doubt(self, attempt: Attempt, token: Token) -> bool:
+        """The store may have lost that another process is refreshing: tell whether to go on now.
 
-        The record is put back. While the token held is good the other may still save its successor; then somebody
-        else's refresh token is not sent, but a sign-in made.
+        While the token held is good, the other may still save its successor; then its refresh token is not sent, but a
+        sign-in made.
         """
-        await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
         if (seconds := attempt.can_wait) > 0:
             attempt.left_alone(min(seconds, LOCK_PAUSE))
             return False
         self._grants.others_have_sent(token)
         return True
+
+    def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
+        """Return the record of a token, with the latch of the record `before`."""
+        latch = before.latch if before is not None else None
+        return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
         await self._storage.note(record)
@@ -180,7 +192,7 @@ class FleetRenewal:
             if granted is None:
                 return
             token = granted.token
-            record = Record(token.generation, token, client_id=token.client_id)
+            record = self._record_of(token)
             if await self._storage.save(record):
                 self._see(record)
             if granted.good or not await self._note_attempt(attempt):

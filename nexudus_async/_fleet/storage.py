@@ -14,7 +14,6 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -25,8 +24,8 @@ from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
+from nexudus_async.stores import KeepsConnections, TellsServer, TokenStore
+from nexudus_async.stores._record import NewerRecordError, Record, above, decode, encode, is_tombstone, outranks
 
 R = TypeVar("R")
 
@@ -56,7 +55,7 @@ class Storage:
         emitter: Emitter,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
-        self._state, self._lock_timeout = state, policy.flight_deadline + LOCK_MARGIN
+        self._state, self.patience = state, policy.flight_deadline + LOCK_MARGIN
         self._unsaved: Record | None = None
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""
@@ -100,6 +99,12 @@ class Storage:
         self._settle(record)
         return True
 
+    async def server(self) -> str | None:
+        """Return which server keeps the record now; None where the store does not tell. Raises `StoreError`."""
+        if not isinstance(self._store, TellsServer):
+            return None
+        return await self._bounded("server", self._store.server(self._key))
+
     # The lock
 
     @asynccontextmanager
@@ -122,7 +127,7 @@ class Storage:
     def looks(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look, for as long as another process's flight may take."""
         began, pause = self._clock.monotonic(), LOOK_FIRST
-        while self._clock.monotonic() - began < self._lock_timeout:
+        while self._clock.monotonic() - began < self.patience:
             yield pause * (0.5 + self._chance())
             pause = min(pause * LOOK_GROWTH, LOOK_LAST)
 
@@ -271,26 +276,3 @@ class Storage:
     def _failed(self, operation: str, error: StoreError) -> None:
         logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
-
-
-def is_tombstone(record: Record) -> bool:
-    """Tell whether a record is that of a logout."""
-    return record.token is None and record.logged_out_until > 0
-
-
-def outranks(record: Record | None, unsaved: Record) -> bool:
-    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
-    if record is None:
-        return False
-    if record.generation == unsaved.generation:
-        return record.token is not None or record.logged_out_until > 0
-    return record.generation > unsaved.generation
-
-
-def above(unsaved: Record, newest: Record | None) -> Record:
-    """Return what is unsaved one generation above the newest record, a tombstone with the `client_id` of its chain."""
-    if newest is None:
-        return unsaved
-    generation = max(unsaved.generation, newest.generation + 1)
-    token = None if unsaved.token is None else replace(unsaved.token, generation=generation)
-    return replace(unsaved, generation=generation, token=token, client_id=unsaved.client_id or newest.client_id)

@@ -107,9 +107,9 @@ async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
 
 def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:
     """Return what decides about a 401, for the session that the middleware belongs to."""
-    return middleware._unauthorized  # noqa: SLF001 - for this
+    return middleware._unauthorized  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
 
 
 def origins_of(middleware: BearerMiddleware) -> Origins:
     """Return the origins that the token goes to."""
-    return middleware._origins  # noqa: SLF001 - for this
+    return middleware._origins  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this

@@ -102,4 +102,4 @@ class _PlainGrants:
 
 def grants_of(source: TokenSource) -> Grants:
     """Return the grants of a source."""
-    return source._grants_of_source() if isinstance(source, HasGrants) else _PlainGrants(source)  # noqa: SLF001 - for this
+    return source._grants_of_source() if isinstance(source, HasGrants) else _PlainGrants(source)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this

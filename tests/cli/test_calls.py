@@ -111,6 +111,7 @@ async def test_answer_is_without_colour_where_that_is_wished(shell: Shell, varia
             "image/jpeg",
             "3 bytes of image/jpeg are not for a terminal: use a file or a pipe\n",
         ),
+        (b"GIF\x00", "image/gif", "4 bytes of image/gif are not for a terminal: use a file or a pipe\n"),
         (b"plain\x1b]0;title\x07 text\n", "text/plain", "plain?]0;title? text\n"),
         (b'"\xc2\x9b31m"', "application/json", '"\\u009b31m"\n'),
         (b"", "application/json", ""),

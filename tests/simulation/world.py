@@ -81,6 +81,7 @@ class World:
         self.callers = Callers(
             self.session, self._foreign_session, self.checks, self.book, self.replays, chance, self.report, self.trace
         )
+        self.callers.asked_by_hand = self.chain.asked_by_hand
         loop.on_task, loop.before_task = self._on_task, self._before_task
 
     def _session(self) -> TokenSession:
