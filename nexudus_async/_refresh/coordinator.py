@@ -131,11 +131,20 @@ class Coordinator:
             return None
         return error
 
-    def would_force(self, rejected: Token) -> bool:
-        """Tell whether `after_rejection` would launch a flight: for the newest token, none under way or held off."""
+    def at_rest_with(self, rejected: Token) -> bool:
+        """Tell whether this is the newest token, and no flight under way that might bring another."""
         state = self.state
         newest = state.token is not None and not state.replaced(rejected)
-        return newest and not (state.closed or self._under_way is not None or self._forbidden is not None)
+        return newest and not (state.closed or self._under_way is not None)
+
+    def would_force(self, rejected: Token) -> bool:
+        """Tell whether `after_rejection` would launch a flight: at rest, and not held off."""
+        return self.at_rest_with(rejected) and self._forbidden is None
+
+    def check_not_refused(self, rejected: Token) -> None:
+        """Raise again what has kept us from a successor of this token."""
+        if (error := self.state.successor_failed(rejected)) is not None:
+            raise copy_of(error) from cause_of(error)
 
     def after_rejection(self, rejected: Token) -> Successor | None:
         """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer.
@@ -156,8 +165,7 @@ class Coordinator:
             return flight.wait
         if replaced:
             return self.token
-        if (error := state.successor_failed(rejected)) is not None:
-            raise copy_of(error) from cause_of(error)
+        self.check_not_refused(rejected)
         return None
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
