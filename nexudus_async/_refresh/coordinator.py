@@ -23,6 +23,7 @@ from nexudus_async.errors import (
     cause_of,
     copy_of,
 )
+from nexudus_async.stores._support import finish
 
 from .attempt import Attempt
 from .policy import Freshness, RefreshPolicy
@@ -30,6 +31,8 @@ from .renewal import HeldOffError, Renewal
 from .single_flight import Flight
 from .state import TokenState
 
+GRACE = 1.0
+"""Seconds that a cancelled `close()` still waits for what it has cancelled: a source may take its time for that."""
 MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
 
@@ -266,7 +269,6 @@ class Coordinator:
         state.close()
         if state.loop is not asyncio.get_running_loop():
             return
-        ending: list[asyncio.Task[None]] = []
         try:
             with anyio.move_on_after(self._policy.close_timeout):
                 if flight is not None:
@@ -275,13 +277,19 @@ class Coordinator:
                 if renewal.unsaved:
                     await renewal.save_unsaved()
         finally:
-            ending += [*self._logouts, *renewal.end_saving()]
+            ending = [*self._logouts, *renewal.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:
                 flight.cancel()
-        if flight is not None:
-            await flight.until_ended()
-        if ending:
-            await asyncio.wait(ending)
-        await renewal.disconnect()
+            await finish(self._let_go(flight, ending), grace=GRACE)
+
+    async def _let_go(self, flight: Flight[Token] | None, ending: list[asyncio.Task[None]]) -> None:
+        """See the tasks that were cancelled to their end, then close the connections of the store."""
+        try:
+            if flight is not None:
+                await flight.until_ended()
+            if ending:
+                await asyncio.wait(ending)
+        finally:
+            await self._renewal.disconnect()

@@ -51,8 +51,8 @@ class Flight(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether the task is over, with everything it had to do after the outcome."""
-        return self._task is not None and self._task.done()
+        """Whether the task is over, with everything it had to do after the outcome, and the flight before it, too."""
+        return self._task is not None and self._task.done() and (self._after is None or self._after.ended)
 
     def start(self) -> None:
         """Start the task on the running loop.
