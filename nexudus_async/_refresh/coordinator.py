@@ -53,7 +53,8 @@ class Coordinator:
     @property
     def waiting(self) -> int | None:
         """How many calls wait for the flight under way, None where there is none."""
-        return self._flight.waiting if self._flight is not None else None
+        flight = self._flight
+        return None if flight is None or flight.ended else flight.waiting
 
     @property
     def unsaved(self) -> bool:
