@@ -153,7 +153,8 @@ class Statistics:
     sign_ins: password grants, and exchanges of a one-time JWT, that succeeded. renewals: refresh grants.
     adoptions: tokens taken from the store, or handed over.
     failures: flights that failed, and refresh tokens refused. unsaved: 1 while the store lacks the newest token.
-    rejections: calls of `reject`. waiting: calls that wait for a flight now.
+    rejections: calls of `reject`. refused: whether the API has refused the token held, and no other is to be had.
+    waiting: calls that wait for a flight now.
     generation: of the token held, 0 for none. expires_in: seconds left of the token held, None for none.
     retry_in: seconds that back-off still holds, 0 for none.
 
@@ -171,6 +172,7 @@ class Statistics:
     unsaved: int
     failures: int
     rejections: int
+    refused: bool
     throttled: int = 0
     paused_for: float = 0.0
     queued: int = 0

@@ -154,6 +154,7 @@ class TokenManager:
             unsaved=int(self._coordinator.unsaved),
             failures=state.failures,
             rejections=state.rejections,
+            refused=state.refused is not None,
         )
 
     async def logout(self) -> None:

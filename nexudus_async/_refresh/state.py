@@ -151,11 +151,16 @@ class TokenState(TokenFacts):
         held = self.token
         if held is not None and not self.replaced(token):
             self._rejected = held
+            self._no_successor = self.holds_off or self._no_successor
+            self._stop_serving_if_refused()
 
-    def accepted(self, token: Token) -> None:
-        """The API has answered something else to a token that it had refused elsewhere."""
-        if self._rejected is not None and not self.replaced(token):
-            self._not_rejected()
+    def accepted(self, token: Token) -> bool:
+        """The API has answered something else to a token; tell whether it had refused it, and there was no other."""
+        if self._rejected is None or self.replaced(token):
+            return False
+        was_refused = self.refused is not None
+        self._not_rejected()
+        return was_refused
 
     def logged_out(self, *, shared: bool) -> None:
         """Forget the token and the failures, and let nothing that is under way change that.
