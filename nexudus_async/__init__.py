@@ -10,7 +10,8 @@ The map: each room answers the question in its name, and imports only what stand
     _ratelimit/ _oauth/ _fleet/     how fast requests may go; how the token endpoint is asked; many processes
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
-    _session _keep_alive otel       the front door: `TokenSession`; what others listen by
+    _session _keep_alive            the front door: `TokenSession`
+    otel prometheus httpx           what others listen and call by; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
 
@@ -22,7 +23,13 @@ replay.
 """
 
 from ._clock import Clock
-from ._credentials import PasswordCredentials, totp_from_secret
+from ._credentials import (
+    ExchangeCredentials,
+    ImpersonationCredentials,
+    PasswordCredentials,
+    RefreshTokenCredentials,
+    totp_from_secret,
+)
 from ._events import (
     Event,
     Listener,
@@ -70,8 +77,10 @@ __all__ = [
     "EncryptedStore",
     "EndpointUnavailableError",
     "Event",
+    "ExchangeCredentials",
     "FileStore",
     "Freshness",
+    "ImpersonationCredentials",
     "Listener",
     "LoginRequiredError",
     "MalformedResponseError",
@@ -84,6 +93,7 @@ __all__ = [
     "RedisStore",
     "RefreshFailed",
     "RefreshPolicy",
+    "RefreshTokenCredentials",
     "SessionClosedError",
     "Statistics",
     "StoreError",

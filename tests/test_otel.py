@@ -1,14 +1,27 @@
-"""OpenTelemetry metrics, read back with the real SDK's in-memory reader."""
+"""OpenTelemetry metrics and spans, read back with the real SDK's in-memory reader and exporter."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
-from nexudus_async import EndpointUnavailableError, Pacing
-from nexudus_async.otel import OpenTelemetryMetrics
+from nexudus_async import (
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    Event,
+    Pacing,
+    PasswordCredentials,
+    TokenObtained,
+)
+from nexudus_async.otel import OpenTelemetryMetrics, OpenTelemetrySpans
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 
@@ -22,6 +35,19 @@ def reader() -> InMemoryMetricReader:
 def metrics(reader: InMemoryMetricReader) -> Iterator[OpenTelemetryMetrics]:
     provider = MeterProvider([reader], shutdown_on_exit=False)
     yield OpenTelemetryMetrics(provider)
+    provider.shutdown()
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(exporter: InMemorySpanExporter) -> Iterator[TracerProvider]:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield provider
     provider.shutdown()
 
 
@@ -96,3 +122,110 @@ async def test_a_manager_that_is_gone_is_watched_no_more(
     metrics.watch(session.manager, "ops")
     assert points(reader, "nexudus.store.failures") == {}
     assert points(reader, "nexudus.token.remaining") == {}
+
+
+def seconds(span: ReadableSpan) -> float:
+    assert span.start_time is not None
+    assert span.end_time is not None
+    return (span.end_time - span.start_time) / 1e9
+
+
+async def test_a_flight_is_a_span(
+    emulator: NexudusEmulator,
+    connect: Connect,
+    clock: ManualClock,
+    provider: TracerProvider,
+    exporter: InMemorySpanExporter,
+) -> None:
+    """With its duration, in a trace of its own: it belongs to all who wait for it."""
+    spans = OpenTelemetrySpans(provider)
+
+    def listen(event: Event) -> None:
+        connect.events.append(event)
+        spans(event)
+
+    session = await connect(on_event=listen)
+    with provider.get_tracer("caller").start_as_current_span("caller"), emulator.hold("token") as hold:
+        waiting = asyncio.create_task(session.token())
+        await hold.wait()
+        clock.advance(0.25)
+        hold.release()
+        await waiting
+    await session.refresh()
+    sign_in, caller, refresh = exporter.get_finished_spans()
+    assert (sign_in.name, caller.name, refresh.name) == ("nexudus sign-in", "caller", "nexudus refresh")
+    obtained = connect.events[0]
+    assert isinstance(obtained, TokenObtained)
+    assert seconds(sign_in) == pytest.approx(obtained.duration)
+    assert seconds(sign_in) == pytest.approx(0.25)
+    assert time.time_ns() - (sign_in.end_time or 0) < 60e9
+    assert sign_in.parent is None
+    assert sign_in.attributes == {
+        "nexudus.account": obtained.account,
+        "nexudus.grant": "password",
+        "nexudus.reason": "empty",
+        "nexudus.generation": 1,
+        "nexudus.waiters": 1,
+    }
+    assert sign_in.status.status_code is StatusCode.UNSET
+
+
+async def test_a_flight_that_failed_says_why(
+    emulator: NexudusEmulator, connect: Connect, provider: TracerProvider, exporter: InMemorySpanExporter
+) -> None:
+    """The text of the error is safe to show."""
+    emulator.change_password(emulator.username, "another")
+    session = await connect(PasswordCredentials(emulator.username, "wrong"), on_event=OpenTelemetrySpans(provider))
+    with pytest.raises(CredentialsRejectedError) as caught:
+        await session.token()
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "nexudus sign-in"
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == str(caught.value)
+    assert {"error.type": "CredentialsRejectedError", "nexudus.served": False}.items() <= (
+        span.attributes or {}
+    ).items()
+    assert "wrong" not in span.to_json()
+
+
+async def test_a_refused_refresh_is_told_from_the_sign_in_that_follows(
+    emulator: NexudusEmulator, connect: Connect, provider: TracerProvider, exporter: InMemorySpanExporter
+) -> None:
+    """Both are of one flight."""
+    session = await connect(on_event=OpenTelemetrySpans(provider))
+    await session.token()
+    emulator.revoke_refresh_tokens()
+    await session.refresh()
+    ended = [(span.name, span.status.status_code) for span in exporter.get_finished_spans()]
+    assert ended[1:] == [("nexudus refresh", StatusCode.ERROR), ("nexudus sign-in", StatusCode.UNSET)]
+
+
+async def test_a_pause_is_a_span_of_the_request_that_was_throttled(
+    emulator: NexudusEmulator,
+    connect: Connect,
+    clock: ManualClock,
+    provider: TracerProvider,
+    exporter: InMemorySpanExporter,
+) -> None:
+    """A child of what is current there; a 401 is an event of it."""
+    session = await connect(on_event=OpenTelemetrySpans(provider), label="ops")
+    clock.autojump = True
+    emulator.fail(CUSTOMER, Fault.throttled(2))
+    emulator.fail(CUSTOMER, Fault.answer(401))
+    with provider.get_tracer("caller").start_as_current_span("caller") as current:
+        async with session.get(CUSTOMER, params={"a": "b"}) as response:
+            assert response.status == 200
+    _, pause, _, caller = exporter.get_finished_spans()
+    assert pause.name == "nexudus throttled"
+    assert pause.parent == current.get_span_context()
+    assert seconds(pause) == pytest.approx(2)
+    assert pause.attributes == {
+        "nexudus.account": "ops",
+        "nexudus.attempt": 1,
+        "http.request.method": "GET",
+        "url.path": CUSTOMER,
+        "http.response.status_code": 409,
+    }
+    (event,) = caller.events
+    assert event.name == "nexudus token rejected"
+    assert event.attributes == {"nexudus.generation": 1, "nexudus.renewed": True}

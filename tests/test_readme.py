@@ -29,7 +29,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from nexudus_async import TokenSession, otel
-from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._api import Handler
 from tests.conftest import until

@@ -93,10 +93,7 @@ def can_be_sent_again(options: Mapping[str, Any]) -> bool:
         case Mapping():
             return all(map(_is_plain, cast("Mapping[object, object]", data).values()))
         case list() | tuple():
-            pairs = cast("Sequence[object]", data)
-            return all(
-                isinstance(pair, tuple) and all(map(_is_plain, cast("tuple[object, ...]", pair))) for pair in pairs
-            )
+            return all(map(_is_plain_pair, cast("Sequence[object]", data)))
         case _:
             return False
 
@@ -111,7 +108,9 @@ def _is_plain_pair(pair: object) -> bool:
 
 def read_once(values: Any) -> Any:
     """Return headers or cookies that can be read more than once: an iterator of pairs would be used up."""
-    return values if values is None or isinstance(values, Mapping | str | list | tuple) else list(values)
+    if values is None or isinstance(values, Mapping | str | list | tuple):
+        return cast("object", values)
+    return list(values)
 
 
 def is_buffered(request: aiohttp.ClientRequest) -> bool:

@@ -27,15 +27,17 @@ class TokenFacts:
         self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
-        self.epoch = 0
+        self.epoch: int = 0
         """How many logouts there were."""
-        self.generation = 0
+        self.generation: int = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
-        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
-        self.adoptions = self.failures = self.rejections = 0
+        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0, "exchange": 0}
+        self.adoptions: int = 0
+        self.failures: int = 0
+        self.rejections: int = 0
         self._held: Held | None = None
         self._rejected: Token | None = None
         """The token held, if the API has refused it."""

@@ -44,9 +44,7 @@ def says_so(error: BaseException) -> bool:
 
 
 @SHARED
-def test_every_refused_refresh_is_told_though_a_sign_in_follows(
-    shared: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_refused_refresh_is_told_though_a_sign_in_follows(shared: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Five hours behind such a proxy: five warnings, five events, five failures, and every caller served."""
 
     async def scene(world: World) -> None:

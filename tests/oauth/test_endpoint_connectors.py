@@ -129,7 +129,7 @@ async def test_an_answer_before_there_was_a_request_keeps_the_refresh_token(
     make: MakeEndpoint, token: Token, emulator: NexudusEmulator, clock: ManualClock
 ) -> None:
     """What it says cannot be read, as of an SSH server, but nothing was sent."""
-    info = aiohttp.RequestInfo(URL(emulator.url), "POST", CIMultiDictProxy(CIMultiDict()), URL(emulator.url))
+    info = aiohttp.RequestInfo(URL(emulator.url), "POST", CIMultiDictProxy(CIMultiDict[str]()), URL(emulator.url))
     failing = Failing(lambda: aiohttp.ClientResponseError(info, (), status=400, message="Bad status line"))
     async with aiohttp.ClientSession(connector=failing) as session:
         endpoint = endpoint_over(session, emulator, clock)

@@ -136,8 +136,8 @@ def test_a_failure_of_another_kind_shortens_no_latch() -> None:
 
 def test_a_refused_code_of_a_callable_rests_until_the_next() -> None:
     """But a host whose clock is wrong has no right code at all, and an account to be locked."""
-    backoff, error, now = Memory(), TotpRequiredError("wrong", retry_after=3.0), START
-    for pause in (3.0, 3.0, 3.0, 60.0, 300.0, 3600.0, 3600.0):
+    backoff, error, now = Memory(), TotpRequiredError("wrong", retry_after=3.0), START  # and half a second
+    for pause in (3.5, 3.5, 3.5, 60.0, 300.0, 3600.0, 3600.0):
         assert backoff.failed(error, now, served=False) == pause
         now += pause
 
