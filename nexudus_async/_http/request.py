@@ -34,6 +34,7 @@ SWITCHING_PROTOCOLS: Final = 101
 MAX_TOLD: Final = 100
 """Hosts that are spoken of: who calls more has other things in mind."""
 
+_ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
 R = TypeVar("R", bound="AbstractAsyncContextManager[Any]")
@@ -112,6 +113,13 @@ def _is_plain_pair(pair: object) -> bool:
 def read_once(values: Any) -> Any:
     """Return headers or cookies that can be read more than once: an iterator of pairs would be used up."""
     return values if values is None or isinstance(values, Mapping | str | list | tuple) else list(values)
+
+
+def read_options_once(options: dict[str, Any]) -> None:
+    """Replace the keywords of aiohttp that may be iterators: a replay is to send the same."""
+    for name in _ITERABLE_OPTIONS:
+        if name in options:
+            options[name] = read_once(options[name])
 
 
 def is_buffered(request: aiohttp.ClientRequest) -> bool:
