@@ -237,12 +237,12 @@ async def apply(raise_for_status: RaiseForStatus, response: aiohttp.ClientRespon
 def carried(token: Token, answer: Answer) -> bool:
     """Tell whether our header was on the request that was answered.
 
-    aiohttp strips it where a redirect changes the origin, and a middleware of the caller's may have put in its own.
+    aiohttp strips it where a redirect changes the origin; a middleware of the caller's may have put in its own, or none.
     """
     if isinstance(answer, aiohttp.ClientWebSocketResponse):
         return True
-    header = answer.request_info.headers.get(AUTHORIZATION)
-    return header == token.authorization or (header is None and not answer.history)  # a mock may keep no headers
+    headers = answer.request_info.headers
+    return headers.get(AUTHORIZATION) == token.authorization or not (headers or answer.history)  # a mock keeps none
 
 
 class RequestContext(Coroutine[Any, Any, R], Generic[R]):
