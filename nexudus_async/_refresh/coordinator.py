@@ -251,8 +251,11 @@ class Coordinator:
             self._save_later()
         self.state.tombstone_saved(generation)
 
-    async def close(self) -> None:
-        """End every wait, and let a flight commit for a while, as `TokenManager.close` says."""
+    async def close(self, *, keep_store: bool = False) -> None:
+        """End every wait, and let a flight commit for a while, as `TokenManager.close` says.
+
+        keep_store: leave the store's connections open, for others that use it.
+        """
         state, renewal, flight = self.state, self._renewal, self._flight
         state.check_closable()
         state.close()
@@ -276,4 +279,5 @@ class Coordinator:
             await flight.until_ended()
         if ending:
             await asyncio.wait(ending)
-        await renewal.disconnect()
+        if not keep_store:
+            await renewal.disconnect()
