@@ -169,7 +169,7 @@ class TokenSession(Verbs):
         self._coordinator.state.check_closable()
         self._sender.close()
         try:
-            await self._coordinator.close()
+            await self._coordinator.close(keep_store=self._shared is not None)
         finally:
             await finish(self._disconnect())
 
