@@ -92,7 +92,7 @@ class TokenEndpoint(HasGrants):
         origin = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
         policy, clock = policy or RefreshPolicy(), clock or SystemClock()
         exchange = Exchange(client_session, origin.with_path(TOKEN_PATH), policy, clock)
-        self.key = account_key(origin, credentials.username if credentials else account, client_id)
+        self.key: str = account_key(origin, credentials.username if credentials else account, client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
         sign_in = SignIn(exchange, credentials, clock, self.key)
         self._grants = _NexudusGrants(exchange, sign_in, client_id, policy, clock)
