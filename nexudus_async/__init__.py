@@ -23,7 +23,13 @@ replay.
 """
 
 from ._clock import Clock
-from ._credentials import PasswordCredentials, totp_from_secret
+from ._credentials import (
+    ExchangeCredentials,
+    ImpersonationCredentials,
+    PasswordCredentials,
+    RefreshTokenCredentials,
+    totp_from_secret,
+)
 from ._events import (
     Event,
     Listener,
@@ -71,8 +77,10 @@ __all__ = [
     "EncryptedStore",
     "EndpointUnavailableError",
     "Event",
+    "ExchangeCredentials",
     "FileStore",
     "Freshness",
+    "ImpersonationCredentials",
     "Listener",
     "LoginRequiredError",
     "MalformedResponseError",
@@ -85,6 +93,7 @@ __all__ = [
     "RedisStore",
     "RefreshFailed",
     "RefreshPolicy",
+    "RefreshTokenCredentials",
     "SessionClosedError",
     "Statistics",
     "StoreError",

@@ -5,7 +5,7 @@
         ├── ConfigurationError               the code that uses the package must change
         ├── SessionClosedError               used after, or interrupted by, close()
         ├── StoreError                       a token store failed
-        ├── LoginRequiredError               no credentials here, and the stored tokens have ended
+        ├── LoginRequiredError               the tokens have ended, and nothing here can sign in
         └── TokenEndpointError               the token endpoint was asked and gave no token
             ├── CredentialsRejectedError     wrong user name or password, a suspended account, and the like
             ├── TotpRequiredError            the two-factor code was missing or wrong
@@ -47,6 +47,8 @@ class NexudusAuthError(aiohttp.ClientError):
     """
 
     transient: ClassVar[bool] = False
+    operator: str | None = None
+    """The operator whose session failed, where one was to sign in somebody else: what that session is called."""
 
 
 class ConfigurationError(NexudusAuthError):
@@ -62,9 +64,10 @@ class StoreError(NexudusAuthError):
 
 
 class LoginRequiredError(NexudusAuthError):
-    """Raised when tokens come from a store only and the chain there has ended: sign in where the password is.
+    """Raised when the tokens have ended and nothing here can sign in: no password, and what was handed over is used.
 
-    Also out of calls that wait for a token when `logout()` is called.
+    Sign in where the password is, or hand over other tokens. Also raised out of calls that wait for a token when
+    `logout()` is called.
     """
 
 
@@ -100,7 +103,8 @@ class CredentialsRejectedError(TokenEndpointError):
     """Raised when the sign-in was refused. Correct what it names: repeating can lock the account.
 
     `error` says by which code: "invalid_grant" (a wrong password, a suspension, a customer not registered here), or
-    another, as of an account that may only sign in elsewhere.
+    another, as of an account that may only sign in elsewhere; None for a one-time JWT that was refused, and for an
+    operator who may not sign in somebody else.
     """
 
 
@@ -162,10 +166,23 @@ class WrongHostError(TokenEndpointError):
 
 
 CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
-"""The errors that mean: do not send these credentials again and again."""
+"""The errors that mean: do not send these credentials again and again. See `is_refusal`."""
 
 E = TypeVar("E", bound=NexudusAuthError)
 F = TypeVar("F", bound=BaseException)
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
+    return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
+
+
+def of_operator(error: E, label: str) -> E:
+    """Return an equal error that names the operator, to be raised from the original."""
+    twin = copy_of(error)
+    twin.args = (f"the operator {label}: {error}",)
+    twin.operator = label
+    return twin
 
 
 def copy_of(error: E) -> E:

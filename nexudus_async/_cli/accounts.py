@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
 from nexudus_async.errors import StoreError
 
 from . import keys

@@ -13,7 +13,7 @@ import aiohttp
 import typer
 
 from nexudus_async import __version__
-from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
 
 from . import accounts, demo, emulator, verbs
 from .options import Verbose

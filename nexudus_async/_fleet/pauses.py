@@ -24,6 +24,7 @@ from nexudus_async.errors import (
     TokenEndpointError,
     TotpRequiredError,
     WrongHostError,
+    is_refusal,
 )
 from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
 
@@ -77,11 +78,11 @@ class Pauses:
 
     async def after(self, record: Record, error: Exception, *, signing_in: bool, served: bool) -> Record:
         """Return the record with what the fleet is to know of a failure, and of this process's own nothing."""
-        if isinstance(error, CREDENTIALS_REFUSED) and signing_in:
+        if signing_in and isinstance(error, NexudusAuthError) and is_refusal(error):
             latch = await self._latch(record.latch, error)
             self._refused = True
             return replace(record, latch=latch)
-        if isinstance(error, TokenEndpointError) and not isinstance(error, CREDENTIALS_REFUSED):
+        if isinstance(error, TokenEndpointError) and not is_refusal(error):
             return replace(record, pause=self._pause(record.pause, error, served=served))
         return record
 

@@ -204,6 +204,7 @@ class FleetRenewal:
         token = None if attempt.by_credentials else attempt.token
         sent = token.refresh_token if token is not None else None
         refused = signing_in = False
+        mark: str | None = None
         try:
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
@@ -217,9 +218,12 @@ class FleetRenewal:
             if not attempt.forced:
                 await self._pauses.respect_latch(self._record, spent)
             signing_in = True
+            if (mark := await self._asking.take_one_time(after=spent)) is not None:
+                await self._storage.note_taken(mark, self._record or Record(0))
             return await self._asking.sign_in(self._client_id, after=spent)
         except Exception as exc:
-            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in)
+            unused = mark is not None and mark not in self._grants.tried
+            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
     @property
@@ -227,10 +231,13 @@ class FleetRenewal:
         """The `client_id` of the chain, if it has one already."""
         return self._record.client_id if self._record is not None else None
 
-    async def _note_failure(self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool) -> None:
+    async def _note_failure(
+        self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
+    ) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
         refused: the record's refresh token was, and so must not be sent by anybody.
+        unused: credentials for one use were noted as used, and were not sent.
         """
         before, token = self._record, attempt.token
         record = before or (Record(token.generation, token) if token is not None else Record(0))
@@ -239,7 +246,7 @@ class FleetRenewal:
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
         record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
-        if record != (before or Record(0)):
+        if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
 
@@ -271,7 +278,8 @@ class FleetRenewal:
             if token is None or token.refresh_token is None or spent is not None:
                 raise copy_of(error) from error
             return await self._refresh_blindly(attempt, token)
-        self._apart = obtained.token.client_id
+        if obtained.grant == "password":  # others begin chains under the `client_id` that the fleet has, too
+            self._apart = obtained.token.client_id
         return obtained
 
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:

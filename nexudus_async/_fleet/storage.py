@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -22,6 +23,7 @@ from nexudus_async._clock import sleep
 from nexudus_async._events import Emitter, StoreFailed, logger
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
+from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import KeepsConnections, TellsServer, TokenStore
@@ -53,9 +55,11 @@ class Storage:
         policy: RefreshPolicy,
         chance: Callable[[], float],
         emitter: Emitter,
+        tried: Tried,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
         self._state, self.patience = state, policy.flight_deadline + LOCK_MARGIN
+        self._tried = tried
         self._unsaved: Record | None = None
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""
@@ -77,17 +81,28 @@ class Storage:
         if stored is None:
             return None
         try:
-            return decode(stored, self._key)
+            record = decode(stored, self._key)
         except NewerRecordError as exc:
             self._failed("load", exc)
             raise
         except ValueError as exc:
             self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
+        self._tried.learn(record.tried)
+        return record
 
     async def note(self, record: Record) -> None:
-        """Save `record`, and do not keep it when that fails. Raises `StoreError`."""
+        """Save `record`, with all that was tried, and do not keep it when that fails. Raises `StoreError`."""
+        record = replace(record, tried=self._tried.marks)
         await self._bounded("save", self._store.save(self._key, encode(record, self._key)))
+
+    async def note_taken(self, mark: str, record: Record) -> None:
+        """Note with `record` that credentials for one use are about to be used; else they count as not used."""
+        try:
+            await self.note(record)
+        except BaseException:
+            self._tried.take_back(mark)
+            raise
 
     async def save(self, record: Record) -> bool:
         """Save `record`; when that fails keep it to be saved later, and return False."""

@@ -73,9 +73,10 @@ MIDDLEWARES: Final = "_middlewares"
 """Where a session keeps its middlewares."""
 
 
-def own_session(gate: Gate) -> aiohttp.ClientSession:
+def own_session(gate: Gate | None) -> aiohttp.ClientSession:
     """Return a session for requests. No cookie jar: one account's cookie must not travel with another's token."""
-    return aiohttp.ClientSession(connector=_GatedConnector(gate), cookie_jar=aiohttp.DummyCookieJar())
+    connector = aiohttp.TCPConnector() if gate is None else _GatedConnector(gate)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def token_session() -> aiohttp.ClientSession:
@@ -92,19 +93,27 @@ def token_session_like(borrowed: aiohttp.ClientSession) -> aiohttp.ClientSession
     connector = _connector_like(borrowed.connector)
     if connector is None:
         return None
-    session = aiohttp.ClientSession(
-        connector=connector,
+    return _session_like(borrowed, connector=connector, trace_configs=list(borrowed.trace_configs))
+
+
+def untraced_session_like(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Return a session with the settings of another, and its connector, but without its trace configs."""
+    return _session_like(session, connector=session.connector, connector_owner=False)
+
+
+def _session_like(session: aiohttp.ClientSession, **options: Any) -> aiohttp.ClientSession:
+    twin = aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers=CIMultiDict(borrowed.headers),
-        skip_auto_headers=borrowed.skip_auto_headers,
-        version=cast(aiohttp.HttpVersion, borrowed.version),
-        json_serialize=borrowed.json_serialize,
-        requote_redirect_url=borrowed.requote_redirect_url,
-        trust_env=borrowed.trust_env,
-        trace_configs=list(borrowed.trace_configs),
+        headers=CIMultiDict(session.headers),
+        skip_auto_headers=session.skip_auto_headers,
+        version=cast(aiohttp.HttpVersion, session.version),
+        json_serialize=session.json_serialize,
+        requote_redirect_url=session.requote_redirect_url,
+        trust_env=session.trust_env,
+        **options,
     )
-    _copy_settings(SESSION_SETTINGS, borrowed, session)
-    return session
+    _copy_settings(SESSION_SETTINGS, session, twin)
+    return twin
 
 
 def check_borrowed(session: aiohttp.ClientSession, base_url: URL) -> None:

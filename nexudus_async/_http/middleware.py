@@ -39,19 +39,14 @@ class BearerMiddleware:
     def __init__(
         self,
         manager: TokenManager,
-        origins: Iterable[str | URL] | str | URL,
+        origins: Iterable[str | URL] | str | URL | Origins,
         *,
         allow_insecure_http: bool = False,
     ) -> None:
         if not isinstance(manager, TokenManager):
             raise ConfigurationError(f"manager must be a TokenManager, such as session.manager, not {kind_of(manager)}")
-        several = [origins] if isinstance(origins, str | URL) else list(origins)
-        if not several:
-            raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
         self._manager, self._coordinator = manager, coordinator_of(manager)
-        self._origins = Origins(
-            parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several
-        )
+        self._origins = origins if isinstance(origins, Origins) else _origins(origins, allow_insecure_http)
         self._unauthorized = Unauthorized(self._coordinator)
 
     async def __call__(
@@ -97,6 +92,13 @@ class BearerMiddleware:
         except BaseException as exc:
             hide_what_was_sent(exc)
             raise
+
+
+def _origins(named: Iterable[str | URL] | str | URL, allow_insecure_http: bool) -> Origins:
+    several = [named] if isinstance(named, str | URL) else list(named)
+    if not several:
+        raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
+    return Origins(parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several)
 
 
 async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:

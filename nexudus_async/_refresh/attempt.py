@@ -6,7 +6,7 @@ step without an await, so that nobody can see a part of it. After a logout an at
 
 import math
 
-from nexudus_async._events import Emitter, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
+from nexudus_async._events import Emitter, Grant, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError, TokenEndpointError, as_auth_error
 
@@ -72,24 +72,36 @@ class Attempt:
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
 
-        One that has expired on its way wakes nobody: it is there to be refreshed.
+        One that has expired on its way wakes nobody, nor does one that was handed over to somebody who wants another:
+        it is there to be refreshed.
         """
         if self._is_over:
             return None
-        waiters = self.flight.waiting
-        granted = self._state.granted(obtained)
+        waiters, grant = self.flight.waiting, obtained.grant
+        granted = self._state.granted(obtained, asked_for_new=self.forced)
         token = granted.token
-        if not granted.good:
-            logger.debug("%s: token %d had expired before it arrived", self._emitter.account, token.generation)
-            return granted
-        self.flight.succeed(token)
+        if grant is None:
+            self.by_credentials = False  # they are in use now, and the service has yet to be asked
+        if granted.good:
+            self.flight.succeed(token)
+            self._tell_of(token, grant, waiters)
+        else:
+            logger.debug("%s: token %d is to be refreshed at once", self._emitter.account, token.generation)
+        return granted
+
+    def _tell_of(self, token: Token, grant: Grant | None, waiters: int) -> None:
+        if grant is None:
+            self._emitter.emit(
+                lambda: TokenAdopted(generation=token.generation, expires_in=self._state.remaining or 0.0)
+            )
+            return
         logger.debug(
             "%s: token %d obtained by %s grant, for %.0f s",
-            self._emitter.account, token.generation, obtained.grant, token.lifetime,
+            self._emitter.account, token.generation, grant, token.lifetime,
         )  # fmt: skip
         self._emitter.emit(
             lambda: TokenObtained(
-                grant=obtained.grant,
+                grant=grant,
                 reason=self._reason,
                 generation=token.generation,
                 lifetime=token.lifetime,
@@ -98,7 +110,6 @@ class Attempt:
                 waiters=waiters,
             )
         )
-        return granted
 
     def adopted(self, shared: Shared) -> bool:
         """The store has something. Tell whether that ends the attempt."""

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nexudus_async.errors import CREDENTIALS_REFUSED, NexudusAuthError, TokenEndpointError, TotpRequiredError
+from nexudus_async.errors import NexudusAuthError, TokenEndpointError, TotpRequiredError, is_refusal
 
 from .policy import empty_delay, latch_delay, served_delay
 
@@ -58,7 +58,7 @@ class Backoff:
 
     def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> "Backoff":
         """Return what is remembered after one more failure."""
-        refused = isinstance(error, CREDENTIALS_REFUSED)
+        refused = is_refusal(error)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
         failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
@@ -69,7 +69,7 @@ class Backoff:
 
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
         """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
-        refused = isinstance(error, CREDENTIALS_REFUSED)
+        refused = is_refusal(error)
         if now < self._until and (error is self.error or (self.latched and not refused)):
             return replace(self, looked=now)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY

@@ -34,7 +34,7 @@ class TokenFacts:
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
-        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
+        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0, "exchange": 0}
         self.adoptions: int = 0
         self.failures: int = 0
         self.rejections: int = 0

@@ -75,6 +75,7 @@ class Record:
     client_id: the chain's own, kept when the tokens end.
     logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
     server: which server of the store was told of the token; None where the store does not tell.
+    tried: marks of what was handed over for one use, and used: see `_refresh/tried.py`.
     """
 
     generation: int
@@ -85,6 +86,7 @@ class Record:
     logged_out_until: float = 0.0
     pause: Pause | None = None
     server: str | None = None
+    tried: tuple[str, ...] = ()
 
     def life_left(self, wall: float) -> float:
         """Return the seconds that the token still lives, by this host's clock.
@@ -132,6 +134,8 @@ def encode(record: Record, key: str) -> StoredToken:
         "pause": None if record.pause is None else dataclasses.asdict(record.pause),
         "server": record.server,
     }
+    if record.tried:
+        document["tried"] = list(record.tried)
     return StoredToken(record.generation, json.dumps(document))
 
 
@@ -167,6 +171,7 @@ def _decoded(stored: StoredToken, key: str) -> Record:
         logged_out_until=float(document["logged_out_until"]),
         pause=_pause(document.get("pause")),
         server=None if server is None else str(server),
+        tried=tuple(map(str, document.get("tried", ()))),
     )
 
 

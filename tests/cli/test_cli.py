@@ -66,6 +66,12 @@ def test_help_is_legible_at_50_columns(command: list[str]) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 50
 
 
+def test_paragraphs_of_the_help_are_as_wide_as_the_terminal() -> None:
+    """They stand in the code with its line length, which nobody's terminal has."""
+    text = FORKS.run("get", "--help", env=PLAIN | {"COLUMNS": "200"}).stdout
+    assert "on a terminal JSON is indented and coloured. It is printed whatever the status. Exit code 5, and" in text
+
+
 def test_version() -> None:
     """For a bug report."""
     result = run("--version")

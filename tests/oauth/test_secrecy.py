@@ -53,7 +53,8 @@ def vault(secret):
 NOSY = """
 class Nosy(aiohttp.TCPConnector):
     async def connect(self, request, *args, **options):
-        body = b"".join([await request.body.as_bytes()])
+        body = request.body
+        body = b"".join([await body.as_bytes() if hasattr(body, "as_bytes") else body._value])  # aiohttp 3.12.0
         if hasattr(self, "reached"):
             self.reached.set()
             await self.never.wait()
