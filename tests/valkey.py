@@ -5,15 +5,12 @@ The wheel's server has no TLS. `behind_tls` puts a TLS server before it, as a lo
 
 import asyncio
 import socket
-<<<<<<< HEAD
 import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-=======
-import warnings
->>>>>>> ecosystem
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +107,7 @@ def _replicas_known(port: int) -> int:
 
 def primary_of(port: int) -> int:
     """Return the port of the primary that the sentinel at `port` names. Raises `RedisError` while there is none."""
-    asked = Sentinel([("127.0.0.1", port)], socket_timeout=1)
+    asked: Any = Sentinel([("127.0.0.1", port)], socket_timeout=1)  # type: ignore[no-untyped-call]
     try:
         found: int = asked.discover_master("tokens")[1]
     finally:

@@ -178,7 +178,7 @@ def test_a_token_that_the_store_did_not_take_is_no_reason_to_doubt() -> None:
         world.store.saves_down = True
         world.store.loads_down = True
         await pod.refresh()
-        while not pod.statistics().unsaved:
+        while not pod.statistics().unsaved:  # noqa: ASYNC110 - has no event
             await asyncio.sleep(0.01)
         world.store.saves_down = world.store.loads_down = False
         await pod.refresh()

@@ -141,7 +141,7 @@ async def test_a_flight_that_was_ended_before_it_began_is_not_under_way(clock: M
     """Its task was cancelled at once: by a program that ends, say."""
     manager = TokenManager(Source(clock), clock=clock)
     waiter = asyncio.create_task(manager.token())
-    while "refreshing" not in repr(manager):
+    while "refreshing" not in repr(manager):  # noqa: ASYNC110 - has no event
         await asyncio.sleep(0)
     (flight,) = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async renewal"]
     flight.cancel()
@@ -233,7 +233,7 @@ async def test_an_eager_loop_does_all_that_another_does(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, shared: bool
 ) -> None:
     """Requests, a herd, a revocation, keep-alive, a logout, a close; with a store and without."""
-    session = await connect(keep_alive=True, **({"store": MemoryStore()} if shared else {}))
+    session = await connect(keep_alive=True, store=MemoryStore() if shared else None)
 
     async def fetch() -> int:
         async with session.get(CUSTOMER) as response:

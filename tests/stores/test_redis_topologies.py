@@ -98,7 +98,7 @@ async def test_a_right_that_is_missing_is_told(valkey: Valkey, missing: str) -> 
     with limited(valkey, *(right for right in RIGHTS if right != missing)):
         store = RedisStore(f"redis://pod:hunter2@127.0.0.1:{valkey.port}")
         try:
-            with pytest.raises(StoreError, match="NOPERM"):
+            with pytest.raises(StoreError, match="NOPERM"):  # noqa: PT012 - one of the two
                 await store.save("a", ONE)
                 await store.load("a")
         finally:
@@ -123,9 +123,9 @@ async def test_a_restarted_server_has_another_name(tmp_path: Path) -> None:
 
 async def test_a_fail_over_in_the_middle_of_a_refresh(fleet: Fleet, emulator: NexudusEmulator, tmp_path: Path) -> None:
     """The primary dies while a process refreshes: the fleet goes on with the replica, and nothing is sent twice."""
-    with running(tmp_path, 2, repl_diskless_sync_delay="0") as (primary, replica):
+    with running(tmp_path, 2, repl_diskless_sync_delay="0") as (primary, replica):  # noqa: SIM117 - the second needs the first
         with sentinel(tmp_path, primary, replica) as port:
-            watcher = Sentinel([("127.0.0.1", port)], socket_timeout=1)
+            watcher: Any = Sentinel([("127.0.0.1", port)], socket_timeout=1)  # type: ignore[no-untyped-call]
             clients: list[Redis] = [watcher.master_for("tokens", socket_timeout=1) for _ in range(2)]
             one, two = [await fleet.join(RedisStore(client)) for client in clients]
             old = await one.token()
@@ -187,7 +187,7 @@ async def test_a_cluster_whose_owner_of_the_slot_is_stopped(
         assert fleet.store_failures
         owner.start()
         async with asyncio.timeout(PATIENCE):
-            while one.statistics().unsaved or two.statistics().unsaved or not await _answers(store, key):
+            while one.statistics().unsaved or two.statistics().unsaved or not await _answers(store, key):  # noqa: ASYNC110 - has no event
                 await asyncio.sleep(0.1)
         await one.refresh()
         await store.save(elsewhere, TWO)
