@@ -2,8 +2,8 @@
 
 A block whose first line names a file (`# test_my_service.py`) is part of a test suite, which pytest runs in a process
 of its own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
-outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a Redis, a folder, and a
-Nexudus, which is an emulator in the place of the default `base_url`. A web service that it defines is started and
+outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a `jwt`, a Redis, a folder,
+and a Nexudus, which is an emulator in the place of the default `base_url`. A web service that it defines is started and
 called; a worker is started, and cancelled after some rounds. Where requests are paced, no time is lost by it.
 """
 
@@ -63,6 +63,10 @@ async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGener
         monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
         monkeypatch.setenv("STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
         monkeypatch.setenv("NEXUDUS_BASE_URL", emulator.url)
+        emulator.find_user("ops@example.com").admin = True
+        emulator.add_user("member@example.com", "…").coworker_id = 1234
+        monkeypatch.setenv("NEXUDUS_REFRESH_TOKEN", emulator.issue("ops@example.com").refresh_token)
+        monkeypatch.setenv("NEXUDUS_CLIENT_ID", "ops@example.com")
         yield emulator
 
 
@@ -83,7 +87,7 @@ class Reader:
             text = text.replace(REDIS, valkey.url)
         if "Pacing" in source:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
-        self.names = {"__name__": "readme", "vault": Vault()}
+        self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
         if "while True" in source:
             await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
         else:
