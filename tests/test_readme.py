@@ -34,7 +34,7 @@ from tests.valkey import Valkey
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 FILES = [block for block in BLOCKS if FILE_NAME.match(block)]
 EXAMPLES = [block for block in BLOCKS if not FILE_NAME.match(block)]
@@ -110,7 +110,7 @@ def reader(nexudus: NexudusEmulator, request: pytest.FixtureRequest, monkeypatch
 
 
 def compiled(text: str) -> CodeType:
-    return compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return cast(CodeType, compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
 
 
 def execute(code: CodeType, names: dict[str, Any]) -> None:
