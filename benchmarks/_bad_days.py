@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """What goes wrong, and what it costs the service: each of these days gives the figures of one fleet on it.
 
 All are played with real processes and a real Valkey of their own. A day begins when every process has a token, but for

@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """The record vanishes, or goes back to what it was, while a refresh is under way: what that costs a fleet of eight."""
 
 import asyncio

@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """Real Valkey servers from the wheel, for the tests of stores and fleets: one, a pair with a sentinel, a cluster.
 
 The wheel's server has no TLS. `behind_tls` puts a TLS server before it, as a load balancer or stunnel does.

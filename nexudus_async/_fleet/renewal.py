@@ -31,6 +31,7 @@ from nexudus_async.errors import (
     MalformedResponseError,
     NexudusAuthError,
     StoreError,
+    TokenEndpointError,
     copy_of,
 )
 from nexudus_async.stores._record import NewerRecordError, Record
@@ -210,7 +211,7 @@ class FleetRenewal:
             if obtained is not None:
                 return obtained
             if spent is not None:
-                attempt.refresh_token_refused(spent)
+                self._forget_refused(attempt, spent)
                 with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
                     if await self._look(attempt):
                         return None
@@ -226,6 +227,11 @@ class FleetRenewal:
             unused = mark is not None and mark not in self._grants.tried
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
+
+    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError) -> None:
+        """The refresh token held was refused: neither this process nor what it has yet to save keeps it."""
+        self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
+        attempt.refresh_token_refused(spent)
 
     @property
     def _client_id(self) -> str | None:
@@ -244,7 +250,7 @@ class FleetRenewal:
         record = before or (Record(token.generation, token) if token is not None else Record(0))
         if record.token is not None and refused:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
-        elif record.token is not None and record.in_doubt:
+        elif record.token is not None and record.in_doubt and record.token.refresh_token == _refresh_token_of(token):
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
         served, at_most = attempt.served, attempt.longest_pause
         record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
@@ -268,12 +274,13 @@ class FleetRenewal:
 
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
         token, spent = None if attempt.by_credentials else attempt.token, None
-        if token is not None and self._apart is not None and token.client_id == self._apart:
+        own = token is not None and self._apart is not None and token.client_id == self._apart
+        if own and self.unsaved:  # once it is in the store, it is the fleet's
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
             if spent is not None:
-                attempt.refresh_token_refused(spent)
+                self._forget_refused(attempt, spent)
         try:
             obtained = await self._asking.sign_in_apart(after=spent)
         except LoginRequiredError:
@@ -289,7 +296,11 @@ class FleetRenewal:
         if obtained is not None:
             return obtained
         if spent is not None:
-            attempt.refresh_token_refused(spent)
+            self._forget_refused(attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent
+
+
+def _refresh_token_of(token: Token | None) -> str | None:
+    return token.refresh_token if token is not None else None

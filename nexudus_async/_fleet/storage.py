@@ -158,6 +158,12 @@ class Storage:
         if self._unsaved is None or record.generation >= self._unsaved.generation:
             self._unsaved = record
 
+    def drop_refresh_token(self, refused: str | None) -> None:
+        """See to it that a refresh token that was refused is not saved later."""
+        unsaved = self._unsaved
+        if unsaved is not None and unsaved.token is not None and unsaved.token.refresh_token == refused:
+            self._unsaved = replace(unsaved, token=replace(unsaved.token, refresh_token=None))
+
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
         unsaved = self._unsaved
@@ -226,7 +232,7 @@ class Storage:
             await self.save_tombstone()
             return
         for pause in self.looks():
-            if self._is_pointless(unsaved, await self._load()):
+            if self._is_pointless(unsaved, record := await self._load()):
                 break
             async with self.try_lock() as ours:
                 if ours:
@@ -240,6 +246,8 @@ class Storage:
             return  # the lock was never free: another time
         if self._unsaved is unsaved:
             self._unsaved = None
+        if record is not None and is_tombstone(record):
+            self._state.tombstone_saved(record.generation)
 
     def _is_pointless(self, unsaved: Record, record: Record | None) -> bool:
         return not self._overdue and outranks(record, unsaved)

@@ -89,7 +89,7 @@ class TokenState(TokenFacts):
 
         asked_for_new: somebody wants a token newer than the one that a session without any finds there.
         """
-        if shared.logged_out and shared.generation > self.generation:
+        if shared.logged_out and self.token is not None and shared.generation >= self.token.generation:
             self._forget()
         known, newest, token = self.token, self.generation, shared.token
         self.generation = max(newest, shared.generation)
@@ -176,7 +176,7 @@ class TokenState(TokenFacts):
 
     def tombstone_saved(self, generation: int) -> None:
         """The store has a tombstone: what was adopted meanwhile of the chain that it ends is forgotten."""
-        if (token := self.token) is not None and token.generation < generation:
+        if (token := self.token) is not None and token.generation <= generation:
             self._forget()
         self.generation = max(self.generation, generation)
 

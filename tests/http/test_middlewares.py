@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """Other people's middlewares around ours, inside it, and per request; and which bodies go again, by one rule."""
 
 import io

@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """`close()` that is cancelled, by whatever means: the session is closed all the same, and nothing of it is left."""
 
 import asyncio

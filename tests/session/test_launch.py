@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """Launching a refresh: what can fail there, an eager loop, and one flight behind another."""
 
 import asyncio

@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false, reportUnknownParameterType=false
+# pyright: reportPossiblyUnboundVariable=false, reportDeprecated=false
 """A session for each of many accounts: one each, whoever asks; unused ones are closed; failures are their own."""
 
 import asyncio

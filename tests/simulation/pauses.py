@@ -10,7 +10,7 @@ __all__ = ["EPSILON", "Hold", "Pauses"]
 
 EPSILON = 0.005
 """Seconds. The client rounds the age of a token to the millisecond."""
-STEPS = {"served": (30, 60, 120, 300), "empty": (0.5, 1, 2, 4, 5), "latch": (60, 300, 3600)}
+STEPS = {"served": (30, 60, 120, 300), "empty": (0.5, 1, *(2,) * 20, 5), "latch": (60, 300, 3600)}
 """Seconds, after the first failure of a kind and each further one: a token is still served; there is none; the
 credentials were refused."""
 JITTER = 0.25

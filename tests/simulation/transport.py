@@ -82,6 +82,7 @@ class TokenHttp:
         allow_redirects: bool,
         raise_for_status: bool,
         middlewares: tuple[()],
+        skip_auto_headers: object = None,
     ) -> "_Exchange":
         assert url.path == "/api/token"
         assert not allow_redirects
