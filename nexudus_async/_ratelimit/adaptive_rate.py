@@ -281,5 +281,5 @@ class RequestRates:
         if write:
             other.released(now)
 
-    def _rates(self, write: bool) -> "tuple[AdaptiveRate, ...]":  # noqa: FBT001 - private
+    def _rates(self, write: bool) -> "tuple[AdaptiveRate, ...]":
         return (self.all, self.writes) if write else (self.all,)

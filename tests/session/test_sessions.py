@@ -459,7 +459,7 @@ async def test_closing_one_ends_its_waits_and_nobody_elses(
     for _ in range(2):
         clock.advance(10)
         await asyncio.sleep(0.01)
-    assert await asyncio.gather(waiting[0], waiting[2]) == [name(0), name(2)]
+    assert list(await asyncio.gather(waiting[0], waiting[2])) == [name(0), name(2)]
 
 
 async def test_a_pace_is_one_for_all(emulator: NexudusEmulator, make: Make, clock: ManualClock) -> None:
@@ -612,7 +612,7 @@ def test_another_loop_is_refused(vault: Vault) -> None:
 
     def other() -> None:
         try:
-            asyncio.run(sessions.session("b@example.com"))  # type: ignore[arg-type]
+            asyncio.run(sessions.session("b@example.com"))
         except ConfigurationError as exc:
             errors.append(exc)
 

@@ -11,7 +11,7 @@ from nexudus_async._fleet import storage as storages
 from nexudus_async._fleet.pauses import Pauses
 from nexudus_async._fleet.renewal import FleetRenewal
 from nexudus_async._fleet.storage import Storage
-from nexudus_async._oauth.endpoint import _NexudusGrants
+from nexudus_async._oauth.endpoint import NexudusGrants
 from nexudus_async._refresh import state as states
 from nexudus_async._refresh.outcomes import Shared
 from nexudus_async._refresh.state import TokenState
@@ -46,8 +46,8 @@ async def what_could_not_be_noted_is_sent(original: Original, self: Storage, rec
         await original(self, record)
 
 
-@MUTANTS.replacing(_NexudusGrants, "others_have_sent")
-def the_doubt_of_others_is_ignored(original: Original, self: _NexudusGrants, token: object) -> None:
+@MUTANTS.replacing(NexudusGrants, "others_have_sent")
+def the_doubt_of_others_is_ignored(original: Original, self: NexudusGrants, token: object) -> None:
     pass
 
 
