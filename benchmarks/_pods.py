@@ -9,7 +9,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias
@@ -141,8 +141,8 @@ async def pods(emulator: NexudusEmulator, orders: Sequence[Order]) -> AsyncGener
     try:
         for order in orders:
             ours, theirs = FORK.Pipe()
-            given = {**vars(order), "url": emulator.url, "user": (emulator.username, emulator.password)}
-            process: BaseProcess = FORK.Process(target=work, args=(theirs, Order(**given)), daemon=True)
+            addressed = replace(order, url=emulator.url, user=(emulator.username, emulator.password))
+            process: BaseProcess = FORK.Process(target=work, args=(theirs, addressed), daemon=True)
             await asyncio.to_thread(process.start)
             processes.append(process)
             pipes.append(ours)

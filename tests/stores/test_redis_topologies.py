@@ -7,7 +7,7 @@ All of them are real servers on this machine.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ async def fleet(emulator: NexudusEmulator) -> AsyncIterator[Fleet]:
 
 
 @contextmanager
-def limited(valkey: Valkey, *rights: str) -> Iterator[None]:
+def limited(valkey: Valkey, *rights: str) -> Generator[None]:
     valkey.command("ACL", "SETUSER", "pod", "reset", "on", ">hunter2", *rights)
     try:
         yield
