@@ -1,8 +1,7 @@
 """The flight of a process that shares its chain of tokens with others, through a store.
 
 Look at the record and adopt a newer token → try the lock → look again → note the attempt → refresh → publish and wake
-the waiters → save → unlock. All but the first look is needed once per lifetime and fleet. The note is for whoever comes
-next if this process dies in between: the service may have used the refresh token.
+the waiters → save → unlock. The note is for whoever comes next if this process dies: the service may have used it.
 
 A failure is noted in the record, so that a fleet backs off as one process does, and one success ends that for all. A
 lock that another holds is never bypassed: before the hard margin nobody waits for it, and who has waited for as long as
@@ -11,9 +10,8 @@ a flight may take fails with what the fleet knows.
 When the store is down, nobody's request suffers:
 
 - before the hard margin nothing is refreshed: the token is good, and the store may come back;
-- within it, each process at a moment of its own, or when somebody needs another token, the process signs in under a
-  `client_id` of its own, and so leaves the chain that the others share alone; without credentials it refreshes the
-  chain, and takes a refusal for the race that it may be;
+- within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
+  of its own; without credentials it refreshes the chain, and takes a refusal for the race that it may be;
 - what could not be saved is saved when the store answers again.
 """
 
@@ -44,11 +42,8 @@ LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
 LOOK_WHILE_SERVED = 5.0
 """The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
-
-
 LOCK_PAUSE = 10.0
-"""Seconds at most for which a token that is good is left to another process that refreshes it. Short tokens have less:
-the pause ends, at random, before the hard margin."""
+"""Seconds at most for which a token that is good is left to another process, and not beyond the hard margin."""
 STORE_PAUSE = 10.0
 """Seconds at most for which a store that is down is left alone while the token is good."""
 
@@ -243,8 +238,7 @@ class FleetRenewal:
     ) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
-        refused: the record's refresh token was, and so must not be sent by anybody.
-        unused: credentials for one use were noted as used, and were not sent.
+        refused: the record's refresh token was. unused: credentials for one use were noted as used, and were not sent.
         """
         before, token = self._record, attempt.token
         record = before or (Record(token.generation, token) if token is not None else Record(0))

@@ -1,13 +1,12 @@
 """The record of one account in a store: careful access, the lock, and what is still to be saved.
 
-Everything here waits for a bounded time. A store that fails is a `StoreError` to the caller and a `StoreFailed` event
-to the listener; whether that matters is decided in `renewal.py`.
+Everything here waits for a bounded time. A store that fails is a `StoreError` to the caller, and a `StoreFailed` event.
 
 What a store did not take is kept in one slot, until it takes it or something newer is there. Whoever tries to save it
 clears only what it took from the slot: meanwhile a newer token, or a logout, may have been put there.
 
-A logout that the store has not heard of is overdue, also when a sign-in has followed it: others may have gone on with
-the chain that it ended. What is in the slot then is put above whatever the record says.
+A logout that the store has not heard of is overdue, even when a sign-in has followed it: the slot is then put
+above whatever the record says.
 """
 
 import asyncio

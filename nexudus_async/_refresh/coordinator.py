@@ -264,10 +264,7 @@ class Coordinator:
         self.state.tombstone_saved(generation)
 
     async def close(self, *, keep_store: bool = False) -> None:
-        """End every wait, and let a flight commit for a while, as `TokenManager.close` says.
-
-        keep_store: leave the store's connections open, for others that use it.
-        """
+        """End every wait, as `TokenManager.close` says. keep_store: leave the store's connections open, for others."""
         state, renewal, flight = self.state, self._renewal, self._flight
         state.check_closable()
         state.close()
