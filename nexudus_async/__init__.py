@@ -11,6 +11,7 @@ The map: each room answers the question in its name, and imports only what stand
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
     _session _keep_alive            the front door: `TokenSession`
+    _sessions _member               a session for each of many accounts: `TokenSessions`
     otel prometheus httpx           what others listen and call by; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
@@ -50,6 +51,7 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
 from ._session import TokenSession
+from ._sessions import SessionsStatistics, TokenSessions
 from ._token import Token
 from .errors import (
     ConfigurationError,
@@ -95,6 +97,7 @@ __all__ = [
     "RefreshPolicy",
     "RefreshTokenCredentials",
     "SessionClosedError",
+    "SessionsStatistics",
     "Statistics",
     "StoreError",
     "StoreFailed",
@@ -109,6 +112,7 @@ __all__ = [
     "TokenObtained",
     "TokenRejected",
     "TokenSession",
+    "TokenSessions",
     "TokenSource",
     "TokenStore",
     "TotpRequiredError",

@@ -19,7 +19,7 @@ from ._http.aiohttp_internals import heed_netrc
 from ._http.arguments import check_options, name_of_account, name_of_source
 from ._http.connections import Connections
 from ._http.middleware import BearerMiddleware, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, apply, has_authorization, read_once
+from ._http.request import Handshake, RaiseForStatus, apply, has_authorization, read_once, read_options_once
 from ._http.sender import Sender
 from ._http.shared import Shared
 from ._http.verbs import Verbs
@@ -169,7 +169,7 @@ class TokenSession(Verbs):
         self._coordinator.state.check_closable()
         self._sender.close()
         try:
-            await self._coordinator.close()
+            await self._coordinator.close(keep_store=self._shared is not None)
         finally:
             await finish(self._disconnect())
 
@@ -233,8 +233,7 @@ class TokenSession(Verbs):
     ) -> "Response":
         session = self._session_for_requests()
         headers = read_once(headers)
-        if "cookies" in kwargs:
-            kwargs["cookies"] = read_once(kwargs["cookies"])
+        read_options_once(kwargs)
         target, is_ours = self._destination(url)
         ours = session if is_ours and not has_authorization(headers, kwargs) else None
         if ours is not None and session.trust_env:
@@ -253,6 +252,7 @@ class TokenSession(Verbs):
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._session_for_requests()
         headers = read_once(headers)
+        read_options_once(kwargs)
         target, is_ours = self._destination(url)
         ours = session if is_ours and not has_authorization(headers, kwargs) else None
         if ours is not None and session.trust_env:

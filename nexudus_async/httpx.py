@@ -25,8 +25,8 @@ from .errors import ConfigurationError, without_frames
 
 try:
     import httpx
-except ImportError as missing:
-    raise ImportError("nexudus_async.httpx needs httpx: pip install 'nexudus-async[httpx]'") from missing
+except ImportError as _missing:
+    raise ImportError("nexudus_async.httpx needs httpx: pip install 'nexudus-async[httpx]'") from _missing
 
 __all__ = ["NexudusAuth"]
 

@@ -55,8 +55,8 @@ try:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
     from opentelemetry.trace import Status, StatusCode, TracerProvider, get_current_span, get_tracer_provider
     from opentelemetry.util.types import AttributeValue
-except ImportError as missing:
-    raise ImportError("nexudus_async.otel needs OpenTelemetry: pip install 'nexudus-async[otel]'") from missing
+except ImportError as _missing:
+    raise ImportError("nexudus_async.otel needs OpenTelemetry: pip install 'nexudus-async[otel]'") from _missing
 
 __all__ = ["OpenTelemetryMetrics", "OpenTelemetrySpans"]
 

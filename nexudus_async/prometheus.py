@@ -52,10 +52,10 @@ try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Metric
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.registry import Collector
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
         "nexudus_async.prometheus needs prometheus-client: pip install 'nexudus-async[prometheus]'"
-    ) from missing
+    ) from _missing
 
 __all__ = ["PrometheusMetrics"]
 

@@ -16,18 +16,32 @@ from tests.valkey import Valkey
 CUSTOMER = "/api/public/billing/customer"
 
 
-def pytest_configure() -> None:
+class OnUvloop:
+    """A plugin of pytest: `--loop uvloop`."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories(self) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take Ctrl-C again where whoever started the tests ignores it, as a shell does for what runs in its background.
 
     The processes that tests interrupt would inherit that.
     """
+    if config.option.loop == "uvloop":
+        config.pluginmanager.register(OnUvloop())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    choices = ("asyncio", "uvloop")
+    parser.addoption("--loop", choices=choices, default=choices[0], help="the event loop that async tests run on")
     group = parser.getgroup("simulation")
-    group.addoption("--schedules", type=int, default=10_000, help="how many days the simulation plays")
+    group.addoption("--schedules", type=int, default=1_000, help="how many days the simulation plays")
     group.addoption("--seed", type=int, default=0, help="the seed of the first of them")
 
 

@@ -3,6 +3,7 @@
 
 from nexudus_async import Token, TokenManager, TokenSession, TokenStore
 from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._manager import coordinator_of
 from nexudus_async._ratelimit.gate import Gate
 from nexudus_async._ratelimit.pacing import Pacer
@@ -47,3 +48,10 @@ def pacer_of(session: TokenSession) -> Pacer:
     pacer = session._sender.pacer
     assert pacer is not None
     return pacer
+
+
+def kept_alive(manager: TokenManager) -> KeepAlive:
+    """Start the task of `keep_alive=True` for a manager without a session; it is to be stopped."""
+    keeper = KeepAlive(coordinator_of(manager))
+    keeper.start()
+    return keeper

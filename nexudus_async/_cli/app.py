@@ -53,7 +53,14 @@ def options(
 
 
 COMMANDS: Sequence[tuple[Callable[..., None], Sequence[str]]] = (
-    (accounts.login, (f"{NAME} login", f"NEXUDUS_USERNAME=ops@example.com {NAME} login < password-file")),
+    (
+        accounts.login,
+        (
+            f"{NAME} login",
+            f"{NAME} login --account ops@example.com < password-file",
+            f"{NAME} login --account ops@example.com --refresh-token < refresh-token-file",
+        ),
+    ),
     (accounts.status, (f"{NAME} status", f"{NAME} status --json | jq .expires_in")),
     (accounts.token, (f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my',)),
     (accounts.logout, (f"{NAME} logout", f"{NAME} logout --account ops@example.com")),

@@ -76,14 +76,19 @@ class Pauses:
         error.__cause__ = after
         raise HeldOffError(error, left)
 
-    async def after(self, record: Record, error: Exception, *, signing_in: bool, served: bool) -> Record:
-        """Return the record with what the fleet is to know of a failure, and of this process's own nothing."""
+    async def after(
+        self, record: Record, error: Exception, *, signing_in: bool, served: bool, at_most: float
+    ) -> Record:
+        """Return the record with what the fleet is to know of a failure, and of this process's own nothing.
+
+        at_most: seconds that a pause may take while our token is served.
+        """
         if signing_in and isinstance(error, NexudusAuthError) and is_refusal(error):
             latch = await self._latch(record.latch, error)
             self._refused = True
             return replace(record, latch=latch)
         if isinstance(error, TokenEndpointError) and not is_refusal(error):
-            return replace(record, pause=self._pause(record.pause, error, served=served))
+            return replace(record, pause=self._pause(record.pause, error, served=served, at_most=at_most))
         return record
 
     def _left(self, record: Record | None, *, served: bool) -> float:
@@ -93,12 +98,16 @@ class Pauses:
         left = pause.until - self._clock.wall()
         return left if left <= LONGEST_PAUSE else 0.0
 
-    def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool) -> Pause:
+    def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool, at_most: float) -> Pause:
         alike = before is not None and before.served == served
         failures = 1 + (before.failures if before is not None and alike else 0)
-        delay = served_delay if served else empty_delay
-        until = self._clock.wall() + delay(failures, error.retry_after, self._chance())
-        return Pause(failures, until, served, type(error).__name__, str(error)[:MAX_TEXT])
+        retry_after, chance = error.retry_after, self._chance()
+        delay = (
+            served_delay(failures, retry_after, chance, at_most)
+            if served
+            else empty_delay(failures, retry_after, chance)
+        )
+        return Pause(failures, self._clock.wall() + delay, served, type(error).__name__, str(error)[:MAX_TEXT])
 
     async def _latch(self, before: Latch | None, refusal: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)

@@ -220,7 +220,8 @@ class FleetRenewal:
             signing_in = True
             if (mark := await self._asking.take_one_time(after=spent)) is not None:
                 await self._storage.note_taken(mark, self._record or Record(0))
-            return await self._asking.sign_in(self._client_id, after=spent)
+            failing = self._record is not None and self._record.pause is not None and not attempt.forced
+            return await self._asking.sign_in(self._client_id, after=spent, probing=failing or attempt.probing)
         except Exception as exc:
             unused = mark is not None and mark not in self._grants.tried
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
@@ -245,7 +246,8 @@ class FleetRenewal:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
-        record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
+        served, at_most = attempt.served, attempt.longest_pause
+        record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)

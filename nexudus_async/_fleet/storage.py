@@ -230,9 +230,9 @@ class Storage:
                 break
             async with self.try_lock() as ours:
                 if ours:
-                    record = await self._load()
+                    server, record = await self.server(), await self._load()
                     if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
-                        await self.save(self._above_if_overdue(unsaved, record))
+                        await self.save(replace(self._above_if_overdue(unsaved, record), server=server))
                         return
                     break
             await sleep(self._clock, pause)

@@ -11,7 +11,7 @@ from nexudus_async._oauth.endpoint import account_of, check_credentials
 from nexudus_async._ratelimit.pacing import Pacing
 from nexudus_async._ratelimit.throttle import Throttle
 from nexudus_async._refresh.grants import TokenSource
-from nexudus_async._validation import check_kind, parse_origin
+from nexudus_async._validation import check_kind, check_seconds, kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 from nexudus_async.stores import TokenStore
 
@@ -66,3 +66,27 @@ def name_of_source(source: TokenSource, **others: object) -> str:
         if value is not None:
             raise ConfigurationError(f"pass source= or {name}=, not both: a source has its own")
     return f"by {type(source).__name__}"
+
+
+def check_of_many(
+    credentials: object, client_id: object, *, most: object, idle: object, label: object, store: object
+) -> None:
+    """Raise `ConfigurationError` for arguments of `TokenSessions` that cannot work, and no single session has."""
+    if client_id is not None:
+        raise ConfigurationError(
+            "client_id= for all accounts would end their sessions: Nexudus keeps one refresh token for each client_id. "
+            "Leave it out, and each account gets its own"
+        )
+    if credentials is None and store is None:
+        raise ConfigurationError("pass a function that returns an account's credentials, or a store to find tokens in")
+    if credentials is not None and not callable(credentials):
+        raise ConfigurationError(
+            f"credentials must be a function that is given an account and returns its credentials, not "
+            f"{kind_of(credentials)}"
+        )
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigurationError(f"max_sessions must be a whole number, 1 or more, not {most!r}")
+    if idle is not None:
+        check_seconds("idle_timeout", idle, zero=False)
+    if label is not None and not callable(label):
+        raise ConfigurationError(f"label must be a function of an account, not {kind_of(label)}")

@@ -1,6 +1,7 @@
 """The aiohttp sessions that requests and token requests go through: made at the first use, closed if they are ours."""
 
 import asyncio
+from typing import Literal
 
 import aiohttp
 
@@ -8,17 +9,18 @@ from nexudus_async._ratelimit.gate import Gate
 from nexudus_async._refresh.state import ELSEWHERE, TokenState
 from nexudus_async.errors import ConfigurationError, SessionClosedError
 
-from .aiohttp_internals import own_session, token_session, token_session_like, untraced_session_like
+from .aiohttp_internals import own_session, token_session, token_session_like, untraced_session_like, without_cookies
 
 
 class Pool:
     """What one `TokenSession` sends through, or many: one pool of connections for requests, and one for tokens.
 
     borrowed: the session of somebody else for the requests, which is never closed here; None: an own one.
+    accounts: how many send through it: cookies are kept for one alone, and in the borrowed session's jar.
     """
 
-    def __init__(self, borrowed: aiohttp.ClientSession | None) -> None:
-        self._borrowed = borrowed
+    def __init__(self, borrowed: aiohttp.ClientSession | None, *, accounts: Literal["one", "many"] = "one") -> None:
+        self._borrowed, self._many = borrowed, accounts == "many"
         self._requests: aiohttp.ClientSession | None = None
         self._tokens: aiohttp.ClientSession | None = None
         self._untraced: aiohttp.ClientSession | None = None
@@ -32,10 +34,10 @@ class Pool:
 
     def for_requests(self) -> aiohttp.ClientSession:
         """Return the session for requests."""
-        if self._borrowed is not None:
+        if self._borrowed is not None and not self._many:
             return self._borrowed
         if self._requests is None:
-            self._requests = own_session(self.gate)
+            self._requests = own_session(self.gate) if self._borrowed is None else without_cookies(self._borrowed)
         return self._requests
 
     def __call__(self) -> aiohttp.ClientSession:
@@ -58,9 +60,11 @@ class Pool:
 
     async def close(self) -> None:
         """Close what is ours."""
-        for session in (self._untraced, self._tokens, self._requests):
+        for session in (self._untraced, self._tokens, self._requests if self._borrowed is None else None):
             if session is not None:
                 await session.close()
+        if self._borrowed is not None and self._requests not in (None, self._borrowed):
+            self._requests.detach()  # its connections are not ours
 
 
 class Connections:

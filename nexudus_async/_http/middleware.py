@@ -10,7 +10,7 @@ from nexudus_async._token import Secret, Token
 from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
-from .aiohttp_internals import is_netrc_default
+from .netrc_file import is_netrc_default
 from .request import AUTHORIZATION, Origins, is_buffered
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Unauthorized

@@ -34,6 +34,7 @@ SWITCHING_PROTOCOLS: Final = 101
 MAX_TOLD: Final = 100
 """Hosts that are spoken of: who calls more has other things in mind."""
 
+_ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
 R = TypeVar("R", bound="AbstractAsyncContextManager[Any]")
@@ -111,6 +112,13 @@ def read_once(values: Any) -> Any:
     if values is None or isinstance(values, Mapping | str | list | tuple):
         return cast("object", values)
     return list(values)
+
+
+def read_options_once(options: dict[str, Any]) -> None:
+    """Replace the keywords of aiohttp that may be iterators: a replay is to send the same."""
+    for name in _ITERABLE_OPTIONS:
+        if name in options:
+            options[name] = read_once(options[name])
 
 
 def is_buffered(request: aiohttp.ClientRequest) -> bool:
@@ -228,12 +236,12 @@ async def apply(raise_for_status: RaiseForStatus, response: aiohttp.ClientRespon
 def carried(token: Token, answer: Answer) -> bool:
     """Tell whether our header was on the request that was answered.
 
-    aiohttp strips it where a redirect changes the origin, and a middleware of the caller's may have put in its own.
+    aiohttp strips it where a redirect changes the origin; a middleware of the caller's may have put in its own or none.
     """
     if isinstance(answer, aiohttp.ClientWebSocketResponse):
         return True
-    header = answer.request_info.headers.get(AUTHORIZATION)
-    return header == token.authorization or (header is None and not answer.history)  # a mock may keep no headers
+    headers = answer.request_info.headers
+    return headers.get(AUTHORIZATION) == token.authorization or not (headers or answer.history)  # a mock keeps none
 
 
 class RequestContext(Coroutine[Any, Any, R], Generic[R]):

@@ -55,17 +55,18 @@ class Sender:
         unauthorized: Unauthorized,
         throttle: Throttle | None,
         pacing: Pacing | None,
-        limits: Limits | None = None,
+        shared: Limits | None = None,
     ) -> None:
         self._coordinator = coordinator = coordinator_of(manager)
         self._manager, self._unauthorized = manager, unauthorized
         self._clock, self._emit = coordinator.state.clock, coordinator.emitter.emit
-        self._throttle = throttle
         self._throttled = 0
         self._own_limits = None
+        limits = shared
         if limits is None:
-            self._own_limits = limits = Limits(pacing, key=coordinator.key, clock=self._clock, emit=self._emit)
-        self.gate, self.pacer = limits.gate, limits.pacer
+            limits = Limits(throttle, pacing, key=coordinator.key, clock=self._clock, emit=self._emit)
+            self._own_limits = limits
+        self._throttle, self.gate, self.pacer = limits.throttle, limits.gate, limits.pacer
         self._waits = Waits()
 
     async def send(

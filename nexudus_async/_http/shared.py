@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import aiohttp
 from yarl import URL
@@ -18,10 +19,7 @@ KNOWN_URLS = 1024
 
 
 class Shared:
-    """Of one `TokenSession`, or of all that a `TokenSessions` makes. Raises `ConfigurationError`.
-
-    gate, pace: what those share who are to stay below one limit; None: each session has its own.
-    """
+    """Of one `TokenSession`, or of all that a `TokenSessions` makes. Raises `ConfigurationError`."""
 
     def __init__(
         self,
@@ -30,14 +28,16 @@ class Shared:
         client_session: aiohttp.ClientSession | None,
         *,
         allow_insecure_http: bool,
+        accounts: Literal["one", "many"] = "one",
     ) -> None:
         origins = origins_named(base_url, allowed_origins, allow_insecure_http=allow_insecure_http)
         self.base_url = origins[0]
         if client_session is not None:
             check_borrowed(client_session, self.base_url)
         self.origins = Origins(origins)
-        self.pool = Pool(client_session)
+        self.pool = Pool(client_session, accounts=accounts)
         self.limits: Limits | None = None
+        """What those share who are to stay below one limit; None: each session has its own."""
         self.destination: Callable[[str | URL], tuple[URL, bool]] = functools.lru_cache(KNOWN_URLS)(
             functools.partial(destination, self.base_url, self.origins)
         )

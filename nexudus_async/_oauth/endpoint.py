@@ -74,7 +74,7 @@ class TokenEndpoint(HasGrants):
         origin = parse_origin("base_url", base_url, allow_insecure_http=allow_insecure_http)
         policy, clock = policy or RefreshPolicy(), clock or SystemClock()
         transport = Transport(client_session, origin, policy, clock)
-        self.key = account_key(origin, account_of(credentials, account), client_id)
+        self.key: str = account_key(origin, account_of(credentials, account), client_id)
         """What a store files this account's tokens under: a hash, so that it names nobody."""
         tried = Tried(self.key)
         sign_in = _sign_in_with(

@@ -73,12 +73,17 @@ class NexudusGrants:
     async def take_one_time(self) -> str | None:
         return await self._sign_in.take_one_time()
 
-    async def sign_in(self, client_id: str | None) -> Token:
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:
         """Return a token for the credentials. client_id: the chain's, unless one was given by hand."""
         if client_id is not None and not self._named:
             self._client_id = client_id
         self._client_id = self._client_id or _new_client_id()
-        return await self._retrying(await self._sign_in.begin(self._client_id, apart=False), self._sign_in.may_retry)
+        attempt = await self._sign_in.begin(self._client_id, apart=False)
+
+        def may_retry(failed: AttemptFailed) -> bool:
+            return not probing and self._sign_in.may_retry(failed)
+
+        return await self._retrying(attempt, may_retry)
 
     async def sign_in_apart(self) -> Token:
         return await self._retrying(await self._sign_in.begin(_new_client_id(), apart=True), self._sign_in.may_retry)

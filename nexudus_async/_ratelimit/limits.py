@@ -1,4 +1,4 @@
-"""What sessions share whose requests are to stay below one limit: one gate, and one pace."""
+"""How fast the requests of a session may go, in one object: sessions that are given the same one share it."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,26 @@ from nexudus_async._events import Event
 
 from .gate import Gate
 from .pacing import Pacer, Pacing
+from .throttle import Throttle
 
 
 class Limits:
-    """The gate and the pace of one session, or of many.
+    """The throttle with its gate, and the pace, of one session or of many.
 
-    pacing: None: requests are not paced. key: what processes that share a budget in Redis file it under.
+    throttle: None: throttled answers are the caller's. pacing: None: requests are not paced.
+    key: what processes that share a budget in Redis file it under. emit: tells what happens to the pace.
     """
 
     def __init__(
-        self, pacing: Pacing | None, *, key: str, clock: Clock, emit: Callable[[Callable[[], Event]], None]
+        self,
+        throttle: Throttle | None,
+        pacing: Pacing | None,
+        *,
+        key: str,
+        clock: Clock,
+        emit: Callable[[Callable[[], Event]], None],
     ) -> None:
+        self.throttle = throttle
         self.gate = gate = Gate(clock)
         self.pacer = None
         if pacing is not None:

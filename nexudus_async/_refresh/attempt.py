@@ -32,6 +32,8 @@ class Attempt:
         """Whether the token held, though good, is not good enough for somebody who waits."""
         self.held = None if self.forced else state.holds_off
         """The failure that forbids a request, unless the credentials, or another process, have changed that."""
+        self.probing = not self.forced and state.failures_in_a_row > 0
+        """Whether this is the attempt after a failure: then one request is enough to learn whether it is over."""
         self.held_for = state.retry_in
         """Seconds that it still does."""
         self.first_look = state.looked_ago == math.inf
@@ -57,6 +59,11 @@ class Attempt:
     def served(self) -> bool:
         """Whether callers are content with the token held, so that a pause may be long."""
         return self._state.served
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds that a pause may take while they are."""
+        return self._state.longest_pause
 
     @property
     def can_wait(self) -> float:

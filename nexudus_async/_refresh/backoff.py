@@ -56,13 +56,15 @@ class Backoff:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""
         return 0.0 if self.in_force(now, served=served) is None else self._until - now
 
-    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> "Backoff":
-        """Return what is remembered after one more failure."""
+    def failed(
+        self, error: NexudusAuthError, now: float, *, served: bool, chance: float, at_most: float = math.inf
+    ) -> "Backoff":
+        """Return what is remembered after one more failure. at_most: as for `served_delay`."""
         refused = is_refusal(error)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
         failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
-        until = now + _delay(kind, in_a_row[kind], error, chance)
+        until = now + _delay(kind, in_a_row[kind], error, chance, at_most)
         if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
             return replace(failed, _until=max(until, self._until))
         return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
@@ -76,12 +78,12 @@ class Backoff:
         return replace(self, error=error, looked=now, _kind=kind, _until=until)
 
 
-def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float) -> float:
+def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float, at_most: float) -> float:
     retry_after = error.retry_after if isinstance(error, TokenEndpointError) else None
     match kind:
         case _Kind.LATCH:
             return latch_delay(count, retry_after if isinstance(error, TotpRequiredError) else None)
         case _Kind.SERVED:
-            return served_delay(count, retry_after, chance)
+            return served_delay(count, retry_after, chance, at_most)
         case _Kind.EMPTY:
             return empty_delay(count, retry_after, chance)

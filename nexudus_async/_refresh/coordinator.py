@@ -263,8 +263,11 @@ class Coordinator:
             self._save_later()
         self.state.tombstone_saved(generation)
 
-    async def close(self) -> None:
-        """End every wait, and let a flight commit for a while, as `TokenManager.close` says."""
+    async def close(self, *, keep_store: bool = False) -> None:
+        """End every wait, and let a flight commit for a while, as `TokenManager.close` says.
+
+        keep_store: leave the store's connections open, for others that use it.
+        """
         state, renewal, flight = self.state, self._renewal, self._flight
         state.check_closable()
         state.close()
@@ -283,9 +286,11 @@ class Coordinator:
                 task.cancel()
             if flight is not None:
                 flight.cancel()
-            await finish(self._let_go(flight, ending), grace=GRACE)
+            await finish(self._let_go(flight, ending, keep_store=keep_store), grace=GRACE)
 
-    async def _let_go(self, flight: Flight[Token] | None, ending: list[asyncio.Task[None]]) -> None:
+    async def _let_go(
+        self, flight: Flight[Token] | None, ending: list[asyncio.Task[None]], *, keep_store: bool
+    ) -> None:
         """See the tasks that were cancelled to their end, then close the connections of the store."""
         try:
             if flight is not None:
@@ -293,4 +298,5 @@ class Coordinator:
             if ending:
                 await asyncio.wait(ending)
         finally:
-            await self._renewal.disconnect()
+            if not keep_store:
+                await self._renewal.disconnect()

@@ -10,7 +10,7 @@ from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError
 
 from .backoff import Backoff
-from .policy import Freshness, Held, RefreshPolicy
+from .policy import SERVED_DELAYS, Freshness, Held, RefreshPolicy
 
 NO_FAILURE = Backoff()
 
@@ -113,6 +113,18 @@ class TokenFacts:
             return 0.0
         plan = held.schedule
         return plan.hard_after + plan.spread * (plan.lifetime - plan.hard_after) - age
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds that a pause may take while the token held is served: of the last minute of its life, half.
+
+        So more attempts are made before a short token ends. It is no less than the hard margin, or there would be ever
+        more of them.
+        """
+        age, held = self.age, self._held
+        if age is None or held is None or (left := held.schedule.lifetime - age) >= 2 * SERVED_DELAYS[0]:
+            return math.inf
+        return max(left / 2, held.schedule.lifetime - held.schedule.hard_after)
 
     @property
     def failures_in_a_row(self) -> int:

@@ -71,12 +71,15 @@ class Asking:
                 raise
             return None, exc
 
-    async def sign_in(self, client_id: str | None = None, *, after: TokenEndpointError | None = None) -> Obtained:
+    async def sign_in(
+        self, client_id: str | None = None, *, after: TokenEndpointError | None = None, probing: bool = False
+    ) -> Obtained:
         """Return a token for the credentials, with a second one-time code where the first was refused.
 
         after: the refusal of a refresh token that it follows, which is then the cause of its error.
+        probing: as for `Grants.sign_in`.
         """
-        return await self._sign_in(lambda: self.grants.sign_in(client_id), after)
+        return await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing), after)
 
     async def sign_in_apart(self, *, after: TokenEndpointError | None = None) -> Obtained:
         """Return a token that leaves the chain that others share alone; else as `sign_in`."""
@@ -214,7 +217,7 @@ class AloneRenewal:
             if spent is not None:
                 attempt.refresh_token_refused(spent)
             if obtained is None:
-                obtained = await self._asking.sign_in(after=spent)
+                obtained = await self._asking.sign_in(after=spent, probing=attempt.probing)
             granted = attempt.granted(obtained)
             if granted is None or granted.good:
                 return

@@ -127,7 +127,8 @@ class TokenState(TokenFacts):
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self.served
         self.failures += not counted
-        self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
+        chance, at_most = self._chance(), self.longest_pause
+        self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=chance, at_most=at_most)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()

@@ -148,7 +148,7 @@ class Hold:
     """
 
     def __init__(self) -> None:
-        self.arrived = asyncio.Event()
+        self.arrived: asyncio.Event = asyncio.Event()
         self._count = Level()
         self._gate = asyncio.Event()
 

@@ -30,12 +30,12 @@ class Grants:
         self.reset_counts()
 
     def reset_counts(self) -> None:
-        self.sign_ins = 0
-        self.sign_ins_refused = 0
-        self.renewals = 0
-        self.renewals_refused = 0
-        self.refresh_tokens_reused = 0
-        self.exchanges = 0
+        self.sign_ins: int = 0
+        self.sign_ins_refused: int = 0
+        self.renewals: int = 0
+        self.renewals_refused: int = 0
+        self.refresh_tokens_reused: int = 0
+        self.exchanges: int = 0
 
     def answer(self, form: Mapping[str, str], client_id: str | None) -> GrantAnswer:
         """Decide one token request. `form` is empty when the body was not form-encoded."""

@@ -104,7 +104,7 @@ class Gauge:
 
     def __init__(self) -> None:
         self._busy: Counter[str] = Counter()
-        self.peak = 0
+        self.peak: int = 0
 
     @contextmanager
     def busy(self, key: str) -> Generator[None]:

@@ -63,12 +63,13 @@ class Service:
         settings: Settings,
         on_request: Callable[[Served], None] | None,
     ) -> None:
-        self.routes = Routes()
-        self.faults = FaultPlan()
-        self.log = RequestLog()
-        self.token_gauge, self.renewal_gauge = Gauge(), Gauge()
+        self.routes: Routes = Routes()
+        self.faults: FaultPlan = FaultPlan()
+        self.log: RequestLog = RequestLog()
+        self.token_gauge: Gauge = Gauge()
+        self.renewal_gauge: Gauge = Gauge()
         self.throttler = throttler
-        self.masker = Masker(accounts.is_secret)
+        self.masker: Masker = Masker(accounts.is_secret)
         self._settings = settings
         self._clock = clock
         self._accounts = accounts

@@ -36,14 +36,14 @@ class World:
     def __init__(
         self, clock: Clock, settings: Settings, limits: Limits, on_request: Callable[[Served], None] | None
     ) -> None:
-        self.clock = ShiftedClock(clock)
+        self.clock: ShiftedClock = ShiftedClock(clock)
         self.settings = settings
-        self.accounts = Accounts(self.clock)
-        self.grants = Grants(self.accounts, settings)
-        self.links = Links(self.accounts, self.grants, self.clock)
-        self.throttler = Throttler(limits, self.clock)
-        self.coworkers = Coworkers(default_coworkers(self.clock.wall()), self.clock, settings)
-        self.service = Service(
+        self.accounts: Accounts = Accounts(self.clock)
+        self.grants: Grants = Grants(self.accounts, settings)
+        self.links: Links = Links(self.accounts, self.grants, self.clock)
+        self.throttler: Throttler = Throttler(limits, self.clock)
+        self.coworkers: Coworkers = Coworkers(default_coworkers(self.clock.wall()), self.clock, settings)
+        self.service: Service = Service(
             self.clock, self.accounts, self.grants, self.throttler, settings=settings, on_request=on_request
         )
         self._checkpoint: _Checkpoint | None = None

@@ -12,8 +12,8 @@ from .shell import FORKS, PLAIN, run
 
 COMMANDS = ["login", "status", "token", "logout", "get", "post", "put", "patch", "delete", "emulator", "demo"]
 OPTIONS = {
-    "account", "base-url", "control-help", "enforce-limits", "help", "host", "include", "json", "keyring", "lifetime",
-    "no-keyring", "paginate", "port", "seed", "totp-secret", "user", "verbose",
+    "account", "base-url", "client-id", "control-help", "enforce-limits", "help", "host", "include", "json", "keyring",
+    "lifetime", "no-keyring", "paginate", "port", "refresh-token", "seed", "totp-secret", "user", "verbose",
 }  # fmt: skip
 
 

@@ -86,6 +86,32 @@ def test_a_refresh_token_is_not_sent_twice_because_a_replica_has_not_heard_of_it
         assert world.endpoint.count("password") == 1, "those who could wait found the new token"
 
 
+def test_a_chain_that_was_saved_after_an_outage_of_the_store_is_guarded_as_any_other() -> None:
+    """The record says where it was written, whoever wrote it."""
+
+    async def scene(world: World) -> None:
+        world.store = store = Served()
+        pods = [world.pod(policy=NO_JITTER) for _ in range(3)]
+        for pod in pods:
+            await pod.token()
+        store.down = True
+        await pods[0].refresh()
+        store.down = False
+        await asyncio.sleep(60)
+        assert not pods[0].statistics().unsaved
+        for pod in pods[1:]:
+            await pod.refresh()  # adopts, or goes on with that chain
+        replica = copied(store)
+        world.endpoint.latency = 1.5
+        refreshing = asyncio.create_task(pods[0].refresh())
+        await asyncio.sleep(0.5)
+        store.fail_over(replica)
+        await asyncio.gather(*(pod.refresh() for pod in pods[1:]))
+        await refreshing
+
+    check_nothing_was_sent_twice(play(scene, lifetime=3600))
+
+
 def test_a_store_that_was_restored_from_a_copy_is_not_believed() -> None:
     """It does not tell which server it is, but its record is older than what it once took from this process."""
 

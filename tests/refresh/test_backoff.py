@@ -58,9 +58,9 @@ def test_while_served_the_pauses_are_long() -> None:
 
 
 def test_with_nothing_to_serve_they_are_short() -> None:
-    """0.5 s growing to 5; a quarter shorter at most, so that none outlives an outage for long."""
-    assert pauses(OUTAGE, 6, served=False) == [0.5, 1, 2, 4, 5, 5]
-    assert pauses(OUTAGE, 6, served=False, chance=1.0) == [0.375, 0.75, 1.5, 3, 3.75, 3.75]
+    """0.5 s growing to 2, and to 5 when half a minute has not helped; a quarter shorter at most."""
+    assert pauses(OUTAGE, 24, served=False) == [0.5, 1, *[2] * 20, 5, 5]
+    assert pauses(OUTAGE, 24, served=False, chance=1.0) == [0.375, 0.75, *[1.5] * 20, 3.75, 3.75]
 
 
 @pytest.mark.parametrize("served", [True, False])

@@ -251,11 +251,13 @@ async def test_back_off_is_never_shorter_than_retry_after(
 async def test_with_nothing_to_serve_a_failure_is_shared_for_a_growing_while(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """0.5 s growing to 5: a dead server is not asked by every coroutine, and no pause outlives the outage for long."""
+    """0.5 s growing to 2, and to 5 after half a minute: a dead server is not asked by every coroutine, and no pause
+    outlives the outage for long.
+    """
     session = await connect()
     take_jitter_from(session)
     emulator.fail("token", Fault.json({"error": "unsupported_grant_type"}, 400), times=None)
-    for requests, pause in enumerate([0.5, 1, 2, 4, 5, 5], start=1):
+    for requests, pause in enumerate([0.5, 1, *[2] * 20, 5, 5], start=1):
         await asyncio.gather(*(session.token() for _ in range(20)), return_exceptions=True)
         assert len(emulator.token_requests) == requests
         clock.advance(pause - 0.01)

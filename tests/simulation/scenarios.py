@@ -9,6 +9,6 @@ __all__ = ["scenario"]
 
 
 def scenario(seed: int) -> Scenario:
-    """Return the scenario of a seed: that of one session, or, for every third, of a fleet."""
+    """Return the scenario of a seed: that of one session, or, for every fourth, of a fleet."""
     random = Random(seed)
-    return fleet_scenario(seed, random) if seed % 3 == 1 else alone_scenario(seed, random)
+    return fleet_scenario(seed, random) if seed % 4 == 1 else alone_scenario(seed, random)

@@ -13,6 +13,8 @@ __all__ = ["fleet_scenario"]
 LIFETIMES = (10.0, 60.0, 600.0, 3600.0, 86_400.0)
 SKEWS = (0.0, 0.0, 0.0, 0.0, -400.0, 100.0, 5000.0)
 """Seconds by which the clock of a host is wrong."""
+SHORT = ("expires soon", "expires soon", "expires on its way")
+"""A token that ends before others that came earlier."""
 FEWEST, MOST = 4, 12
 
 WEIGHTS = {
@@ -63,7 +65,7 @@ def _action(random: Random, setting: Setting) -> Action:
             return Action(after, kind, random.choice(("token", "token", "get", "refresh")), who=who)
         case "fault":
             seconds = random.choice((0.0, 2.0, 5.0, 12.0, 28.0, 45.0, 300.0))
-            return Action(after, kind, random.choice(list(FAULTS)), random.choice((1, 1, 1, 2, 3)), seconds)
+            return Action(after, kind, random.choice((*FAULTS, *SHORT)), random.choice((1, 1, 1, 2, 3)), seconds)
         case "outage":
             return Action(after, kind, random.choice(OUTAGES), 40, random.choice((0.0, 5.0, 40.0)))
         case "password":

@@ -27,6 +27,7 @@ class Issued:
 class Flight:
     """What a process does to get a token. loaded: what it read for that. failed: whether the store did meanwhile."""
 
+    process: int
     began: float
     forced: bool = False
     loaded: Content | None = None

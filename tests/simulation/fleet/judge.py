@@ -55,9 +55,14 @@ class Judge:
 
     # The service's door
 
-    def launched(self, task: object, *, forced: bool) -> None:
+    def launched(self, process: int, task: object, *, forced: bool) -> None:
         """A flight begins. forced: asked for by hand."""
-        self._flights[task] = Flight(self._now(), forced)
+        self._flights[task] = Flight(process, self._now(), forced)
+
+    def asked_by_hand(self, process: int) -> None:
+        """Somebody calls `refresh()`: a flight in the air tries for them, whatever holds it off."""
+        for flight in self._flights.values():
+            flight.forced |= flight.process == process
 
     def begun_by(self, task: object, parent: object) -> None:
         """A task begins another one, which belongs to the same flight."""
@@ -65,7 +70,7 @@ class Judge:
             self._flights[task] = self._flights[parent]
 
     def _flight(self) -> Flight:
-        return self._flights.get(asyncio.current_task()) or Flight(self._now())
+        return self._flights.get(asyncio.current_task()) or Flight(-1, self._now())
 
     def sends(self, process: int, request: TokenRequest) -> Sent:
         """A token request leaves a process."""
@@ -78,6 +83,7 @@ class Judge:
             if other.request.outcome is None and other.request.client_id == request.client_id:
                 self._check_overlap(sent, other)
         self._check_pause(sent)
+        self._check_need(sent)
         self._sent.append(sent)
         return sent
 
@@ -89,7 +95,7 @@ class Judge:
 
     def _check_refresh(self, sent: Sent, refresh_token: str) -> None:
         seen = self.seen[sent.process]
-        before = [each for each in self._sent if each.request.refresh_token == refresh_token]
+        before = self._with(refresh_token)
         if refresh_token in self._shared and not sent.blind:
             if sent.flight.failed:
                 self._report("never 1: a refresh token that others have is sent while the store is down")
@@ -139,6 +145,16 @@ class Judge:
     def under_way(self, process: int) -> list[Sent]:
         return [each for each in self._sent if each.process == process and each.request.outcome is None]
 
+    def _check_need(self, sent: Sent) -> None:
+        """Nothing is asked for that is in the store already."""
+        seen, content = self.seen[sent.process], sent.flight.loaded
+        issued = self.issued.get(content.access) if content is not None else None
+        if content is None or issued is None or sent.flight.forced or sent.flight.failed or seen.logouts:
+            return
+        newer = content.generation > self._generation(sent.process) and issued.access not in seen.rejected
+        if newer and not self._is_dead(issued, seen) and self._life_of(issued, sent.process) > EPSILON:
+            self._report("never 1: a request is sent although the store has a newer token, which lives")
+
     def ended(self, sent: Sent, document: dict[str, object] | None) -> None:
         """A token request is over. document: of the token that came, if one did."""
         if document is None:
@@ -180,13 +196,18 @@ class Judge:
             return
         unseen = "unseen: " if self.seen[process].unseen else ""
         self._shared.add(content.refresh)
+        if not content.in_doubt and any(
+            each.process == process and each.request.outcome is Outcome.REFUSED for each in self._with(content.refresh)
+        ):
+            self._report("never 1: a refresh token is in the store as a good one by a process to which it was refused")
         server, now = self.server, self._now()
         newest = self._newest.get(issued.client_id, issued)
         sure = server.lag_until < now and server.lost_at < min(issued.began, newest.began)
         if sure and issued.serial < newest.serial:
             self._report(f"{unseen}an older token has replaced a newer one in the store")
         self._newest[issued.client_id] = issued
-        if before is not None and before.is_tombstone and issued.serial <= self._graves.get(before.generation, 0):
+        buried = before is not None and before.is_tombstone and not self.may_be_old
+        if before is not None and buried and issued.serial <= self._graves.get(before.generation, 0):
             self._report(f"{unseen}logout: a token of the chain that it ended is in the store again")
 
     def store_failed(self, process: int, operation: str) -> None:
@@ -218,8 +239,11 @@ class Judge:
     def adopted(self, process: int) -> None:
         """A process says that it has taken a token from the store: the one that it read last."""
         seen = self.seen[process]
+        before = seen.current
         if seen.loaded is not None:
             seen.current = self.issued.get(seen.loaded.access, seen.current)
+        if before is not None and seen.current is before:
+            self._report("a process has adopted the token that it had")
 
     def lives(self, process: int) -> bool:
         """Tell whether a process holds a token that is good for certain, as far as it can know."""
@@ -228,6 +252,15 @@ class Judge:
         if current is None or current.access in seen.rejected or self._is_dead(current, seen):
             return False
         return self._life_of(current, process) > EPSILON
+
+    def is_good(self, process: int) -> bool:
+        """Tell whether it lives for longer than the margin in which callers wait for another."""
+        current = self.seen[process].current
+        return (
+            self.lives(process)
+            and current is not None
+            and (self._life_of(current, process) > min(60.0, current.lifetime / 10) + EPSILON)
+        )
 
     def _life_of(self, issued: Issued, process: int) -> float:
         """Return the seconds that a token lives for certain, by the clock of a process: that may be ahead."""
@@ -260,6 +293,10 @@ class Judge:
         if seen.overtaken:
             return "overtaken: "
         return "same generation: " if seen.same_generation else "told the saver: " if seen.told_the_saver else ""
+
+    def _with(self, refresh_token: str) -> list[Sent]:
+        """Return the requests that have carried a refresh token."""
+        return [each for each in self._sent if refresh_token and each.request.refresh_token == refresh_token]
 
     def _newest_of(self, client_id: str) -> int:
         return max((each.serial for each in self.issued.values() if each.client_id == client_id), default=0)

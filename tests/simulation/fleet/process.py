@@ -92,6 +92,7 @@ class Process:
 
     async def _call(self, kind: str, deadline: float) -> None:
         ended, lives, logouts, task = "failed", self.judge.lives(self.number), self.seen.logouts, asyncio.current_task()
+        good, turn = self.judge.is_good(self.number), self.world.loop.turn
         self.burials[task] = self.seen.burials
         try:
             async with asyncio.timeout(deadline or None):
@@ -102,14 +103,16 @@ class Process:
             ended = "timed out"
         except NexudusAuthError as error:
             ended = type(error).__name__
-            good = lives and self.judge.lives(self.number) and logouts == self.seen.logouts
-            if kind == "token" and good and self.closed_at is None:
+            lives = lives and self.judge.lives(self.number) and logouts == self.seen.logouts
+            if kind == "token" and lives and self.closed_at is None:
                 self.report(f"never 3: token() raised {ended} while the token is good: {error}")
             if isinstance(error, SessionClosedError) and self.closed_at is None and not self.world.from_outside:
                 self.report("SessionClosedError, but nobody closed the session")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
             ended = type(error).__name__
             self.report(f"{kind} raised {error!r}")
+        if kind == "token" and good and self.world.loop.turn != turn and self.closed_at is None:
+            self.report("never 3: token() suspended while the token is good")
         self.world.trace("call", self.number, kind, ended)
 
     async def _work(self, kind: str) -> str:
@@ -117,6 +120,8 @@ class Process:
             async with await self.session.get("/ok" if kind == "get" else "/denied/0") as response:
                 return f"answered {response.status}"
         closed = self.closed_at is not None
+        if kind == "refresh":
+            self.judge.asked_by_hand(self.number)
         token = await (self.session.refresh() if kind == "refresh" else self.session.token())
         if closed:
             self.report("closed: a token was served after close()")

@@ -79,6 +79,8 @@ async def _ask(world: "FleetWorld", process: Process, kind: str) -> NexudusAuthE
 
     async def ask() -> None:
         process.burials[asyncio.current_task()] = burials
+        if kind == "refresh":
+            world.judge.asked_by_hand(process.number)
         try:
             token = await (process.session.refresh() if kind == "refresh" else process.session.token())
         except NexudusAuthError as error:

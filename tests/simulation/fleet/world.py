@@ -92,7 +92,7 @@ class FleetWorld:
             return
         self._owners[task] = process
         if task.get_name() == RENEWAL:
-            self.judge.launched(task, forced=by is not None and process.calls.get(by) == "refresh")
+            self.judge.launched(process.number, task, forced=by is not None and process.calls.get(by) == "refresh")
         else:
             self.judge.begun_by(task, by)
 
