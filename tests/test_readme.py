@@ -26,7 +26,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import REGISTRY
 
-from nexudus_async import TokenSession, otel
+from nexudus_async import LoginRequiredError, TokenSession, otel
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import until
 from tests.valkey import Valkey
@@ -79,8 +79,9 @@ class Reader:
         self._nexudus, self._request, self._monkeypatch = nexudus, request, monkeypatch
         self.names: dict[str, Any] = {}
 
-    async def run(self, source: str) -> None:
-        text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, self._nexudus.url)
+    async def run(self, source: str, *, more: str = "") -> None:
+        """Run an example; `more`, indented as its end, goes on there."""
+        text = "\n" * lines_before(source) + (source + more).replace(DEFAULT_BASE_URL, self._nexudus.url)
         if REDIS in text:
             valkey: Valkey = self._request.getfixturevalue("valkey")
             valkey.start()
@@ -88,6 +89,8 @@ class Reader:
         if "Pacing" in source:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
         self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
+        if more:
+            self.names |= {"nexudus": self._nexudus, "LoginRequiredError": LoginRequiredError}
         if "while True" in source:
             await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
         else:
@@ -172,14 +175,25 @@ async def test_web_service_answers_and_says_when_it_cannot(reader: Reader, nexud
         assert (answer.status_code, answer.json()) == (503, {"detail": "Nexudus is not available"})
 
 
-async def test_members_sign_in_once_and_a_wrong_password_lets_nobody_in(
-    reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await reader.run(example_with("def log_in("))
-    assert capsys.readouterr().out == f"{TEAMS}\n"
-    assert not await reader.names["log_in"]("ops@example.com", "a guess")
-    assert await reader.names["teams_of"]("ops@example.com") == TEAMS
+MORE_OF_MEMBERS = """
+    assert not await log_in("ops@example.com", "a guess")
+    print(await teams_of("ops@example.com"))
     assert nexudus.sign_ins == 1
+    nexudus.revoke_all()
+    try:
+        await teams_of("ops@example.com")
+    except LoginRequiredError:
+        print("sign in again")
+    assert await log_in("ops@example.com", "…")
+    print(await teams_of("ops@example.com"))
+"""
+
+
+async def test_members_sign_in_once_and_a_wrong_password_lets_nobody_in(
+    reader: Reader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await reader.run(example_with("TokenSessions("), more=MORE_OF_MEMBERS)
+    assert capsys.readouterr().out == f"{TEAMS}\n{TEAMS}\nsign in again\n{TEAMS}\n"
 
 
 async def test_sync_job_reads_every_page(
