@@ -64,6 +64,8 @@ class Member(TokenSession):
         self.use = Use()
         self.last_used = 0.0
         """By the clock of `Members`."""
+        self.ended: Callable[[], None] | None = None
+        """Called when somebody has closed it."""
         super().__init__(credentials, **options)
 
     @property
@@ -71,6 +73,13 @@ class Member(TokenSession):
         """Whether something is under way, or the store has yet to take its newest token."""
         coordinator = self._coordinator
         return self.use.count > 0 or coordinator.waiting is not None or coordinator.unsaved
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self.closed and self.ended is not None:
+                self.ended()
 
     def retire(self) -> None:
         """Serve nothing any more, at once: what begins before `close()` runs would be cut off by it."""
@@ -109,6 +118,7 @@ class Members:
         self._members: OrderedDict[str, Member] = OrderedDict()
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._closing = False
         self.made = 0
         self.closed: Counter[Reason] = Counter()
         """How many were closed for which reason."""
@@ -142,6 +152,7 @@ class Members:
         self._members[key] = member
         self.made += 1
         member.use.told = lambda: self.use(key)
+        member.ended = lambda: self._drop(key, member)
         self.use(key)
         self._make_room()
         if self._sweeper is None and self._idle_timeout is not None:
@@ -163,6 +174,7 @@ class Members:
 
     async def close(self) -> None:
         """Close all."""
+        self._closing = True
         members, ending, here = list(self._members.values()), set(self._ending.values()), asyncio.get_running_loop()
         if self._sweeper is not None:
             ending.add(self._sweeper)
@@ -195,14 +207,17 @@ class Members:
 
     def _close_idle(self, idle_timeout: float) -> float:
         """Close who was idle for so long; return the seconds until the next may be."""
-        now = self._clock.monotonic()
-        for key, member in list(self._members.items()):
+        now, idle, pause = self._clock.monotonic(), list[tuple[str, Member]](), idle_timeout
+        for key, member in self._members.items():
             left = member.last_used + idle_timeout - now
             if left > 0:
-                return left
+                pause = left
+                break
             if not member.in_use:
-                self._end(key, member, "idle")
-        return idle_timeout
+                idle.append((key, member))
+        for key, member in idle:
+            self._end(key, member, "idle")
+        return pause
 
     def _end(self, key: str, member: Member, reason: Reason) -> None:
         self.closed[reason] += 1
@@ -218,6 +233,11 @@ class Members:
         del self._ending[key]
         if not ending.cancelled() and (error := ending.exception()) is not None:
             logger.error("a session could not be closed: %s", type(error).__name__)
+
+    def _drop(self, key: str, member: Member) -> None:
+        """Forget a session that was closed by hand; `close` has to find those that it closes."""
+        if self._members.get(key) is member and not self._closing:
+            self._forget(key, member)
 
     def _forget(self, key: str, member: Member) -> None:
         del self._members[key]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import aiohttp
 import anyio
@@ -34,8 +34,8 @@ from .stores._support import finish
 
 CredentialsOf = Callable[[str], "Credentials | Awaitable[Credentials | None] | None"]
 """Who gives the credentials of an account: a function, or a coroutine function."""
-STORE_TIMEOUT: Final = 5.0
-"""Seconds for a store to close its connections."""
+STORE_TIMEOUT, CALLABLE_TIMEOUT = 5.0, 5.0
+"""Seconds at the end: for a store to close its connections, and for callables that were cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +79,10 @@ class TokenSessions:
     closed for being idle, only for room. Whoever has a session that was closed gets `SessionClosedError` from it: ask
     for it anew for each piece of work. Without a store its tokens are gone, and the credentials are asked for again.
 
-    All sessions share one pool of connections for requests and one for tokens, and no cookies. Making and entering a
-    `TokenSessions` does no I/O and needs no event loop; it belongs to the first loop that uses it. It may be shared by
-    any number of tasks. Raises `ConfigurationError` for arguments that cannot work, and on use from another loop.
+    All sessions share one pool of connections for requests and one for tokens, of aiohttp's 100 each (lend a session
+    for more), and no cookies. Making and entering one does no I/O and needs no event loop; it belongs to the first loop
+    that uses it, and may be shared by any number of tasks. Raises `ConfigurationError` for arguments that cannot work,
+    and on use from another loop.
     """
 
     def __init__(
@@ -125,8 +126,7 @@ class TokenSessions:
         self._failed = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self.closed = False
-        """Whether `close()` was called."""
+        self._closed = False
 
     async def session(self, account: str) -> TokenSession:
         """Return the one session of `account`, whoever asks, and however it spells the name.
@@ -148,7 +148,13 @@ class TokenSessions:
         return making if isinstance(making, Member) else await self._made(key, making)
 
     def __len__(self) -> int:
+        """Return how many sessions are open."""
         return len(self._members)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._closed
 
     def statistics(self) -> SessionsStatistics:
         """Return counts and the present state, without secrets. It looks at every session."""
@@ -171,14 +177,16 @@ class TokenSessions:
         """
         if self._pid not in (0, os.getpid()) or (self._loop is not None and self._is_used_elsewhere(self._loop)):
             raise ConfigurationError(ELSEWHERE)
-        self.closed = True
-        if self._loop is asyncio.get_running_loop():
-            for making in self._making.values():
-                making.cancel()
+        self._closed = True
+        making = set(self._making.values()) if self._loop is asyncio.get_running_loop() else set()
+        for task in making:
+            task.cancel()
         if self._shared.limits is not None:
             self._shared.limits.close()
         try:
             await self._members.close()
+            if making:
+                await asyncio.wait(making, timeout=CALLABLE_TIMEOUT)
         finally:
             await finish(self._disconnect())
 

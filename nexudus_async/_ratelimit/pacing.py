@@ -72,6 +72,15 @@ class Pacing:
             redis_url=redis_url,
         )
 
+    @classmethod
+    def public_api(cls, *, redis_url: str | None = None) -> "Pacing":
+        """Return what the public API (`/api/public/…`) was seen to allow: 10 requests in 5 seconds.
+
+        For members' sessions, which call little else. It is not documented, and met as 429; of `documented()` only the
+        limits of longer windows are tighter, so that a job of hours wants those.
+        """
+        return cls(requests=("10/5second",), redis_url=redis_url)
+
 
 class Pacer:
     """Keeps the limits of `pacing` for one session. Requests wait in one queue.

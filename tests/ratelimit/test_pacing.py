@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from nexudus_async import ConfigurationError, Pacing, PacingFailed, SessionClosedError
-from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
+from nexudus_async.testing import Fault, Limits, ManualClock, NexudusEmulator, Rate
 from tests.conftest import CUSTOMER, Connect, until
 from tests.inside import pacer_of
 from tests.valkey import Valkey
@@ -74,6 +74,19 @@ async def test_the_documented_limits_are_kept_with_some_leeway(connect: Connect,
         times.append(clock.monotonic())
     assert min(after - before for before, after in itertools.pairwise(times)) >= 0.14
     assert times[120] - times[0] >= 60.2
+
+
+async def test_the_public_api_as_it_was_seen(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
+    """Ten requests in five seconds, refused with 429: none is; the first ten go at once."""
+    emulator.limits, emulator.enforce_limits = Limits(api=(), public=(Rate(10, 5),)), True
+    async with PassingTime(emulator, clock) as time:
+        session = await connect(pacing=Pacing.public_api(), throttle=None, client_session=time.http)
+        await session.token()
+        began = clock.monotonic()
+        assert set(await asyncio.gather(*(status(session) for _ in range(25)))) == {200}
+        assert 10 <= clock.monotonic() - began <= 12
+    assert set(answers(emulator)) == {200}
+    assert emulator.requests[10].started - emulator.requests[1].started < 1
 
 
 async def test_writes_have_limits_of_their_own(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
