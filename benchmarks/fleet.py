@@ -1,11 +1,14 @@
 """What a store does for a fleet: token requests, the store's own load, and how long a new token takes to reach all.
 
-    python benchmarks/fleet.py [--quick] [--json]
+    python benchmarks/fleet.py [--quick] [--json] [--bad-days [TEXT]]
 
 Real processes, started at once, each asking for the token a hundred times a second; the emulator, which takes 200 ms
 for a sign-in or renewal, as a service far away does; tokens of two seconds, renewed by the default policy after 1 s to
 1.25 s. `none` is the same fleet without a store, each process with tokens of its own. `in step` is without jitter:
 every process wants the renewal at the same moment, which is the worst that can happen to a store.
+
+With `--bad-days` other fleets, on which everything goes wrong (`_bad_days.py`). To compare with another release, let
+`PYTHONPATH` name its checkout.
 """
 
 import argparse
@@ -37,6 +40,9 @@ from nexudus_async import (
     TokenStore,
 )
 from nexudus_async.testing import Fault, NexudusEmulator
+
+import _bad_days  # isort: skip
+from _servers import free_port  # isort: skip
 
 LIFETIME, INTERVAL = 2.0, 1.0
 """Seconds: of a token, and from one token to its renewal at the earliest."""
@@ -206,7 +212,7 @@ def _at(delays: list[float], share: float) -> float | None:
 
 async def run(cases: Sequence[Case], seconds: float) -> list[Row]:
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder, ValkeyServer(data_dir=Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, ValkeyServer(port=free_port(), data_dir=Path(folder)) as server:
         for number, case in enumerate(cases):
             places = {"none": "", "file": f"{folder}/{number}.json", "valkey": f"redis://127.0.0.1:{server.port}"}
             rows.append(await measure(case, places[case.store], seconds))
@@ -239,7 +245,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=float, default=0, help="how long each fleet runs (12)")
     parser.add_argument("--processes", type=int, nargs="+", help="how large the fleets are (1 8 32)")
     parser.add_argument("--json", action="store_true", help="the figures for a program")
+    parser.add_argument("--bad-days", nargs="?", const="", metavar="TEXT", help="what goes wrong (days with TEXT only)")
     options = parser.parse_args(arguments)
+    if options.bad_days is not None:
+        figures = asyncio.run(_bad_days.play(options.bad_days, quick=options.quick))
+        sys.stdout.write((json.dumps(figures, indent=1) if options.json else _bad_days.table(figures)) + "\n")
+        return
     FORK.set_forkserver_preload(["nexudus_async.testing", "redis.asyncio", "filelock"])
     counts: list[int] = options.processes or ([8] if options.quick else [1, 8, 32])
     jitter = RefreshPolicy().jitter

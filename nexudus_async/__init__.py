@@ -11,6 +11,7 @@ The map: each room answers the question in its name, and imports only what stand
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
     _session _keep_alive            the front door: `TokenSession`
+    _sessions _member               a session for each of many accounts: `TokenSessions`
     otel prometheus httpx           what others listen and call by; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
@@ -23,7 +24,13 @@ replay.
 """
 
 from ._clock import Clock
-from ._credentials import PasswordCredentials, totp_from_secret
+from ._credentials import (
+    ExchangeCredentials,
+    ImpersonationCredentials,
+    PasswordCredentials,
+    RefreshTokenCredentials,
+    totp_from_secret,
+)
 from ._events import (
     Event,
     Listener,
@@ -44,6 +51,7 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
 from ._session import TokenSession
+from ._sessions import SessionsStatistics, TokenSessions
 from ._token import Token
 from .errors import (
     ConfigurationError,
@@ -71,8 +79,10 @@ __all__ = [
     "EncryptedStore",
     "EndpointUnavailableError",
     "Event",
+    "ExchangeCredentials",
     "FileStore",
     "Freshness",
+    "ImpersonationCredentials",
     "Listener",
     "LoginRequiredError",
     "MalformedResponseError",
@@ -85,7 +95,9 @@ __all__ = [
     "RedisStore",
     "RefreshFailed",
     "RefreshPolicy",
+    "RefreshTokenCredentials",
     "SessionClosedError",
+    "SessionsStatistics",
     "Statistics",
     "StoreError",
     "StoreFailed",
@@ -100,6 +112,7 @@ __all__ = [
     "TokenObtained",
     "TokenRejected",
     "TokenSession",
+    "TokenSessions",
     "TokenSource",
     "TokenStore",
     "TotpRequiredError",

@@ -54,3 +54,15 @@ async def sleep(clock: Clock, seconds: float) -> None:
         await clock.sleep(seconds)
     else:
         await asyncio.sleep(seconds)
+
+
+async def sleep_idly(clock: Clock, seconds: float) -> None:
+    """Wait as `sleep` does, for work that nobody waits for.
+
+    A clock that jumps over sleeps, as `ManualClock(autojump=True)` does, would run away with it: then these are real
+    seconds.
+    """
+    if isinstance(clock, SleepingClock) and not getattr(clock, "autojump", False):
+        await clock.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)

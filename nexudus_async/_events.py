@@ -30,8 +30,8 @@ __all__ = [
 logger = logging.getLogger("nexudus_async")
 logger.addHandler(logging.NullHandler())  # or a program without logging would get the warnings on standard error
 
-Grant = Literal["password", "refresh_token"]
-"""How a token was asked for: RFC 6749, sections 4.3 and 6."""
+Grant = Literal["password", "refresh_token", "exchange"]
+"""How a token was asked for: RFC 6749, sections 4.3 and 6, or Nexudus' exchange of a one-time JWT."""
 
 
 Reason = Literal["empty", "advisory", "mandatory", "expired", "requested", "rejected"]
@@ -123,7 +123,7 @@ class PacingFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAdopted(Event):
-    """A token that another process obtained was taken from the store.
+    """A token that another process obtained was taken from the store, or one that was handed over came into use.
 
     generation: its own. expires_in: seconds it still lives.
     """
@@ -154,9 +154,11 @@ What it raises is logged and goes no further. It hears of a token when those who
 class Statistics:
     """A snapshot of a manager or a session: counts since it was made, and its state now.
 
-    sign_ins, renewals: password grants and refresh grants that succeeded. adoptions: tokens taken from the store.
+    sign_ins: password grants, and exchanges of a one-time JWT, that succeeded. renewals: refresh grants.
+    adoptions: tokens taken from the store, or handed over.
     failures: flights that failed, and refresh tokens refused. unsaved: 1 while the store lacks the newest token.
-    rejections: calls of `reject`. waiting: calls that wait for a flight now.
+    rejections: calls of `reject`. refused: whether the API has refused the token held, and no other is to be had.
+    waiting: calls that wait for a flight now.
     generation: of the token held, 0 for none. expires_in: seconds left of the token held, None for none.
     retry_in: seconds that back-off still holds, 0 for none.
 
@@ -174,6 +176,7 @@ class Statistics:
     unsaved: int
     failures: int
     rejections: int
+    refused: bool
     throttled: int = 0
     paused_for: float = 0.0
     queued: int = 0

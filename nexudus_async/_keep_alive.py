@@ -16,7 +16,7 @@ from ._refresh.policy import Freshness
 LONGEST_PAUSE = 30.0
 """Seconds between looks at the clock: the event loop's own timers stand still while a host is suspended."""
 SHORTEST_PAUSE = 0.5
-"""Seconds between looks while a refresh is due and back-off, or somebody else's flight, has it."""
+"""Seconds between looks while a refresh is due and a flight has it."""
 LATEST_REFRESH = 14 * 86400.0
 """Seconds after the last refresh: a day before the refresh token would lapse."""
 
@@ -53,7 +53,8 @@ class KeepAlive:
                     # A flight has told of its failure itself; back-off and latch hold here as for every caller.
                     logger.debug("keep-alive: %s", type(exc).__name__)
                 due = self._due_in()
-            pause = LONGEST_PAUSE if due is None else min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
+            due = LONGEST_PAUSE if due is None else max(due, self._state.retry_in)  # back-off holds here, too
+            pause = min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
             await sleep(self._state.clock, pause)
 
     def _due_in(self) -> float | None:

@@ -74,7 +74,10 @@ class TokenManager:
         renewal: AloneRenewal | FleetRenewal = AloneRenewal(asking)
         if store is not None:
             _check_lease(store, policy, emitter)
-            storage = Storage(store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter)
+            tried = asking.grants.tried
+            storage = Storage(
+                store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter, tried=tried
+            )
             renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 
@@ -145,12 +148,13 @@ class TokenManager:
             expires_in=state.remaining,
             retry_in=state.retry_in,
             waiting=self._coordinator.waiting or 0,
-            sign_ins=state.obtained["password"],
+            sign_ins=state.obtained["password"] + state.obtained["exchange"],
             renewals=state.obtained["refresh_token"],
             adoptions=state.adoptions,
             unsaved=int(self._coordinator.unsaved),
             failures=state.failures,
             rejections=state.rejections,
+            refused=state.refused is not None,
         )
 
     async def logout(self) -> None:
@@ -190,7 +194,7 @@ class TokenManager:
 
 def coordinator_of(manager: TokenManager) -> Coordinator:
     """Return what the rooms above need of a manager, and its users do not."""
-    return manager._coordinator  # noqa: SLF001 - for this
+    return manager._coordinator  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
 
 
 def _check_lease(store: TokenStore, policy: RefreshPolicy, emitter: Emitter) -> None:

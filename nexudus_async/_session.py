@@ -4,8 +4,6 @@ Here is what only a wrapper can do: set the header through `headers=` (so that m
 redirect to another origin), judge `raise_for_status` on the final response, and own the sessions underneath.
 """
 
-import functools
-import os
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
@@ -15,13 +13,15 @@ import aiohttp
 from yarl import URL
 
 from ._clock import Clock
-from ._credentials import PasswordCredentials
+from ._credentials import Credentials
 from ._events import Listener, Statistics
-from ._http.aiohttp_internals import check_borrowed, heed_netrc
+from ._http.aiohttp_internals import heed_netrc
+from ._http.arguments import check_options, name_of_account, name_of_source
 from ._http.connections import Connections
-from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, apply, destination, has_authorization, read_once
+from ._http.middleware import BearerMiddleware, unauthorized_of
+from ._http.request import Handshake, RaiseForStatus, apply, has_authorization, read_once, read_options_once
 from ._http.sender import Sender
+from ._http.shared import Shared
 from ._http.verbs import Verbs
 from ._keep_alive import KeepAlive
 from ._manager import TokenManager, coordinator_of
@@ -29,10 +29,10 @@ from ._oauth.endpoint import TokenEndpoint
 from ._ratelimit.gate import NOT_OURS, holding
 from ._ratelimit.pacing import Pacing
 from ._ratelimit.throttle import Throttle
+from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
 from ._token import Token
-from ._validation import check_kind, parse_origin
-from .errors import ConfigurationError, SessionClosedError
+from .errors import SessionClosedError
 from .stores import TokenStore
 from .stores._support import finish
 
@@ -42,23 +42,20 @@ if TYPE_CHECKING:
     Response = aiohttp.ClientResponse
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-DEFAULT_BASE_URL = "https://spaces.nexudus.com"
-BASE_URL_VARIABLE = "NEXUDUS_BASE_URL"
 DEFAULT_THROTTLE = Throttle()
-_KNOWN_URLS = 1024
-"""Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
 
 
 class TokenSession(Verbs):
     """An aiohttp session for the Nexudus API that signs in, refreshes, and carries the token.
 
-    credentials: who signs in. None: tokens come from the store only, and `LoginRequiredError` says when they end.
+    credentials: who signs in, and how. None: tokens come from the store only, and `LoginRequiredError` says when they
+        end.
     base_url: the origin of the service: https, or http on this machine. Relative URLs are resolved against it. None:
         the environment variable NEXUDUS_BASE_URL, else https://spaces.nexudus.com.
     client_id: the `client_id` header; Nexudus keeps one refresh token for each. None: a unique one for this session,
-        so that sessions never end each other's tokens.
+        so that sessions never end each other's tokens. Only for `PasswordCredentials`: the others come with theirs.
     store: where the tokens are shared with other processes, and with the next one; see `nexudus_async.stores`.
-    account: the user name that the store files the tokens under; needed with a store and no credentials.
+    account: the user name that the store files the tokens under, where the credentials do not say it.
     policy: when to refresh and how long to wait.
     client_session: an `aiohttp.ClientSession` to send through. It is borrowed: it keeps its middlewares, its pool and
         its cookies (one jar for several accounts mixes them up), and is never closed here. None: an own one, made at
@@ -68,6 +65,7 @@ class TokenSession(Verbs):
     keep_alive: refresh while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
     pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
+    source: where tokens come from in place of credentials, with a client_id, an account and a key of its own.
     on_event: a function of one event, called on the event loop, which it must not block.
     label: what events and log lines call the account. None: a hash of it.
     clock: the time; the system's by default.
@@ -76,9 +74,12 @@ class TokenSession(Verbs):
     may be shared by any number of tasks of one event loop. Raises `ConfigurationError` for arguments that cannot work.
     """
 
+    _shared: Shared | None = None
+    """What it has in common with others: set by `TokenSessions` before it is made."""
+
     def __init__(
         self,
-        credentials: PasswordCredentials | None = None,
+        credentials: Credentials | None = None,
         *,
         base_url: str | URL | None = None,
         client_id: str | None = None,
@@ -91,33 +92,32 @@ class TokenSession(Verbs):
         keep_alive: bool = False,
         throttle: Throttle | None = DEFAULT_THROTTLE,
         pacing: Pacing | None = None,
+        source: TokenSource | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
         label: str | None = None,
     ) -> None:
-        username = _username(credentials, store, account)
-        check_kind("keep_alive", keep_alive, bool, "True or False")
-        check_kind("throttle", throttle, Throttle, "a Throttle, or None to get every throttled answer at once")
-        check_kind("pacing", pacing, Pacing, "a Pacing, such as Pacing.documented(), or None")
-        origins = _origins(base_url, allowed_origins, allow_insecure_http=allow_insecure_http)
-        self._base_url = origins[0]
-        if client_session is not None:
-            check_borrowed(client_session, self._base_url)
-        endpoint = TokenEndpoint(
-            lambda: self._connections.for_tokens(),  # noqa: PLW0108 - made below
-            self._base_url, credentials, client_id=client_id, policy=policy,
-            clock=clock, account=account, allow_insecure_http=allow_insecure_http,
-        )  # fmt: skip
-        self._manager = TokenManager(endpoint, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
+        check_options(keep_alive, throttle, pacing)
+        alone, shared = self._shared is None, self._shared
+        if shared is None:
+            shared = Shared(base_url, allowed_origins, client_session, allow_insecure_http=allow_insecure_http)
+        self._base_url, self._destination = shared.base_url, shared.destination
+        if source is None:
+            self._name = name_of_account(credentials, store, account)
+            source = TokenEndpoint(
+                shared.pool, self._base_url, credentials, client_id=client_id, policy=policy,
+                clock=clock, account=account, allow_insecure_http=allow_insecure_http,
+            )  # fmt: skip
+        else:
+            self._name = name_of_source(source, credentials=credentials, account=account, client_id=client_id)
+        self._manager = TokenManager(source, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
         self._coordinator = coordinator_of(self._manager)
-        self._middleware = BearerMiddleware(self._manager, origins, allow_insecure_http=allow_insecure_http)
-        self._sender = Sender(self._manager, unauthorized_of(self._middleware), throttle, pacing)
-        self._connections = Connections(client_session, self._coordinator.state, self._sender.gate)
+        self._middleware = BearerMiddleware(self._manager, shared.origins)
+        self._sender = Sender(self._manager, unauthorized_of(self._middleware), throttle, pacing, shared.limits)
+        if alone:
+            shared.pool.gate = self._sender.gate
+        self._connections = Connections(shared.pool, self._coordinator.state, owned=alone)
         self._keep_alive = KeepAlive(self._coordinator) if keep_alive else None
-        self._destination = functools.lru_cache(_KNOWN_URLS)(
-            functools.partial(destination, self._base_url, origins_of(self._middleware))
-        )
-        self._username = username
 
     async def token(self) -> Token:
         """Return a token that has not expired.
@@ -169,7 +169,7 @@ class TokenSession(Verbs):
         self._coordinator.state.check_closable()
         self._sender.close()
         try:
-            await self._coordinator.close()
+            await self._coordinator.close(keep_store=self._shared is not None)
         finally:
             await finish(self._disconnect())
 
@@ -186,6 +186,11 @@ class TokenSession(Verbs):
     def statistics(self) -> Statistics:
         """Return counters and the present state, without secrets."""
         return self._sender.added_to(self._manager.statistics())
+
+    @property
+    def label(self) -> str:
+        """What events and log lines call the account."""
+        return self._coordinator.emitter.account
 
     @property
     def manager(self) -> TokenManager:
@@ -208,7 +213,7 @@ class TokenSession(Verbs):
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<TokenSession {self._username} at {self._base_url}: {self._manager!r}>"
+        return f"<TokenSession {self._name} at {self._base_url}: {self._manager!r}>"
 
     def __del__(self) -> None:
         connections: Connections | None = self.__dict__.get("_connections")  # __init__ may have raised
@@ -228,8 +233,7 @@ class TokenSession(Verbs):
     ) -> "Response":
         session = self._session_for_requests()
         headers = read_once(headers)
-        if "cookies" in kwargs:
-            kwargs["cookies"] = read_once(kwargs["cookies"])
+        read_options_once(kwargs)
         target, is_ours = self._destination(url)
         ours = session if is_ours and not has_authorization(headers, kwargs) else None
         if ours is not None and session.trust_env:
@@ -248,6 +252,7 @@ class TokenSession(Verbs):
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
         session = self._session_for_requests()
         headers = read_once(headers)
+        read_options_once(kwargs)
         target, is_ours = self._destination(url)
         ours = session if is_ours and not has_authorization(headers, kwargs) else None
         if ours is not None and session.trust_env:
@@ -270,29 +275,3 @@ class TokenSession(Verbs):
             await self._sender.disconnect()
         finally:
             await self._connections.close()
-
-
-def _origins(base_url: str | URL | None, allowed: Iterable[str | URL], *, allow_insecure_http: bool) -> "list[URL]":
-    """Return the origins that see the token, the service's own first."""
-    if isinstance(allowed, str | URL) or not isinstance(allowed, Iterable):
-        raise ConfigurationError("allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']")
-    name = "base_url" if base_url is not None else BASE_URL_VARIABLE
-    base_url = base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-    named = [(name, base_url), *(("allowed_origins", origin) for origin in allowed)]
-    return [parse_origin(name, origin, allow_insecure_http=allow_insecure_http) for name, origin in named]
-
-
-def _username(credentials: PasswordCredentials | None, store: TokenStore | None, account: str | None) -> str:
-    if credentials is None:
-        if store is None:
-            raise ConfigurationError("pass credentials, or a store to take tokens from and account= to find them by")
-        if not account:
-            raise ConfigurationError("a store without credentials needs account=, the user name that signed in")
-        return account
-    if not isinstance(credentials, PasswordCredentials):
-        raise ConfigurationError(
-            f"credentials must be PasswordCredentials(username, password), not {type(credentials).__name__}"
-        )
-    if account is not None:
-        raise ConfigurationError("account= is for sessions without credentials: these file under their user name")
-    return credentials.username

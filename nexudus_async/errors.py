@@ -5,9 +5,9 @@
         ├── ConfigurationError               the code that uses the package must change
         ├── SessionClosedError               used after, or interrupted by, close()
         ├── StoreError                       a token store failed
-        ├── LoginRequiredError               no credentials here, and the stored tokens have ended
+        ├── LoginRequiredError               the tokens have ended, and nothing here can sign in
         └── TokenEndpointError               the token endpoint was asked and gave no token
-            ├── CredentialsRejectedError     wrong user name or password, or a suspended account
+            ├── CredentialsRejectedError     wrong user name or password, a suspended account, and the like
             ├── TotpRequiredError            the two-factor code was missing or wrong
             ├── PasswordResetRequiredError   the password must be reset first
             ├── EndpointUnavailableError     unreachable, throttled or broken: later it may work
@@ -47,6 +47,8 @@ class NexudusAuthError(aiohttp.ClientError):
     """
 
     transient: ClassVar[bool] = False
+    operator: str | None = None
+    """The operator whose session failed, where one was to sign in somebody else: what that session is called."""
 
 
 class ConfigurationError(NexudusAuthError):
@@ -62,9 +64,10 @@ class StoreError(NexudusAuthError):
 
 
 class LoginRequiredError(NexudusAuthError):
-    """Raised when tokens come from a store only and the chain there has ended: sign in where the password is.
+    """Raised when the tokens have ended and nothing here can sign in: no password, and what was handed over is used.
 
-    Also out of calls that wait for a token when `logout()` is called.
+    Sign in where the password is, or hand over other tokens. Also raised out of calls that wait for a token when
+    `logout()` is called.
     """
 
 
@@ -97,7 +100,12 @@ class TokenEndpointError(NexudusAuthError):
 
 
 class CredentialsRejectedError(TokenEndpointError):
-    """Raised when user name and password were refused. Correct them: repeating can lock the account."""
+    """Raised when the sign-in was refused. Correct what it names: repeating can lock the account.
+
+    `error` says by which code: "invalid_grant" (a wrong password, a suspension, a customer not registered here), or
+    another, as of an account that may only sign in elsewhere; None for a one-time JWT that was refused, and for an
+    operator who may not sign in somebody else.
+    """
 
 
 class TotpRequiredError(TokenEndpointError):
@@ -139,26 +147,42 @@ class PasswordResetRequiredError(TokenEndpointError):
 
 
 class EndpointUnavailableError(TokenEndpointError):
-    """Raised when the endpoint was unreachable, slow, throttling or answered 5xx. It is tried again under back-off."""
+    """Raised when the endpoint was unreachable, slow, throttling, or answered 5xx, itself or a gateway before it.
+
+    It is tried again under back-off. Whatever a connector raises comes out as this, with the cause attached.
+    """
 
     transient = True
 
 
 class MalformedResponseError(TokenEndpointError):
-    """Raised when the answer was not a token: cut off, too large, not JSON, or with impossible values."""
+    """Raised when the answer was not a token: cut off, too large, no HTTP, not JSON, or with impossible values."""
 
     transient = True
 
 
 class WrongHostError(TokenEndpointError):
-    """Raised when the answer came from something else than the token endpoint. Check `base_url`."""
+    """Raised when the answer came from something else than the token endpoint: the message says what to write."""
 
 
 CREDENTIALS_REFUSED: Final = (CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
-"""The errors that mean: do not send these credentials again and again."""
+"""The errors that mean: do not send these credentials again and again. See `is_refusal`."""
 
 E = TypeVar("E", bound=NexudusAuthError)
 F = TypeVar("F", bound=BaseException)
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
+    return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
+
+
+def of_operator(error: E, label: str) -> E:
+    """Return an equal error that names the operator, to be raised from the original."""
+    twin = copy_of(error)
+    twin.args = (f"the operator {label}: {error}",)
+    twin.operator = label
+    return twin
 
 
 def copy_of(error: E) -> E:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nexudus_async import Event, PasswordCredentials, TokenSession
+from nexudus_async._credentials import Credentials
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.valkey import Valkey
 
@@ -51,7 +52,7 @@ class Connect:
         self.emulator, self.clock, self._stack = emulator, clock, stack
         self.events: list[Event] = []
 
-    async def __call__(self, credentials: PasswordCredentials | None = None, **options: Any) -> TokenSession:
+    async def __call__(self, credentials: Credentials | None = None, **options: Any) -> TokenSession:
         credentials = credentials or PasswordCredentials(self.emulator.username, self.emulator.password)
         defaults: dict[str, Any] = {
             "base_url": self.emulator.url,

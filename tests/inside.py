@@ -1,7 +1,9 @@
 # pyright: reportPrivateUsage=false
 """The few looks inside that tests need, in one place, so that a move breaks one file."""
 
-from nexudus_async import Token, TokenManager, TokenSession
+from nexudus_async import Token, TokenManager, TokenSession, TokenStore
+from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._manager import coordinator_of
 from nexudus_async._ratelimit.gate import Gate
 from nexudus_async._ratelimit.pacing import Pacer
@@ -10,6 +12,27 @@ from nexudus_async._ratelimit.pacing import Pacer
 def key_of(session: TokenSession) -> str:
     """Return what the session's store files its tokens under."""
     return coordinator_of(session.manager).key
+
+
+def key_of_manager(manager: TokenManager) -> str:
+    return coordinator_of(manager).key
+
+
+async def save_now(manager: TokenManager) -> None:
+    """Try to save what is still to be saved, as the task that does so later."""
+    await coordinator_of(manager)._renewal.save_unsaved()
+
+
+def put_store(manager: TokenManager, store: TokenStore) -> TokenStore:
+    """Let a manager have another store, as where it alone cannot reach its own; return the one it had."""
+    renewal = coordinator_of(manager)._renewal
+    assert isinstance(renewal, FleetRenewal)
+    before, renewal._storage._store = renewal._storage._store, store
+    return before
+
+
+def take_jitter_from(session: TokenSession) -> None:
+    coordinator_of(session.manager).state._chance = lambda: 0.0
 
 
 def refuse(manager: TokenManager, token: Token) -> None:
@@ -25,3 +48,10 @@ def pacer_of(session: TokenSession) -> Pacer:
     pacer = session._sender.pacer
     assert pacer is not None
     return pacer
+
+
+def kept_alive(manager: TokenManager) -> KeepAlive:
+    """Start the task of `keep_alive=True` for a manager without a session; it is to be stopped."""
+    keeper = KeepAlive(coordinator_of(manager))
+    keeper.start()
+    return keeper

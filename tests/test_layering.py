@@ -22,7 +22,7 @@ LAYERS = [
     ["_ratelimit", "_oauth", "_fleet"],
     ["_manager"],
     ["_http"],
-    ["_keep_alive", "_session", "otel", "prometheus", "httpx"],
+    ["_keep_alive", "_session", "_member", "_sessions", "otel", "prometheus", "httpx"],
     ["__init__"],
     ["testing"],
     ["_cli", "__main__"],
@@ -170,7 +170,7 @@ def test_no_circle_within_a_room() -> None:
             {"token", "current", "refresh", "reject", "sign_in", "freshness", "statistics", "logout", "close"},
         ),
         (nexudus_async.TokenEndpoint, {"login", "refresh"}),
-        (nexudus_async.BearerMiddleware, set()),
+        (nexudus_async.BearerMiddleware, set[str]()),
     ],
 )
 def test_public_classes_show_their_public_methods_and_no_more(public: type, names: set[str]) -> None:

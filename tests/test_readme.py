@@ -1,10 +1,10 @@
-"""Every example in the README runs, as it stands there, against the emulator.
+"""Every example in the README runs, as it stands there, against the emulator, and what it points to is there.
 
-A block whose first line names a file (`# conftest.py`) is part of a test suite, which pytest runs in a process of its
-own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
-outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a Redis, a home folder, and
-a Nexudus, which is an emulator instead of the default `base_url`. A web service that it defines is started and called;
-a worker is started, and cancelled after some rounds. Where requests are paced, no time is lost by it.
+A block whose first line names a file (`# test_my_service.py`) is part of a test suite, which pytest runs in a process
+of its own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
+outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a `jwt`, a Redis, a folder,
+and a Nexudus, which is an emulator in the place of the default `base_url`. A web service that it defines is started and
+called; a worker is started, and cancelled after some rounds. Where requests are paced, no time is lost by it.
 """
 
 import ast
@@ -20,34 +20,34 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import REGISTRY
 
 from nexudus_async import TokenSession, otel
-from nexudus_async._session import DEFAULT_BASE_URL
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
-from nexudus_async.testing._api import Handler
 from tests.conftest import until
 from tests.valkey import Valkey
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 FILES = [block for block in BLOCKS if FILE_NAME.match(block)]
 EXAMPLES = [block for block in BLOCKS if not FILE_NAME.match(block)]
+PAGES = [README, ROOT / "benchmarks" / "README.md"]
+DEFAULT_BASE_URL = "https://spaces.nexudus.com"
 REDIS = "redis://localhost:6379"
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+TEAMS = [{"Id": 2_001, "Name": "First floor", "Administrator": "ops@example.com"}]
 
 
 class Vault:
     async def read(self, name: str) -> str:
-        assert name == "nexudus/ops"
+        assert name == "nexudus/robot"
         return "…"
 
 
@@ -58,64 +58,59 @@ async def nexudus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGener
     async with NexudusEmulator() as emulator:
         emulator.add_user("ops@example.com", "…")
         emulator.add_user("robot@example.com", "…", totp_secret=TOTP_SECRET)
-        for coworker in emulator.coworkers:
-            emulator.route("GET", f"/api/spaces/coworkers/{coworker['Id']}", detail(coworker))
-        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("NEXUDUS_USERNAME", "ops@example.com")
         monkeypatch.setenv("NEXUDUS_PASSWORD", "…")
         monkeypatch.setenv("NEXUDUS_TOTP_SECRET", TOTP_SECRET)
         monkeypatch.setenv("STORE_KEYS", f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}")
         monkeypatch.setenv("NEXUDUS_BASE_URL", emulator.url)
+        emulator.find_user("ops@example.com").admin = True
+        emulator.add_user("member@example.com", "…").coworker_id = 1234
+        monkeypatch.setenv("NEXUDUS_REFRESH_TOKEN", emulator.issue("ops@example.com").refresh_token)
+        monkeypatch.setenv("NEXUDUS_CLIENT_ID", "ops@example.com")
         yield emulator
 
 
-def defaults_of_sessions() -> dict[str, Any]:
-    defaults = cast(FunctionType, TokenSession.__init__).__kwdefaults__
-    assert defaults is not None
-    return defaults
+class Reader:
+    """Runs examples. names: what the last one has defined."""
+
+    def __init__(
+        self, nexudus: NexudusEmulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._nexudus, self._request, self._monkeypatch = nexudus, request, monkeypatch
+        self.names: dict[str, Any] = {}
+
+    async def run(self, source: str) -> None:
+        text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, self._nexudus.url)
+        if REDIS in text:
+            valkey: Valkey = self._request.getfixturevalue("valkey")
+            valkey.start()
+            text = text.replace(REDIS, valkey.url)
+        if "Pacing" in source:
+            self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
+        self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
+        if "while True" in source:
+            await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
+        else:
+            await asyncio.to_thread(execute, compiled(text), self.names)
+        if (metrics := self.names.get("prometheus")) is not None:
+            self._request.addfinalizer(lambda: REGISTRY.unregister(metrics))
+
+    async def _work_a_little(self, text: str) -> None:
+        worker = asyncio.create_task(eval(compiled(text), self.names))
+        self._nexudus.fail("*", Fault.answer(503))
+        await until(lambda: [record.status for record in self._nexudus.requests][1:4] == [503, 200, 200])
+        worker.cancel()
+        await asyncio.wait([worker])
+        assert worker.cancelled()
 
 
-def detail(coworker: dict[str, Any]) -> Handler:
-    async def answer(_: web.Request) -> web.Response:
-        return web.json_response(coworker)
-
-    return answer
+@pytest.fixture
+def reader(nexudus: NexudusEmulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    return Reader(nexudus, request, monkeypatch)
 
 
-def lines_before(block: str) -> int:
-    """Return how many lines of the README come before a block, so that a traceback shows the right ones."""
-    return TEXT[: TEXT.index(block)].count("\n")
-
-
-def test_all_examples_are_found() -> None:
-    assert len(EXAMPLES) + len(FILES) == TEXT.count("```python")
-    assert len(EXAMPLES) >= 10
-    assert len(FILES) >= 3
-
-
-@pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
-async def test_example_runs(
-    source: str, nexudus: NexudusEmulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, nexudus.url)
-    if REDIS in text:
-        valkey: Valkey = request.getfixturevalue("valkey")
-        valkey.start()
-        text = text.replace(REDIS, valkey.url)
-    code = compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if "Pacing" in source:
-        monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
-    names: dict[str, Any] = {"__name__": "readme", "vault": Vault()}
-    await asyncio.to_thread(execute, code, names)
-    app = names.get("app")
-    if isinstance(app, web.Application):
-        await call_every_route(app)
-    elif isinstance(app, FastAPI):
-        await call_every_endpoint(app)
-    elif "INTERVAL" in names:
-        await work_a_little(names, nexudus)
-    if "await" in source:
-        assert nexudus.token_requests, "the example reached the service"
+def compiled(text: str) -> CodeType:
+    return cast(CodeType, compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
 
 
 def execute(code: CodeType, names: dict[str, Any]) -> None:
@@ -125,99 +120,106 @@ def execute(code: CodeType, names: dict[str, Any]) -> None:
         exec(code, names)
 
 
-async def call_every_route(app: web.Application) -> None:
-    async with TestClient(TestServer(app)) as client:
-        for resource in app.router.resources():
-            async with client.get(resource.canonical) as response:
-                assert response.status == 200, await response.text()
+def defaults_of_sessions() -> dict[str, Any]:
+    defaults = cast(FunctionType, TokenSession.__init__).__kwdefaults__
+    assert defaults is not None
+    return defaults
 
 
-async def call_every_endpoint(app: FastAPI) -> None:
-    async with app.router.lifespan_context(app) as state:
-
-        async def served(scope: Any, receive: Any, send: Any) -> None:  # with the state, as a server passes it
-            await app({**scope, "state": dict(cast(dict[str, Any], state))}, receive, send)
-
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://service") as client:
-            for route in app.routes:
-                if isinstance(route, APIRoute):
-                    response = await client.get(route.path)
-                    assert response.status_code == 200, response.text
+def lines_before(block: str) -> int:
+    """Return how many lines of the README come before a block, so that a traceback shows the right ones."""
+    return TEXT[: TEXT.index(block)].count("\n")
 
 
-async def work_a_little(names: dict[str, Any], nexudus: NexudusEmulator) -> None:
-    names["INTERVAL"] = 0.01
-    worker = asyncio.create_task(names["main"]())
-    nexudus.fail("*", Fault.answer(503))
-    await until(lambda: [record.status for record in nexudus.requests][1:4] == [503, 200, 200])
-    worker.cancel()
-    await asyncio.wait([worker])
-    assert worker.cancelled()
+def example_with(words: str) -> str:
+    (example,) = [each for each in EXAMPLES if words in each]
+    return example
 
 
-async def test_first_example_prints_who_signed_in(
-    nexudus: NexudusEmulator,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    await test_example_runs(EXAMPLES[0], nexudus, request, monkeypatch)
+def test_all_examples_are_found() -> None:
+    assert len(EXAMPLES) + len(FILES) == TEXT.count("```python")
+    assert len(EXAMPLES) >= 9
+    assert len(FILES) >= 1
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
+async def test_example_runs(source: str, reader: Reader, nexudus: NexudusEmulator) -> None:
+    await reader.run(source)
+    if "FastAPI" not in source:  # whose example defines a service, and calls nothing
+        assert nexudus.token_requests, "the example reached the service"
+    unknown = [record.path for record in nexudus.requests if record.status == 404]
+    assert not unknown, "the emulator serves what the examples call"
+
+
+async def test_first_example_prints_who_signed_in(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    await reader.run(EXAMPLES[0])
     assert capsys.readouterr().out == "ops@example.com\n"
 
 
-async def test_sync_job_reads_every_page(
-    nexudus: NexudusEmulator,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+async def test_web_service_answers_and_says_when_it_cannot(reader: Reader, nexudus: NexudusEmulator) -> None:
+    await reader.run(example_with("FastAPI("))
+    app: FastAPI = reader.names["app"]
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://web") as client,
+    ):
+        answer = await client.get("/teams")
+        assert (answer.status_code, answer.json()) == (200, TEAMS)
+        nexudus.revoke_all()
+        nexudus.fail("token", Fault.answer(503), times=None)
+        answer = await client.get("/teams")
+        assert (answer.status_code, answer.json()) == (503, {"detail": "Nexudus is not available"})
+
+
+async def test_members_sign_in_once_and_a_wrong_password_lets_nobody_in(
+    reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = [each for each in EXAMPLES if "HasNextPage" in each]
-    await test_example_runs(example, nexudus, request, monkeypatch)
-    *coworkers, total = capsys.readouterr().out.splitlines()
+    await reader.run(example_with("def log_in("))
+    assert capsys.readouterr().out == f"{TEAMS}\n"
+    assert not await reader.names["log_in"]("ops@example.com", "a guess")
+    assert await reader.names["teams_of"]("ops@example.com") == TEAMS
+    assert nexudus.sign_ins == 1
+
+
+async def test_sync_job_reads_every_page(
+    reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await reader.run(example_with("HasNextPage"))
+    coworkers = capsys.readouterr().out.splitlines()
     assert sorted(coworkers) == sorted(each["FullName"] for each in nexudus.coworkers)
-    assert total == "60 coworkers"
+    assert len(coworkers) == 60
     assert nexudus.sign_ins == 1
     took = defaults_of_sessions()["clock"].monotonic() - ManualClock().monotonic()
     assert took >= 6.2, "63 requests, at most 10 a second"
 
 
-async def test_counters_count(
-    nexudus: NexudusEmulator,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (example,) = [each for each in EXAMPLES if "Counter()" in each]
-    await test_example_runs(example, nexudus, request, monkeypatch)
-    assert capsys.readouterr().out == "Counter({('nexudus_tokens_obtained_total', 'password'): 1})\n"
-
-
 async def test_worker_prints_what_has_changed_and_goes_on_after_a_failure(
-    nexudus: NexudusEmulator,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = [each for each in EXAMPLES if "INTERVAL" in each]
-    await test_example_runs(example, nexudus, request, monkeypatch)
+    await reader.run(example_with("INTERVAL"))
     first, *names = capsys.readouterr().out.splitlines()
     assert first.startswith("next time, then: 503")
     assert names[: len(nexudus.coworkers)] == [each["FullName"] for each in nexudus.coworkers]
 
 
-async def test_metrics_arrive(
-    nexudus: NexudusEmulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (example,) = [each for each in EXAMPLES if "OpenTelemetryMetrics" in each]
-    reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], shutdown_on_exit=False)
+async def test_both_clients_get_the_answer(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    await reader.run(example_with("NexudusAuth("))
+    assert capsys.readouterr().out == f"{TEAMS}\n{TEAMS}\n"
+
+
+async def test_metrics_arrive(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_telemetry = InMemoryMetricReader()
+    provider = MeterProvider([open_telemetry], shutdown_on_exit=False)
     monkeypatch.setattr(otel, "get_meter_provider", lambda: provider)
-    await test_example_runs(example, nexudus, request, monkeypatch)
-    data = reader.get_metrics_data()
+    await reader.run(example_with("OpenTelemetryMetrics"))
+    data = open_telemetry.get_metrics_data()
     assert data is not None
     (scope,) = data.resource_metrics[0].scope_metrics
     assert {metric.name for metric in scope.metrics} >= {"nexudus.token.renewals", "nexudus.token.renewal.duration"}
     provider.shutdown()
+    labels = {"grant": "password", "reason": "empty"}
+    assert REGISTRY.get_sample_value("nexudus_tokens_obtained_total", labels) == 1
 
 
 def test_suite_passes(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_suite_passes(tmp_path: Path) -> None:
         timeout=60,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "5 passed" in run.stdout
+    assert f"{''.join(FILES).count('async def test_')} passed" in run.stdout
 
 
 def test_setup_is_two_lines_of_one_command_each() -> None:
@@ -244,3 +246,37 @@ def test_setup_is_two_lines_of_one_command_each() -> None:
         ".venv/bin/nexudus-async demo",
         ".venv/bin/python -m pytest",
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative ones: to a file of the checkout, or to a heading of the page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = {anchor(each) for each in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    links = [each for each in re.findall(r"\]\(([^)]+)\)", text) if "://" not in each]
+    assert links or page != README
+    for link in links:
+        there = link.removeprefix("#") in headings if link.startswith("#") else (page.parent / link).is_file()
+        assert there, link
+
+
+def anchor(heading: str) -> str:
+    """Return what a heading is called in a link, as code hosts do it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_promise_has_the_test_that_is_named() -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("| ") and "`test_" in line]
+    assert len(rows) >= 10
+    for row in rows:
+        match = re.search(r"`(test_\w+)` in \[.*\]\((tests/.*\.py)\) \|$", row)
+        assert match is not None, row
+        source = (ROOT / match[2]).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {match[1]}\(", source, re.MULTILINE), f"{match[1]} is not in {match[2]}"
+
+
+def test_every_error_is_explained() -> None:
+    errors = re.findall(r"^class (\w+)\(", (ROOT / "nexudus_async" / "errors.py").read_text("utf-8"), re.MULTILINE)
+    section = TEXT.partition("\n## When it fails\n")[2].partition("\n## ")[0]
+    missing = [name for name in errors if f"`{name}`" not in section and name != "TokenEndpointError"]
+    assert not missing

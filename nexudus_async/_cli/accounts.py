@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
 from nexudus_async.errors import StoreError
 
 from . import keys
 from .calls import Status, current_token, log_out, look_up
-from .login import credentials_for_login, log_in
+from .login import credentials_for_login, credentials_in_hand, log_in
 from .options import AccountName, AsJson, BaseUrl, Verbose
 from .output import NAME, fail, in_words, note, say, say_json
 from .state import Account, NotSignedInError, State, origin_of
@@ -22,10 +22,18 @@ __all__ = ["login", "logout", "status", "token"]
 
 
 def login(
+    *,
     account: Annotated[
         str | None, typer.Option("--account", envvar="NEXUDUS_ACCOUNT", help="The user name, in place of the question.")
     ] = None,
     base_url: Annotated[str, typer.Option(envvar="NEXUDUS_BASE_URL", help="Where Nexudus is.")] = DEFAULT_BASE_URL,
+    refresh_token: Annotated[
+        bool, typer.Option("--refresh-token", help="Take a refresh token in place of the password.")
+    ] = False,
+    client_id: Annotated[
+        str | None,
+        typer.Option(envvar="NEXUDUS_CLIENT_ID", help="Whom it was issued to. The default is the user name."),
+    ] = None,
     keyring: Annotated[bool, typer.Option(help="Keep the tokens by the platform's keyring, if it has one.")] = True,
     as_json: AsJson = False,
     _verbose: Verbose = False,
@@ -38,15 +46,18 @@ def login(
     The password is not kept. The tokens are, in a file that only you can read: in your folder for such things, or in
     NEXUDUS_STATE_DIR. With the extra keyring they are encrypted there, and the key is in the platform's keyring.
 
+    Who has no password, but tokens from somebody who signed in, gives --refresh-token: it is read from
+    NEXUDUS_REFRESH_TOKEN, or asked for, and used up.
+
     Several accounts can be signed in. The last one is used, unless --account names another.
     """
     url = origin_of(base_url)
-    credentials = credentials_for_login(account)
-    token = log_in(State(), url, credentials, keyring=keyring)
+    username, credentials = credentials_in_hand(account, client_id) if refresh_token else credentials_for_login(account)
+    token = log_in(State(), Account(username, url), credentials, keyring=keyring)
     if as_json:
-        say_json({"account": credentials.username, "base_url": url, "expires_at": token.expires_at.isoformat()})
+        say_json({"account": username, "base_url": url, "expires_at": token.expires_at.isoformat()})
     else:
-        say(f"{credentials.username} is signed in at {url}.")
+        say(f"{username} is signed in at {url}.")
 
 
 def logout(account: AccountName = None, base_url: BaseUrl = None, _verbose: Verbose = False) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import typer
 
 from nexudus_async import __version__
-from nexudus_async._session import DEFAULT_BASE_URL
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
 
 from . import accounts, demo, emulator, verbs
 from .options import Verbose
@@ -53,7 +53,14 @@ def options(
 
 
 COMMANDS: Sequence[tuple[Callable[..., None], Sequence[str]]] = (
-    (accounts.login, (f"{NAME} login", f"NEXUDUS_USERNAME=ops@example.com {NAME} login < password-file")),
+    (
+        accounts.login,
+        (
+            f"{NAME} login",
+            f"{NAME} login --account ops@example.com < password-file",
+            f"{NAME} login --account ops@example.com --refresh-token < refresh-token-file",
+        ),
+    ),
     (accounts.status, (f"{NAME} status", f"{NAME} status --json | jq .expires_in")),
     (accounts.token, (f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my',)),
     (accounts.logout, (f"{NAME} logout", f"{NAME} logout --account ops@example.com")),

@@ -39,14 +39,20 @@ def _print_control_help(wanted: bool) -> None:
         raise typer.Exit(OK)
 
 
+Users = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME:PASSWORD", help="Who can sign in; may be given several times.", show_default=False),
+]
+ControlHelp = Annotated[
+    bool, typer.Option("--control-help", callback=_print_control_help, is_eager=True, help="Print how to drive it.")
+]
+
+
 def emulator(
     *,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes a free port.")] = 0,
-    user: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:PASSWORD", help="Who can sign in; may be given several times.", show_default=False),
-    ] = None,
+    user: Users = None,
     totp_secret: Annotated[
         str | None, typer.Option(metavar="BASE32", help="Ask them for a two-factor code made from this key.")
     ] = None,
@@ -56,10 +62,7 @@ def emulator(
         str | None, typer.Option(metavar="FILE", help="Begin with the users, records, settings and faults in there.")
     ] = None,
     as_json: AsJson = False,
-    _control_help: Annotated[
-        bool,
-        typer.Option("--control-help", callback=_print_control_help, is_eager=True, help="Print how to drive it."),
-    ] = False,
+    _control_help: ControlHelp = False,
 ) -> None:
     """Serve a Nexudus emulator on this machine until Ctrl-C, and log its requests.
 

@@ -2,10 +2,11 @@
 
 import logging
 import sys
+from collections.abc import Callable
 
-from nexudus_async._events import Event, Throttled, TokenAdopted, TokenRejected
+from nexudus_async._events import Event, Listener, Throttled, TokenAdopted, TokenRejected
 
-__all__ = ["heard", "is_shown", "show"]
+__all__ = ["heard", "is_shown", "listener", "show"]
 
 logger = logging.getLogger("nexudus_async")
 
@@ -24,6 +25,17 @@ def show(wanted: bool) -> None:
 def is_shown() -> bool:
     """Tell whether the log is written to standard error."""
     return logger.level == logging.DEBUG
+
+
+def listener(tell: Callable[[str], None]) -> Listener:
+    """Return what logs events, and tells whoever watches why nothing happens."""
+
+    def hear(event: Event) -> None:
+        heard(event)
+        if isinstance(event, Throttled):
+            tell(f"throttled, waiting {event.wait:.0f} s")
+
+    return hear
 
 
 def heard(event: Event) -> None:

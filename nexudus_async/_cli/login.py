@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import anyio
 
-from nexudus_async._credentials import PasswordCredentials, totp_from_secret
+from nexudus_async._credentials import PasswordCredentials, RefreshTokenCredentials, totp_from_secret
 from nexudus_async._session import TokenSession
 from nexudus_async._token import Token
-from nexudus_async.errors import ConfigurationError, StoreError, TotpRequiredError
+from nexudus_async.errors import ConfigurationError, LoginRequiredError, StoreError, TotpRequiredError
 from nexudus_async.stores import MemoryStore, StoredToken, TokenStore
 
 from . import keys
@@ -20,7 +20,9 @@ from .log import heard
 from .output import NAME, note, working
 from .state import Account, KeptIn, NotSignedInError, State, same_user
 
-__all__ = ["credentials_for_login", "log_in"]
+__all__ = ["credentials_for_login", "credentials_in_hand", "log_in"]
+
+Credentials = PasswordCredentials | RefreshTokenCredentials
 
 LOCK_WAIT = 60.0
 """Seconds to wait for another process that refreshes: longer than a refresh may take."""
@@ -28,36 +30,60 @@ CODES = 3
 """How many codes a person may type: services lock accounts that insist."""
 
 
-def credentials_for_login(account: str | None) -> PasswordCredentials:
+def credentials_in_hand(account: str | None, client_id: str | None) -> tuple[str, Credentials]:
+    """Return whose refresh token is in the environment or asked for, and the token as credentials."""
+    known = os.environ.get("NEXUDUS_USERNAME")
+    username = account or known or _ask("user name", "NEXUDUS_USERNAME")
+    own = not known or same_user(username, known)
+    token = (own and os.environ.get("NEXUDUS_REFRESH_TOKEN")) or _ask(
+        "refresh token", "NEXUDUS_REFRESH_TOKEN" if own else None, hidden=True
+    )
+    return username, RefreshTokenCredentials(token, client_id=client_id or username, username=username)
+
+
+def credentials_for_login(account: str | None) -> tuple[str, Credentials]:
     """Return the credentials in the environment, if they are this account's; what is not there is asked for."""
     known = os.environ.get("NEXUDUS_USERNAME")
     username = account or known or _ask("user name", "NEXUDUS_USERNAME")
     if known and not same_user(username, known):  # the other secrets there are that account's
-        return PasswordCredentials(username, _ask("password", None, hidden=True))
+        return username, PasswordCredentials(username, _ask("password", None, hidden=True))
     password = os.environ.get("NEXUDUS_PASSWORD") or _ask("password", "NEXUDUS_PASSWORD", hidden=True)
     secret = os.environ.get("NEXUDUS_TOTP_SECRET")
-    return PasswordCredentials(username, password, totp_from_secret(secret) if secret else None)
+    return username, PasswordCredentials(username, password, totp_from_secret(secret) if secret else None)
 
 
-def log_in(state: State, base_url: str, credentials: PasswordCredentials, *, keyring: bool) -> Token:
+def log_in(state: State, account: Account, credentials: Credentials, *, keyring: bool) -> Token:
     """Sign in, keep the tokens, and remember the account. Asks for a code only if the service does.
 
     keyring: keep the tokens by the keyring, if there is one.
     """
-    token, key, signed_in = _sign_in(base_url, credentials)
     kept_in, store = _place(state, keyring=keyring)
-    asyncio.run(_hand_over(signed_in, store, key))
-    before = state.remember(Account(credentials.username, base_url, kept_in))
+    if isinstance(credentials, RefreshTokenCredentials):
+        asyncio.run(store.clear("nothing"))  # raises where the next token could not be kept, while this one is unspent
+        token, signed_in = _take_over(account, credentials)
+    else:
+        token, signed_in = _sign_in(account, credentials)
+    asyncio.run(_hand_over(signed_in, store, account.key))
+    before = state.remember(Account(account.username, account.base_url, kept_in))
     if before is not None and before.kept_in != kept_in:
         with suppress(StoreError):  # what cannot be opened is of no use to anybody
             asyncio.run(log_out(before, state.store(before.kept_in)))
     return token
 
 
-def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, str, TokenStore]:
+def _take_over(account: Account, credentials: RefreshTokenCredentials) -> tuple[Token, TokenStore]:
+    try:
+        return asyncio.run(_signed_in(account, credentials))
+    except LoginRequiredError:
+        raise NotSignedInError(
+            "the refresh token was refused: it was used, has ended, or was issued to another --client-id"
+        ) from None
+
+
+def _sign_in(account: Account, credentials: PasswordCredentials) -> tuple[Token, TokenStore]:
     for typed in range(CODES + 1):
         try:
-            return asyncio.run(_signed_in(base_url, credentials))
+            return asyncio.run(_signed_in(account, credentials))
         except TotpRequiredError:
             if not (credentials.totp is None or isinstance(credentials.totp, str)):
                 raise
@@ -66,18 +92,18 @@ def _sign_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, st
         if typed:
             note("that code was refused: type the next one that your app shows")
         # Outside the loop: Ctrl-C ends the question, which it could not do in a worker thread.
-        code = "".join(_ask("two-factor code", "NEXUDUS_TOTP_SECRET").split())
+        code = _ask("two-factor code", "NEXUDUS_TOTP_SECRET")
         credentials = PasswordCredentials(credentials.username, credentials.password, code)
     raise AssertionError
 
 
-async def _signed_in(base_url: str, credentials: PasswordCredentials) -> tuple[Token, str, TokenStore]:
+async def _signed_in(account: Account, credentials: Credentials) -> tuple[Token, TokenStore]:
     # Into a store of its own: with the real one, tokens that are still there would do instead of the password, and
     # what was mistyped would be held against all who share it.
     store = MemoryStore()
-    async with TokenSession(credentials, base_url=base_url, store=store, on_event=heard) as session:
+    async with TokenSession(credentials, base_url=account.base_url, store=store, on_event=heard) as session:
         with working("signing in"):
-            return await session.token(), Account(credentials.username, base_url).key, store
+            return await session.token(), store
 
 
 def _place(state: State, *, keyring: bool) -> tuple[KeptIn, TokenStore]:

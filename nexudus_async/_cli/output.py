@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 NAME: Final = "nexudus-async"
+COLOURED: Final = 250_000
+"""Characters from which on JSON is printed without colour: rich would take seconds, and nobody reads that much."""
+LINES: Final = 50
+"""Lines that are coloured at a time, so that the first are there at once."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
@@ -109,10 +113,14 @@ def print_json(to: Console, text: str) -> None:
     """
     indented = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     # What JSON leaves as it is may still steer a terminal, or turn the direction of writing round.
-    shown = Text("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in indented))
-    if not to.no_color:
-        JSONHighlighter().highlight(shown)
-    to.print(shown)
+    shown = "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in indented)
+    coloured = not to.no_color and len(shown) <= COLOURED
+    lines = shown.split("\n")
+    for start in range(0, len(lines), LINES):
+        part = Text("\n".join(lines[start : start + LINES]))
+        if coloured:
+            JSONHighlighter().highlight(part)
+        to.print(part)
 
 
 def _text(body: bytes) -> str | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from yarl import URL
 
+from nexudus_async._events import Listener
 from nexudus_async._session import TokenSession
 from nexudus_async.errors import ConfigurationError, NexudusAuthError
 
@@ -38,13 +39,13 @@ class _RefusedError(Exception):
     """The API answered with an error."""
 
 
-async def print_pages(session: TokenSession, first: URL) -> str | None:
+async def print_pages(open_session: Callable[[Listener], TokenSession], first: URL) -> str | None:
     """Print all records from the page `first` on; return what the API said when it refused a page, None for nothing."""
-    with _printer() as tell:
+    with _printer() as (show, tell):
         try:
-            async with session:
+            async with open_session(log.listener(tell)) as session:
                 async for page in _pages(session, first):
-                    tell(page)
+                    show(page)
         except _RefusedError as exc:
             return str(exc)
     return None
@@ -85,8 +86,11 @@ def _page(body: bytes, number: int) -> Page:
 
 
 @contextmanager
-def _printer() -> Generator[Callable[[Page], None], None, None]:
-    """Give what prints a page: plain lines in a pipe, legible on a terminal, with a bar where a person looks on."""
+def _printer() -> Generator[tuple[Callable[[Page], None], Callable[[str], None]], None, None]:
+    """Give what prints a page, and what says why none comes.
+
+    Plain lines in a pipe, legible on a terminal, with a bar where a person looks on.
+    """
     out = console() if is_terminal() else None
     watched = not log.is_shown() and (out is not None or is_terminal(stderr=True))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -95,13 +99,13 @@ def _printer() -> Generator[Callable[[Page], None], None, None]:
     with bar if watched else nullcontext():  # not `disable=`: older versions of rich print an empty line all the same
         task = bar.add_task("records", total=None)
 
-        def tell(page: Page) -> None:
+        def show(page: Page) -> None:
             for record in page.records:
                 _print(record, out)
             sys.stdout.flush()
-            bar.update(task, advance=len(page.records), total=page.total)
+            bar.update(task, advance=len(page.records), total=page.total, description="records")
 
-        yield tell
+        yield show, lambda words: bar.update(task, description=words)
 
 
 def _print(record: Any, out: Console | None) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from nexudus_async.errors import ConfigurationError
 from nexudus_async.stores import TokenStore
 
 from .calls import Answer, send, target_of
-from .log import heard
+from .log import listener
 from .options import AccountName, BaseUrl, Body, Include, Path, Verbose
 from .output import fail, show_body, working
 from .paging import print_pages
@@ -46,7 +47,7 @@ def get(
     caller = choose(state, account, base_url)
     target, store = target_of(caller.base_url, path), caller.store(state)
     if paginate:
-        failed = asyncio.run(print_pages(caller.session(store, heard), target))
+        failed = asyncio.run(print_pages(partial(caller.session, store), target))
         if failed is not None:
             raise typer.Exit(fail(failed, HTTP_ERROR))
     else:
@@ -82,8 +83,8 @@ post, put, patch, delete = map(_writing, ("POST", "PUT", "PATCH", "DELETE"))
 async def _send(
     caller: Caller, store: TokenStore | None, method: str, target: URL, body: bytes | None = None
 ) -> Answer:
-    async with caller.session(store, heard) as session:
-        with working(f"{method} {target.path}") as tell:
+    with working(f"{method} {target.path}") as tell:
+        async with caller.session(store, listener(tell)) as session:
             return await send(session, method, target, body, tell)
 
 

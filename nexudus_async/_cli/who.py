@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from nexudus_async._credentials import PasswordCredentials
 from nexudus_async._events import Listener
-from nexudus_async._session import DEFAULT_BASE_URL, TokenSession
+from nexudus_async._http.arguments import DEFAULT_BASE_URL
+from nexudus_async._session import TokenSession
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import TokenStore
 

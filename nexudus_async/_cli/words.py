@@ -54,7 +54,6 @@ _FOR_PROGRAMMERS: Final = (
     ),
     (re.compile(r", or, in a network you trust, pass allow_insecure_http=True"), ""),
     (re.compile(r", and pass credentials"), ""),
-    (re.compile(r"\bbase_url\b"), "--base-url"),
     (re.compile(r" \(\w+(Error|Exception|Timeout|Disconnected)\)"), ""),
 )
 

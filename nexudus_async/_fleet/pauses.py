@@ -24,6 +24,7 @@ from nexudus_async.errors import (
     TokenEndpointError,
     TotpRequiredError,
     WrongHostError,
+    is_refusal,
 )
 from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
 
@@ -39,26 +40,28 @@ class Pauses:
         self._refused = False
         """Whether this process has sent credentials that were refused."""
 
-    def check(self, record: Record | None, known: Record, *, served: bool) -> None:
+    def check(self, record: Record | None, known: Record, own: NexudusAuthError | None, *, served: bool) -> None:
         """Raise `HeldOffError` while a failure holds off the fleet, or where one is new since `known` was read.
 
-        served: whether our token is good.
+        own: the last failure of this process. served: whether our token is good.
         """
-        left, error = self._left(record, served=served), self.error_of(record)
+        left, error = self._left(record, served=served), self.error_of(record, own)
         is_new = record is not None and record.pause != known.pause
         if error is not None and (left > 0 or is_new):
             raise HeldOffError(error, left)
 
-    def error_of(self, record: Record | None) -> NexudusAuthError | None:
-        """Return the last failure that the fleet has noted."""
+    def error_of(self, record: Record | None, own: NexudusAuthError | None) -> NexudusAuthError | None:
+        """Return the last failure that the fleet has noted: `own`, which knows its cause, if that is the one."""
         pause = record.pause if record is not None else None
         if pause is None:
             return None
+        if own is not None and str(own)[:MAX_TEXT] == pause.error:
+            return own
         kind = next((each for each in _KINDS if each.__name__ == pause.kind), EndpointUnavailableError)
         return kind(f"in this or another process: {pause.error}")
 
-    async def respect_latch(self, record: Record | None) -> None:
-        """Raise `HeldOffError` while the fleet lets these credentials rest."""
+    async def respect_latch(self, record: Record | None, after: TokenEndpointError | None) -> None:
+        """Raise `HeldOffError` while the fleet lets these credentials rest. after: as for `Asking.sign_in`."""
         latch = record.latch if record is not None else None
         if latch is None:
             return
@@ -70,16 +73,22 @@ class Pauses:
             f"these credentials were refused, here or in another process, and rest for another {left:.0f} s so as not "
             "to lock the account; refresh() and sign_in() try at once"
         )
+        error.__cause__ = after
         raise HeldOffError(error, left)
 
-    async def after(self, record: Record, error: Exception, *, signing_in: bool, served: bool) -> Record:
-        """Return the record with what the fleet is to know of a failure, and of this process's own nothing."""
-        if isinstance(error, CREDENTIALS_REFUSED) and signing_in:
+    async def after(
+        self, record: Record, error: Exception, *, signing_in: bool, served: bool, at_most: float
+    ) -> Record:
+        """Return the record with what the fleet is to know of a failure, and of this process's own nothing.
+
+        at_most: seconds that a pause may take while our token is served.
+        """
+        if signing_in and isinstance(error, NexudusAuthError) and is_refusal(error):
             latch = await self._latch(record.latch, error)
             self._refused = True
             return replace(record, latch=latch)
-        if isinstance(error, TokenEndpointError) and not isinstance(error, CREDENTIALS_REFUSED):
-            return replace(record, pause=self._pause(record.pause, error, served=served))
+        if isinstance(error, TokenEndpointError) and not is_refusal(error):
+            return replace(record, pause=self._pause(record.pause, error, served=served, at_most=at_most))
         return record
 
     def _left(self, record: Record | None, *, served: bool) -> float:
@@ -89,12 +98,16 @@ class Pauses:
         left = pause.until - self._clock.wall()
         return left if left <= LONGEST_PAUSE else 0.0
 
-    def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool) -> Pause:
+    def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool, at_most: float) -> Pause:
         alike = before is not None and before.served == served
         failures = 1 + (before.failures if before is not None and alike else 0)
-        delay = served_delay if served else empty_delay
-        until = self._clock.wall() + delay(failures, error.retry_after, self._chance())
-        return Pause(failures, until, served, type(error).__name__, str(error)[:MAX_TEXT])
+        retry_after, chance = error.retry_after, self._chance()
+        delay = (
+            served_delay(failures, retry_after, chance, at_most)
+            if served
+            else empty_delay(failures, retry_after, chance)
+        )
+        return Pause(failures, self._clock.wall() + delay, served, type(error).__name__, str(error)[:MAX_TEXT])
 
     async def _latch(self, before: Latch | None, refusal: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)

@@ -35,6 +35,7 @@ from nexudus_async.errors import (
 )
 from nexudus_async.stores._record import NewerRecordError, Record
 
+from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
 
@@ -63,6 +64,9 @@ class FleetRenewal:
         """The record as it was seen or written last."""
         self._in_store: str | None = None
         """The refresh token that the record had then."""
+        self._lost = LostWrites(clock, storage.patience)
+        self._server: str | None = None
+        """Which server kept the record when the lock was taken last."""
         self._apart: str | None = None
         """The `client_id` under which this process signed in by itself while the store was down."""
         self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
@@ -73,7 +77,7 @@ class FleetRenewal:
     def unsaved(self) -> bool:
         return self._storage.unsaved is not None
 
-    def worth_a_look(self, _error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:
+    def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
         return looked_ago >= (LOOK_WHILE_SERVED if served else LOOK_AGAIN)
 
     async def run(self, attempt: Attempt) -> None:
@@ -104,7 +108,7 @@ class FleetRenewal:
                 raise
             await self._without_store(attempt, exc)
             return
-        raise self._pauses.error_of(self._record) or EndpointUnavailableError(
+        raise self._pauses.error_of(self._record, attempt.last_error) or EndpointUnavailableError(
             "another process has been signing in or refreshing for too long, and nothing came of it"
         )
 
@@ -132,9 +136,9 @@ class FleetRenewal:
 
         known: the record at the first look. Whoever waits while another process tries shares its failure.
         """
-        if not attempt.forced:
-            self._pauses.check(self._record, known, served=attempt.served)
         await self._asking.check_not_held(attempt)
+        if not attempt.forced:
+            self._pauses.check(self._record, known, attempt.last_error, served=attempt.served)
 
     async def _note_attempt(self, attempt: Attempt) -> bool:
         """Note in the record that the refresh token held is about to be sent; tell whether that may be.
@@ -143,30 +147,38 @@ class FleetRenewal:
         the fleet would send it.
         """
         token, record = attempt.token, self._record
+        self._server = await self._storage.server()
         if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
             return True
-        if record is None and token.refresh_token == self._in_store:
-            return await self._find_it_gone(attempt, token)
+        if not self.unsaved and self._lost.went_back(record, token):  # put it back, in doubt
+            await self._note(self._record_of(token, before=record, in_doubt=True))
+            return self._doubt(attempt, token)
         if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+        elif self._lost.may_be_lost(record, self._server):
+            return self._doubt(attempt, token)
         else:
-            await self._note(replace(record, in_doubt=True))
+            await self._note(replace(record, in_doubt=True, server=self._server))
         return True
 
-    async def _find_it_gone(self, attempt: Attempt, token: Token) -> bool:
-        """The store has lost the record, and perhaps the lock of another process that is refreshing: nobody knows.
+    def _doubt(self, attempt: Attempt, token: Token) -> bool:
+        """The store may have lost that another process is refreshing: tell whether to go on now.
 
-        The record is put back. While the token held is good the other may still save its successor; then somebody
-        else's refresh token is not sent, but a sign-in made.
+        While the token held is good, the other may still save its successor; then its refresh token is not sent, but a
+        sign-in made.
         """
-        await self._note(Record(token.generation, token, in_doubt=True, client_id=token.client_id))
         if (seconds := attempt.can_wait) > 0:
             attempt.left_alone(min(seconds, LOCK_PAUSE))
             return False
         self._grants.others_have_sent(token)
         return True
+
+    def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
+        """Return the record of a token, with the latch of the record `before`."""
+        latch = before.latch if before is not None else None
+        return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
         await self._storage.note(record)
@@ -180,7 +192,7 @@ class FleetRenewal:
             if granted is None:
                 return
             token = granted.token
-            record = Record(token.generation, token, client_id=token.client_id)
+            record = self._record_of(token)
             if await self._storage.save(record):
                 self._see(record)
             if granted.good or not await self._note_attempt(attempt):
@@ -192,24 +204,27 @@ class FleetRenewal:
         token = None if attempt.by_credentials else attempt.token
         sent = token.refresh_token if token is not None else None
         refused = signing_in = False
+        mark: str | None = None
         try:
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
             if spent is not None:
+                attempt.refresh_token_refused(spent)
                 with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
                     if await self._look(attempt):
                         return None
                 refused = sent == self._in_store and spent.error is not None
-                newest = attempt.token
-                if newest is None or newest.refresh_token == sent:
-                    attempt.refresh_token_refused(spent)
             if not attempt.forced:
-                await self._pauses.respect_latch(self._record)
+                await self._pauses.respect_latch(self._record, spent)
             signing_in = True
-            return await self._asking.sign_in(self._client_id, after=spent)
+            if (mark := await self._asking.take_one_time(after=spent)) is not None:
+                await self._storage.note_taken(mark, self._record or Record(0))
+            failing = self._record is not None and self._record.pause is not None and not attempt.forced
+            return await self._asking.sign_in(self._client_id, after=spent, probing=failing or attempt.probing)
         except Exception as exc:
-            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in)
+            unused = mark is not None and mark not in self._grants.tried
+            await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
     @property
@@ -217,10 +232,13 @@ class FleetRenewal:
         """The `client_id` of the chain, if it has one already."""
         return self._record.client_id if self._record is not None else None
 
-    async def _note_failure(self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool) -> None:
+    async def _note_failure(
+        self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
+    ) -> None:
         """Tell the fleet what this flight has learned, and leave alone what else the record says: it may be a logout.
 
         refused: the record's refresh token was, and so must not be sent by anybody.
+        unused: credentials for one use were noted as used, and were not sent.
         """
         before, token = self._record, attempt.token
         record = before or (Record(token.generation, token) if token is not None else Record(0))
@@ -228,8 +246,9 @@ class FleetRenewal:
             record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
         elif record.token is not None and record.in_doubt:
             record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
-        record = await self._pauses.after(record, error, signing_in=signing_in, served=attempt.served)
-        if record != (before or Record(0)):
+        served, at_most = attempt.served, attempt.longest_pause
+        record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
+        if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
 
@@ -261,7 +280,8 @@ class FleetRenewal:
             if token is None or token.refresh_token is None or spent is not None:
                 raise copy_of(error) from error
             return await self._refresh_blindly(attempt, token)
-        self._apart = obtained.token.client_id
+        if obtained.grant == "password":  # others begin chains under the `client_id` that the fleet has, too
+            self._apart = obtained.token.client_id
         return obtained
 
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:

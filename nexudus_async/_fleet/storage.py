@@ -23,10 +23,11 @@ from nexudus_async._clock import sleep
 from nexudus_async._events import Emitter, StoreFailed, logger
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
+from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Token
 from nexudus_async.errors import StoreError
-from nexudus_async.stores import KeepsConnections, TokenStore
-from nexudus_async.stores._record import NewerRecordError, Record, decode, encode
+from nexudus_async.stores import KeepsConnections, TellsServer, TokenStore
+from nexudus_async.stores._record import NewerRecordError, Record, above, decode, encode, is_tombstone, outranks
 
 R = TypeVar("R")
 
@@ -54,9 +55,11 @@ class Storage:
         policy: RefreshPolicy,
         chance: Callable[[], float],
         emitter: Emitter,
+        tried: Tried,
     ) -> None:
         self._store, self._key, self._clock, self._chance, self._emitter = store, key, state.clock, chance, emitter
-        self._state, self._lock_timeout = state, policy.flight_deadline + LOCK_MARGIN
+        self._state, self.patience = state, policy.flight_deadline + LOCK_MARGIN
+        self._tried = tried
         self._unsaved: Record | None = None
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""
@@ -78,17 +81,28 @@ class Storage:
         if stored is None:
             return None
         try:
-            return decode(stored, self._key)
+            record = decode(stored, self._key)
         except NewerRecordError as exc:
             self._failed("load", exc)
             raise
         except ValueError as exc:
             self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
+        self._tried.learn(record.tried)
+        return record
 
     async def note(self, record: Record) -> None:
-        """Save `record`, and do not keep it when that fails. Raises `StoreError`."""
+        """Save `record`, with all that was tried, and do not keep it when that fails. Raises `StoreError`."""
+        record = replace(record, tried=self._tried.marks)
         await self._bounded("save", self._store.save(self._key, encode(record, self._key)))
+
+    async def note_taken(self, mark: str, record: Record) -> None:
+        """Note with `record` that credentials for one use are about to be used; else they count as not used."""
+        try:
+            await self.note(record)
+        except BaseException:
+            self._tried.take_back(mark)
+            raise
 
     async def save(self, record: Record) -> bool:
         """Save `record`; when that fails keep it to be saved later, and return False."""
@@ -99,6 +113,12 @@ class Storage:
             return False
         self._settle(record)
         return True
+
+    async def server(self) -> str | None:
+        """Return which server keeps the record now; None where the store does not tell. Raises `StoreError`."""
+        if not isinstance(self._store, TellsServer):
+            return None
+        return await self._bounded("server", self._store.server(self._key))
 
     # The lock
 
@@ -122,7 +142,7 @@ class Storage:
     def looks(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look, for as long as another process's flight may take."""
         began, pause = self._clock.monotonic(), LOOK_FIRST
-        while self._clock.monotonic() - began < self._lock_timeout:
+        while self._clock.monotonic() - began < self.patience:
             yield pause * (0.5 + self._chance())
             pause = min(pause * LOOK_GROWTH, LOOK_LAST)
 
@@ -210,9 +230,9 @@ class Storage:
                 break
             async with self.try_lock() as ours:
                 if ours:
-                    record = await self._load()
+                    server, record = await self.server(), await self._load()
                     if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
-                        await self.save(self._above_if_overdue(unsaved, record))
+                        await self.save(replace(self._above_if_overdue(unsaved, record), server=server))
                         return
                     break
             await sleep(self._clock, pause)
@@ -271,26 +291,3 @@ class Storage:
     def _failed(self, operation: str, error: StoreError) -> None:
         logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
-
-
-def is_tombstone(record: Record) -> bool:
-    """Tell whether a record is that of a logout."""
-    return record.token is None and record.logged_out_until > 0
-
-
-def outranks(record: Record | None, unsaved: Record) -> bool:
-    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
-    if record is None:
-        return False
-    if record.generation == unsaved.generation:
-        return record.token is not None or record.logged_out_until > 0
-    return record.generation > unsaved.generation
-
-
-def above(unsaved: Record, newest: Record | None) -> Record:
-    """Return what is unsaved one generation above the newest record, a tombstone with the `client_id` of its chain."""
-    if newest is None:
-        return unsaved
-    generation = max(unsaved.generation, newest.generation + 1)
-    token = None if unsaved.token is None else replace(unsaved.token, generation=generation)
-    return replace(unsaved, generation=generation, token=token, client_id=unsaved.client_id or newest.client_id)

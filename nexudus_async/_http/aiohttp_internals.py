@@ -13,13 +13,7 @@ Where a private name is gone, its value is aiohttp's default, a lent session is 
 """
 # pyright: reportPrivateUsage=false
 
-import asyncio
-import base64
 import copy
-import netrc
-import os
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
@@ -31,6 +25,8 @@ from nexudus_async._ratelimit.gate import TICKET, Gate, HeldBack
 from nexudus_async._token import Secret
 from nexudus_async._validation import origin_key
 from nexudus_async.errors import ConfigurationError
+
+from .netrc_file import netrc_entries
 
 if TYPE_CHECKING:
     from aiohttp.client import _RequestOptions, _WSConnectOptions
@@ -71,11 +67,14 @@ BODY: Final = "_body"
 """Where a request keeps the body that aiohttp closes when it fails."""
 MIDDLEWARES: Final = "_middlewares"
 """Where a session keeps its middlewares."""
+COOKIE_JAR: Final = "_cookie_jar"
+"""Where a session keeps its cookies."""
 
 
-def own_session(gate: Gate) -> aiohttp.ClientSession:
+def own_session(gate: Gate | None) -> aiohttp.ClientSession:
     """Return a session for requests. No cookie jar: one account's cookie must not travel with another's token."""
-    return aiohttp.ClientSession(connector=_GatedConnector(gate), cookie_jar=aiohttp.DummyCookieJar())
+    connector = aiohttp.TCPConnector() if gate is None else _GatedConnector(gate)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def token_session() -> aiohttp.ClientSession:
@@ -92,19 +91,44 @@ def token_session_like(borrowed: aiohttp.ClientSession) -> aiohttp.ClientSession
     connector = _connector_like(borrowed.connector)
     if connector is None:
         return None
-    session = aiohttp.ClientSession(
-        connector=connector,
+    return _session_like(borrowed, connector=connector, trace_configs=list(borrowed.trace_configs))
+
+
+def untraced_session_like(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Return a session with the settings of another, and its connector, but without its trace configs."""
+    return _session_like(session, connector=session.connector, connector_owner=False)
+
+
+def without_cookies(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Return a session that is another one, its connections included, but for its cookie jar: it keeps no cookies.
+
+    To be detached, not closed. Raises `ConfigurationError` where that cannot be done.
+    """
+    if isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+        return session
+    if not hasattr(session, COOKIE_JAR):
+        raise ConfigurationError(
+            "client_session keeps cookies, and one account's would travel with another's token: make it with "
+            "cookie_jar=aiohttp.DummyCookieJar()"
+        )
+    twin = copy.copy(session)
+    setattr(twin, COOKIE_JAR, aiohttp.DummyCookieJar())
+    return twin
+
+
+def _session_like(session: aiohttp.ClientSession, **options: Any) -> aiohttp.ClientSession:
+    twin = aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers=CIMultiDict(borrowed.headers),
-        skip_auto_headers=borrowed.skip_auto_headers,
-        version=cast(aiohttp.HttpVersion, borrowed.version),
-        json_serialize=borrowed.json_serialize,
-        requote_redirect_url=borrowed.requote_redirect_url,
-        trust_env=borrowed.trust_env,
-        trace_configs=list(borrowed.trace_configs),
+        headers=CIMultiDict(session.headers),
+        skip_auto_headers=session.skip_auto_headers,
+        version=cast(aiohttp.HttpVersion, session.version),
+        json_serialize=session.json_serialize,
+        requote_redirect_url=session.requote_redirect_url,
+        trust_env=session.trust_env,
+        **options,
     )
-    _copy_settings(SESSION_SETTINGS, borrowed, session)
-    return session
+    _copy_settings(SESSION_SETTINGS, session, twin)
+    return twin
 
 
 def check_borrowed(session: aiohttp.ClientSession, base_url: URL) -> None:
@@ -199,36 +223,12 @@ async def heed_netrc(session: aiohttp.ClientSession, target: URL) -> aiohttp.Cli
     aiohttp refuses a request that has two. A `default` entry names nobody: aiohttp would refuse, or replace, our header
     for its sake, so what is returned then puts it on later.
     """
-    entries = await asyncio.to_thread(_read_netrc)
+    entries = await netrc_entries()
     if target.host in entries:
         return None
     if "default" not in entries:
         return session
     return cast(aiohttp.ClientSession, _BesideNetrc(session)) if hasattr(session, MIDDLEWARES) else None
-
-
-async def is_netrc_default(request: aiohttp.ClientRequest) -> bool:
-    """Tell whether the request's `Authorization` is the `default` entry of netrc, which is nobody's own."""
-    if not request.session.trust_env:
-        return False
-    entries = await asyncio.to_thread(_read_netrc)
-    if request.url.host in entries or "default" not in entries:
-        return False
-    login, account, password = entries["default"]
-    pair = f"{login or account or ''}:{password or ''}"
-    encoded = [base64.b64encode(pair.encode(encoding, "replace")) for encoding in ("latin-1", "utf-8")]
-    return request.headers.get(AUTHORIZATION) in [f"Basic {each.decode()}" for each in encoded]
-
-
-def _read_netrc() -> "dict[str, tuple[str, str | None, str | None]]":
-    """Return the entries of the file that aiohttp reads, by host; none for one that it cannot read."""
-    path = os.environ.get("NETRC")
-    try:
-        if path is None:
-            path = str(Path.home() / ("_netrc" if platform.system() == "Windows" else ".netrc"))
-        return cast("dict[str, tuple[str, str | None, str | None]]", netrc.netrc(path).hosts)
-    except (OSError, RuntimeError, UnicodeError, netrc.NetrcParseError):
-        return {}
 
 
 class _BesideNetrc:

@@ -10,7 +10,7 @@ from nexudus_async._token import Secret, Token
 from nexudus_async._validation import kind_of, parse_origin
 from nexudus_async.errors import ConfigurationError
 
-from .aiohttp_internals import is_netrc_default
+from .netrc_file import is_netrc_default
 from .request import AUTHORIZATION, Origins, is_buffered
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Unauthorized
@@ -39,19 +39,14 @@ class BearerMiddleware:
     def __init__(
         self,
         manager: TokenManager,
-        origins: Iterable[str | URL] | str | URL,
+        origins: Iterable[str | URL] | str | URL | Origins,
         *,
         allow_insecure_http: bool = False,
     ) -> None:
         if not isinstance(manager, TokenManager):
             raise ConfigurationError(f"manager must be a TokenManager, such as session.manager, not {kind_of(manager)}")
-        several = [origins] if isinstance(origins, str | URL) else list(origins)
-        if not several:
-            raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
         self._manager, self._coordinator = manager, coordinator_of(manager)
-        self._origins = Origins(
-            parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several
-        )
+        self._origins = origins if isinstance(origins, Origins) else _origins(origins, allow_insecure_http)
         self._unauthorized = Unauthorized(self._coordinator)
 
     async def __call__(
@@ -99,6 +94,13 @@ class BearerMiddleware:
             raise
 
 
+def _origins(named: Iterable[str | URL] | str | URL, allow_insecure_http: bool) -> Origins:
+    several = [named] if isinstance(named, str | URL) else list(named)
+    if not several:
+        raise ConfigurationError("origins must name at least one, such as https://spaces.nexudus.com")
+    return Origins(parse_origin("origins", each, allow_insecure_http=allow_insecure_http) for each in several)
+
+
 async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
     """Tell whether a request has a header that is neither ours nor a `default` entry of netrc."""
     header = request.headers.get(AUTHORIZATION)
@@ -107,9 +109,9 @@ async def _is_callers_own(request: aiohttp.ClientRequest) -> bool:
 
 def unauthorized_of(middleware: BearerMiddleware) -> Unauthorized:
     """Return what decides about a 401, for the session that the middleware belongs to."""
-    return middleware._unauthorized  # noqa: SLF001 - for this
+    return middleware._unauthorized  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
 
 
 def origins_of(middleware: BearerMiddleware) -> Origins:
     """Return the origins that the token goes to."""
-    return middleware._origins  # noqa: SLF001 - for this
+    return middleware._origins  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this

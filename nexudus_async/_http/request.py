@@ -34,6 +34,7 @@ SWITCHING_PROTOCOLS: Final = 101
 MAX_TOLD: Final = 100
 """Hosts that are spoken of: who calls more has other things in mind."""
 
+_ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
 _REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
 R = TypeVar("R", bound="AbstractAsyncContextManager[Any]")
@@ -93,10 +94,7 @@ def can_be_sent_again(options: Mapping[str, Any]) -> bool:
         case Mapping():
             return all(map(_is_plain, cast("Mapping[object, object]", data).values()))
         case list() | tuple():
-            pairs = cast("Sequence[object]", data)
-            return all(
-                isinstance(pair, tuple) and all(map(_is_plain, cast("tuple[object, ...]", pair))) for pair in pairs
-            )
+            return all(map(_is_plain_pair, cast("Sequence[object]", data)))
         case _:
             return False
 
@@ -111,7 +109,16 @@ def _is_plain_pair(pair: object) -> bool:
 
 def read_once(values: Any) -> Any:
     """Return headers or cookies that can be read more than once: an iterator of pairs would be used up."""
-    return values if values is None or isinstance(values, Mapping | str | list | tuple) else list(values)
+    if values is None or isinstance(values, Mapping | str | list | tuple):
+        return cast("object", values)
+    return list(values)
+
+
+def read_options_once(options: dict[str, Any]) -> None:
+    """Replace the keywords of aiohttp that may be iterators: a replay is to send the same."""
+    for name in _ITERABLE_OPTIONS:
+        if name in options:
+            options[name] = read_once(options[name])
 
 
 def is_buffered(request: aiohttp.ClientRequest) -> bool:
@@ -229,12 +236,12 @@ async def apply(raise_for_status: RaiseForStatus, response: aiohttp.ClientRespon
 def carried(token: Token, answer: Answer) -> bool:
     """Tell whether our header was on the request that was answered.
 
-    aiohttp strips it where a redirect changes the origin, and a middleware of the caller's may have put in its own.
+    aiohttp strips it where a redirect changes the origin; a middleware of the caller's may have put in its own or none.
     """
     if isinstance(answer, aiohttp.ClientWebSocketResponse):
         return True
-    header = answer.request_info.headers.get(AUTHORIZATION)
-    return header == token.authorization or (header is None and not answer.history)  # a mock may keep no headers
+    headers = answer.request_info.headers
+    return headers.get(AUTHORIZATION) == token.authorization or not (headers or answer.history)  # a mock keeps none
 
 
 class RequestContext(Coroutine[Any, Any, R], Generic[R]):

@@ -12,6 +12,7 @@ from yarl import URL
 from nexudus_async._events import Statistics, Throttled
 from nexudus_async._manager import TokenManager, coordinator_of
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
+from nexudus_async._ratelimit.limits import Limits
 from nexudus_async._ratelimit.pacing import Pacer, Pacing
 from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from nexudus_async._token import Token
@@ -19,6 +20,7 @@ from nexudus_async._token import Token
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
+from .waits import Waits
 
 if TYPE_CHECKING:
     from .aiohttp_internals import LooseHeaders
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
 _THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
+
 _NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
 
 _Answer = TypeVar("_Answer", bound=Answer)
@@ -52,18 +55,19 @@ class Sender:
         unauthorized: Unauthorized,
         throttle: Throttle | None,
         pacing: Pacing | None,
+        shared: Limits | None = None,
     ) -> None:
         self._coordinator = coordinator = coordinator_of(manager)
         self._manager, self._unauthorized = manager, unauthorized
         self._clock, self._emit = coordinator.state.clock, coordinator.emitter.emit
-        self._throttle = throttle
         self._throttled = 0
-        self.gate = Gate(self._clock)
-        self.pacer = None
-        if pacing is not None:
-            self.pacer = Pacer(
-                pacing, key=coordinator.key, clock=self._clock, emit=self._emit, hold=self.gate.pause_left
-            )
+        self._own_limits = None
+        limits = shared
+        if limits is None:
+            limits = Limits(throttle, pacing, key=coordinator.key, clock=self._clock, emit=self._emit)
+            self._own_limits = limits
+        self._throttle, self.gate, self.pacer = limits.throttle, limits.gate, limits.pacer
+        self._waits = Waits()
 
     async def send(
         self,
@@ -111,7 +115,7 @@ class Sender:
         if self.pacer is not None:
             if self._manager.current() is None:  # or all whom the pace let go during a sign-in would go at once
                 await self._coordinator.token_to_send()
-            await self.pacer.wait(method)
+            await self._wait_for_pace(self.pacer, method)
 
     async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, ticket: object) -> _Answer:
         """Replay as long as there is a reason to, and return the last answer."""
@@ -179,7 +183,7 @@ class Sender:
 
     async def _send_again(self, sending: _Sendable[_Answer]) -> tuple[_Answer, Token, object]:
         if self.pacer is not None:  # a replay is a request like any other
-            await self.pacer.wait(sending.method)
+            await self._wait_for_pace(self.pacer, sending.method)
         return await self._send_in_turn(sending, self.gate.place(REPLAY))
 
     async def _send_in_turn(
@@ -194,7 +198,7 @@ class Sender:
             ticket = None
             if gate.engaged:
                 place = place or gate.place(NEW)
-                ticket = await gate.enter(place)
+                ticket = await self._pass(gate, place)
             try:
                 token = self._manager.current() or await self._coordinator.token_to_send()
                 if gate.admits(ticket):  # no longer, if another pause has begun during one of these waits
@@ -215,14 +219,25 @@ class Sender:
 
     def close(self) -> None:
         """End every wait for the gate and for the pace."""
-        self.gate.close()
-        if self.pacer is not None:
-            self.pacer.close()
+        self._waits.close()
+        if self._own_limits is not None:
+            self._own_limits.close()
 
     async def disconnect(self) -> None:
         """Close what is left open, after `close()`."""
-        if self.pacer is not None:
-            await self.pacer.disconnect()
+        if self._own_limits is not None:
+            await self._own_limits.disconnect()
+
+    async def _wait_for_pace(self, pacer: Pacer, method: str) -> None:
+        if self._own_limits is not None:
+            await pacer.wait(method)
+        else:
+            await self._waits.until_closed(pacer.wait(method), lambda _: None)
+
+    async def _pass(self, gate: Gate, place: Place) -> object:
+        if self._own_limits is not None:
+            return await gate.enter(place)
+        return await self._waits.until_closed(gate.enter(place), gate.leave)
 
     def _tell(self, sending: _Sendable[_Answer], status: int, pause: float, attempt: int) -> None:
         self._emit(

@@ -21,11 +21,13 @@ from typing import Final
 
 from yarl import URL
 
+from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS
 from nexudus_async._refresh.coordinator import Coordinator, Successor
 from nexudus_async._token import Token
 
 UNAUTHORIZED: Final = 401
 GATEWAY: Final = 500
+_THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 900.0
 """Seconds for which a method and path force no refresh, after the first futile one and at most."""
@@ -48,36 +50,50 @@ class Unauthorized:
         """The token that it has accepted last, whatever came after."""
         self._suspect: tuple[Token, str, str] | None = None
         """A token that had worked, and the method and path where its replay was refused."""
+        self._refused_at: tuple[str, str] | None = None
+        """The method and path where the token held was refused last."""
 
     def accepted(self, token: Token, status: int) -> None:
         """Learn that the API has answered something else than 401 to a token that is not yet `proven`."""
-        if status >= GATEWAY:  # says nothing about the token, which may not have been looked at
+        if status >= GATEWAY or status in _THROTTLED:  # says nothing about the token: it may not have been looked at
             return
         self.proven = self._worked = token
-        self._coordinator.state.accepted(token)
+        state = self._coordinator.state
+        if state.accepted(token) and self._refused_at is not None:
+            self._breaker.refused(*self._refused_at, token.generation, state.monotonic())
         if self._suspect is not None and self._suspect[0] is token:
             _, method, path = self._suspect
             self._suspect = None
-            self._breaker.refused(method, path, token.generation, self._coordinator.state.monotonic())
+            self._breaker.refused(method, path, token.generation, state.monotonic())
 
     def replay_of(self, token: Token, method: str, url: URL, *, carried: bool, replayable: bool) -> "Replay | None":
         """Decide what a 401 to a request with `token` leads to, and begin it.
 
         carried: whether our header was on the request that was answered. replayable: whether it can be sent again.
-        None: the 401 is the caller's answer. Raises `SessionClosedError` and `ConfigurationError`.
+        None: the 401 is the caller's answer. Raises `SessionClosedError` and `ConfigurationError`, and again what has
+        kept us from a successor of this token.
         """
         if not carried:
             return None
         self.proven = None
         coordinator, path = self._coordinator, shape_of(url)
-        if coordinator.would_force(token):
-            now = coordinator.state.monotonic()
-            if not self._breaker.allow(method, path, token.generation, now):
+        if coordinator.at_rest_with(token):
+            if not self._may_count(token, method, path, replayable=replayable):
+                coordinator.check_not_refused(token)
                 return None
-            if not replayable:
-                self._breaker.unproven(method, path, token.generation, now)
+            self._refused_at = method, path
         successor = coordinator.after_rejection(token)
         return None if successor is None or not replayable else Replay(self, successor, method, path)
+
+    def _may_count(self, token: Token, method: str, path: str, *, replayable: bool) -> bool:
+        """Tell whether this 401 may say something about the token: not where it is known for a permission."""
+        now = self._coordinator.state.monotonic()
+        if not self._coordinator.would_force(token):
+            return not self._breaker.is_open(method, path, now)
+        allowed = self._breaker.allow(method, path, token.generation, now)
+        if allowed and not replayable:
+            self._breaker.unproven(method, path, token.generation, now)
+        return allowed
 
     def replayed(self, token: Token, method: str, path: str, status: int) -> None:
         """Learn from the answer to the replay with `token`."""
@@ -151,6 +167,11 @@ class CircuitBreaker:
             self._next_of_others = now + PAUSE_OF_OTHERS
         return True
 
+    def is_open(self, method: str, path: str, now: float) -> bool:
+        """Tell whether this method and path rests."""
+        known = self._refusals.get((method, path))
+        return known is not None and now < known.until
+
     def unproven(self, method: str, path: str, generation: int, now: float) -> None:
         """Note that `generation` is being refreshed for a body that cannot be sent again: nobody sees if it helps."""
         refusal = self._keep(method, path)
@@ -158,10 +179,10 @@ class CircuitBreaker:
         self._no_help = True
 
     def refused(self, method: str, path: str, generation: int, now: float) -> None:
-        """Note that the successor, of `generation`, was refused too. Many who shared it count once."""
+        """Note that the successor, of `generation`, was refused too, or again. Many who shared it count once."""
         refusal = self._keep(method, path)
         self._no_help = True
-        if generation > refusal.generation:
+        if generation > refusal.generation or (generation == refusal.generation and now >= refusal.until):
             refusal.generation = generation
             refusal.pause = min(max(FIRST_PAUSE, 2 * refusal.pause), LONGEST_PAUSE)
             refusal.until = now + refusal.pause

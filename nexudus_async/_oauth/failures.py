@@ -91,7 +91,8 @@ def oauth_error(request: GrantRequest, answer: Answer, code: str, document: Mapp
             "a proxy on the way may be dropping the client_id header"
         )
     elif not refreshing and code not in MISTAKES and (known or status in _REFUSALS):
-        kind, message = CredentialsRejectedError, f"the sign-in was refused ({shown}){request.oddities}"
+        what = "one-time JWT" if request.grant == "exchange" else "sign-in"
+        kind, message = CredentialsRejectedError, f"the {what} was refused ({shown}){request.oddities}"
     return kind(message, status=status, error=code, description=own_words, refresh_token_spent=refreshing)
 
 
@@ -99,6 +100,11 @@ def http_error(request: GrantRequest, answer: Answer) -> TokenEndpointError:
     status = answer.status
     if 300 <= status < 400 or status in (404, 405):
         return _wrong_host(request, answer)
+    if request.grant == "exchange" and status in _REFUSALS:
+        return CredentialsRejectedError(
+            f"the one-time JWT was refused ({status}): it was used, or has expired, or its account is suspended",
+            status=status,
+        )
     if not _unavailable(status):
         return MalformedResponseError(f"the token endpoint answered {status} without an OAuth error", status=status)
     message = f"the token endpoint answered {status}"

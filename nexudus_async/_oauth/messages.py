@@ -2,39 +2,47 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlencode
 
+from nexudus_async._events import Grant
 from nexudus_async._token import Secret, SecretBytes
 from nexudus_async.errors import ConfigurationError
 
 from .words import oddities
 
 TOKEN_PATH: Final = "/api/token"  # noqa: S105 - a path
+EXCHANGE_PATH: Final = "/api/sys/users/exchange"
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRequest:
     """One request for a token: what to send, and what must not appear in a message about it.
 
+    client_id: what the token is bound to; sent as a header, but for an exchange.
+    query: of the URL, encoded; a secret, and so is the URL then.
     oddities: what a refusal may come of, in words.
     """
 
-    grant: Literal["password", "refresh_token"]
-    client_id: str
+    grant: Grant
+    client_id: str | None
     form: SecretBytes = field(repr=False)
     secrets: tuple[Secret, ...] = field(repr=False)
     refresh_token: str | None = field(repr=False, default=None)
     oddities: str = ""
-    headers: Mapping[str, str] = field(init=False)
+    path: str = TOKEN_PATH
+    query: Secret | None = field(repr=False, default=None)
 
-    def __post_init__(self) -> None:
-        headers = {
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What is sent besides what aiohttp adds."""
+        if self.grant == "exchange" or self.client_id is None:
+            return {"Accept": "application/json"}
+        return {
             "client_id": self.client_id,
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
         }
-        object.__setattr__(self, "headers", headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,12 @@ def refresh(refresh_token: str, client_id: str) -> GrantRequest:
     if form is None:
         raise ConfigurationError("the refresh token must be text that UTF-8 can encode")
     return GrantRequest("refresh_token", client_id, form, (Secret(refresh_token),), Secret(refresh_token))
+
+
+def exchange(jwt: Secret, minutes: int, username: str | None) -> GrantRequest:
+    """Return the exchange of a one-time JWT. username: the e-mail address that the service binds the session to."""
+    query = Secret(urlencode({"token": jwt, "validForInMinutes": minutes}))
+    return GrantRequest("exchange", username, SecretBytes(b""), (jwt,), path=EXCHANGE_PATH, query=query)
 
 
 def _form(fields: Mapping[str, str]) -> SecretBytes | None:

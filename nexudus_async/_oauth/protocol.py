@@ -55,9 +55,10 @@ def _token(request: GrantRequest, answer: Answer, document: Mapping[str, Any], d
     token_type = document.get("token_type")
     if token_type is not None and (not isinstance(token_type, str) or token_type.lower() != "bearer"):
         raise ValueError("token_type is not bearer")
-    access_token = _credential("access_token", document.get("access_token"))
+    name = "token" if request.grant == "exchange" else "access_token"
+    access_token = _credential(name, document.get(name))
     if access_token is None:
-        raise ValueError("access_token is missing")
+        raise ValueError(f"{name} is missing")
     lifetime = _lifetime(document.get("expires_in"), default_lifetime)
     return Token(
         access_token=access_token,

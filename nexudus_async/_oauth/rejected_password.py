@@ -5,7 +5,6 @@ import secrets
 from typing import Final
 
 import anyio
-from anyio import to_thread
 from anyio.lowlevel import RunVar
 
 from nexudus_async._token import Secret, SecretBytes
@@ -66,6 +65,8 @@ class RejectedPassword:
 
 
 async def _hash(password: Secret, salt: str) -> str:
+    from anyio import to_thread  # noqa: PLC0415 - only a fleet needs it, when a password was refused
+
     try:
         limiter = _limiter.get()
     except LookupError:

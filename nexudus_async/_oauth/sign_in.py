@@ -1,134 +1,75 @@
-"""The password grant of one account: where its password and its one-time codes come from, and what is known of them.
+"""How one signs in: one small object for each kind of credentials. All else is shared: refreshing, tries, the guard."""
 
-A password is fetched once for a sign-in, however often that is tried: a callable may be good for one call only. A code
-is sent again while it is good and nobody can have looked at it; one that was typed by a person is good for one sign-in.
-"""
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from dataclasses import dataclass
-from typing import Final
+from nexudus_async._events import Grant
+from nexudus_async._token import Token
+from nexudus_async.errors import LoginRequiredError
 
-from nexudus_async._clock import Clock
-from nexudus_async._credentials import PasswordCredentials
-from nexudus_async._token import Secret, Token
-from nexudus_async.errors import CREDENTIALS_REFUSED, LoginRequiredError, TotpRequiredError
+from .transport import AttemptFailed
 
-from . import messages
-from .exchange import AttemptFailed, Exchange
-from .failures import Fate
-from .rejected_password import RejectedPassword
-
-TOTP_STEP: Final = 30.0
-"""Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
-HOLD: Final = 30.0
-"""Seconds for which a password that was fetched for a look is kept for the sign-in that follows it."""
-_NOT_LOOKED_AT: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
-_FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
+Attempt = Callable[[], Awaitable[Token]]
+"""One try of a sign-in. Raises `AttemptFailed` where another may help."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A secret, until when (monotonic or wall-clock seconds)."""
+class SignIn(Protocol):
+    """A way to begin a chain of tokens."""
 
-    value: Secret
-    until: float
-
-
-class SignIn:
-    """Signs in with the credentials of one account, one try at a time.
-
-    credentials: None where nobody can sign in. key: what a store files the account under.
-    """
-
-    def __init__(self, exchange: Exchange, credentials: PasswordCredentials | None, clock: Clock, key: str) -> None:
-        self._exchange, self._credentials, self._clock = exchange, credentials, clock
-        self._rejected = RejectedPassword(key)
-        self._typed_code_used = False
-        self._password: _Held | None = None
-        """A password that was fetched, and not sent since."""
-        self._code: _Held | None = None
-        """A code that was fetched, and that nobody can have looked at."""
+    @property
+    def grant(self) -> Grant | None:
+        """What its tokens are counted as; None where nobody is asked for them."""
+        ...
 
     @property
     def attended(self) -> bool:
         """Whether it needs a person, or is impossible: then a doubtful refresh token is better than none."""
-        return self._credentials is None or isinstance(self._credentials.totp, str)
+        ...
 
-    async def begin(self) -> Secret:
-        """Return the password for all tries of one sign-in. Raises `LoginRequiredError` without credentials."""
-        if self._credentials is None:
-            raise LoginRequiredError(
-                "there are no credentials here and no usable tokens in the store: sign in where the password is, "
-                "with the same store and account"
-            )
-        self._check_typed_code()
-        held, self._password = self._password, None
-        if held is not None and self._clock.monotonic() < held.until:
-            return held.value
-        return await self._credentials.fetch_password()
+    async def take_one_time(self) -> str | None:
+        """Take credentials for one use, and return their mark, as `Grants.take_one_time` says."""
+        ...
 
-    async def attempt(self, password: Secret, client_id: str) -> Token:
-        """Try once. Raises `AttemptFailed`, and `TotpRequiredError` for a typed code that was used already."""
-        credentials = self._credentials
-        assert credentials is not None  # as `begin` has seen
-        self._check_typed_code()
-        code = await self._fetch_code(credentials)
-        self._code = None
-        self._typed_code_used = isinstance(credentials.totp, str)  # before: whoever cancels cannot tell if it arrived
-        self._rejected.drop()
-        totp = code.value if code is not None else None
-        try:
-            return await self._exchange.post(messages.sign_in(credentials.username, password, totp, client_id))
-        except AttemptFailed as failed:
-            if failed.fate in _NOT_LOOKED_AT:
-                self._typed_code_used, self._code = False, code
-            if isinstance(failed.error, CREDENTIALS_REFUSED):
-                self._rejected.remember(password)
-            if isinstance(failed.error, TotpRequiredError) and callable(credentials.totp):
-                failed.error.retry_after = TOTP_STEP - self._clock.wall() % TOTP_STEP
-                self._hold(password, failed.error.retry_after + HOLD)
-            raise
+    async def begin(self, client_id: str, *, apart: bool) -> Attempt:
+        """Return one try, to be made as often as `may_retry` says. Raises `LoginRequiredError` where there is none.
+
+        client_id: for those that may choose one. apart: leave the chain that others share alone.
+        """
+        ...
 
     def may_retry(self, failed: AttemptFailed) -> bool:
         """Tell whether a further try is safe, and may help."""
-        return failed.fate not in _FINAL and not self._typed_code_used
+        ...
 
     async def credentials_changed(self) -> bool:
-        """Tell whether a callable password now returns another value than the one that was refused."""
-        if self._credentials is None or isinstance(self._credentials.password, str):
-            return False
-        password = await self._credentials.fetch_password()
-        changed = self._rejected.is_another(password)
-        if changed:
-            self._hold(password, HOLD)
-        return changed
+        """Tell, without a request, whether the credentials are others than those refused last."""
+        ...
 
     async def fingerprint(self, like: str | None = None) -> str | None:
-        """Return a slow hash of the password refused last, or, to compare it with `like`, of today's."""
-        if self._credentials is None:
-            return None
-        if like is None:
-            return await self._rejected.fingerprint()
-        password = await self._credentials.fetch_password()
-        fingerprint = await self._rejected.fingerprint_of(password)
-        if fingerprint != like:
-            self._hold(password, HOLD)
-        return fingerprint
+        """Return a hash of the credentials refused last, or, to compare it with `like`, of today's."""
+        ...
 
-    def _check_typed_code(self) -> None:
-        if self._typed_code_used:
-            raise TotpRequiredError(
-                "the one-time code given as text was used already: pass a new one, or a callable such as "
-                "totp_from_secret(...)",
-                error="two_factor_auth_check",
-            )
 
-    async def _fetch_code(self, credentials: PasswordCredentials) -> _Held | None:
-        """Return the code to send: the one at hand while its time step lasts, else a new one."""
-        if self._code is not None and self._clock.wall() < self._code.until:
-            return self._code
-        code, wall = await credentials.fetch_totp(), self._clock.wall()
-        return None if code is None else _Held(code, wall - wall % TOTP_STEP + TOTP_STEP)
+class NoSignIn:
+    """Where nobody can sign in: tokens come from a store."""
 
-    def _hold(self, password: Secret, seconds: float) -> None:
-        """Keep a password for the sign-in that is about to follow: its callable may be good for one call."""
-        self._password = _Held(password, self._clock.monotonic() + seconds)
+    grant: Grant | None = "password"
+    attended = True
+
+    async def take_one_time(self) -> str | None:
+        return None
+
+    async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002
+        raise LoginRequiredError(
+            "there are no credentials here and no usable tokens in the store: sign in where the password is, "
+            "with the same store and account"
+        )
+
+    def may_retry(self, failed: AttemptFailed) -> bool:  # noqa: ARG002
+        return False
+
+    async def credentials_changed(self) -> bool:
+        return False
+
+    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
+        return None

@@ -91,7 +91,7 @@ class Gate:
         self._let_through = 1
         self.engaged = True
         self._stop_watching()
-        if self._alarm is None and not self._closed:
+        if (self._alarm is None or self._alarm.done()) and not self._closed:  # done: an eager loop has run all of it
             loop = asyncio.get_running_loop()
             self._alarm = loop.create_task(self._ring(), context=contextvars.Context(), name="nexudus_async throttle")
 
@@ -117,7 +117,7 @@ class Gate:
             self._pump()
             await ticket
         except BaseException:  # cancelled, or the end of the program
-            if ticket.done() and not ticket.cancelled():  # it was our ticket already
+            if not ticket.cancel() and not ticket.cancelled():  # it was our ticket already
                 self.leave(ticket.result())
             raise
         finally:

@@ -6,7 +6,7 @@ step without an await, so that nobody can see a part of it. After a logout an at
 
 import math
 
-from nexudus_async._events import Emitter, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
+from nexudus_async._events import Emitter, Grant, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError, TokenEndpointError, as_auth_error
 
@@ -32,10 +32,23 @@ class Attempt:
         """Whether the token held, though good, is not good enough for somebody who waits."""
         self.held = None if self.forced else state.holds_off
         """The failure that forbids a request, unless the credentials, or another process, have changed that."""
+        self.probing = not self.forced and state.failures_in_a_row > 0
+        """Whether this is the attempt after a failure: then one request is enough to learn whether it is over."""
         self.held_for = state.retry_in
         """Seconds that it still does."""
         self.first_look = state.looked_ago == math.inf
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
+
+    @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._state.last_error
+
+    def join(self, reason: Reason) -> None:
+        """Another caller waits for this attempt, too, and may want more of it."""
+        self.needed |= reason in ("requested", "rejected")
+        if reason == "requested":
+            self.forced, self.held = True, None
 
     @property
     def token(self) -> Token | None:
@@ -46,6 +59,11 @@ class Attempt:
     def served(self) -> bool:
         """Whether callers are content with the token held, so that a pause may be long."""
         return self._state.served
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds that a pause may take while they are."""
+        return self._state.longest_pause
 
     @property
     def can_wait(self) -> float:
@@ -61,24 +79,36 @@ class Attempt:
     def granted(self, obtained: Obtained) -> Granted | None:
         """The source has given a token. Return it with its generation, None after a logout.
 
-        One that has expired on its way wakes nobody: it is there to be refreshed.
+        One that has expired on its way wakes nobody, nor does one that was handed over to somebody who wants another:
+        it is there to be refreshed.
         """
         if self._is_over:
             return None
-        waiters = self.flight.waiting
-        granted = self._state.granted(obtained)
+        waiters, grant = self.flight.waiting, obtained.grant
+        granted = self._state.granted(obtained, asked_for_new=self.forced)
         token = granted.token
-        if not granted.good:
-            logger.debug("%s: token %d had expired before it arrived", self._emitter.account, token.generation)
-            return granted
-        self.flight.succeed(token)
+        if grant is None:
+            self.by_credentials = False  # they are in use now, and the service has yet to be asked
+        if granted.good:
+            self.flight.succeed(token)
+            self._tell_of(token, grant, waiters)
+        else:
+            logger.debug("%s: token %d is to be refreshed at once", self._emitter.account, token.generation)
+        return granted
+
+    def _tell_of(self, token: Token, grant: Grant | None, waiters: int) -> None:
+        if grant is None:
+            self._emitter.emit(
+                lambda: TokenAdopted(generation=token.generation, expires_in=self._state.remaining or 0.0)
+            )
+            return
         logger.debug(
             "%s: token %d obtained by %s grant, for %.0f s",
-            self._emitter.account, token.generation, obtained.grant, token.lifetime,
+            self._emitter.account, token.generation, grant, token.lifetime,
         )  # fmt: skip
         self._emitter.emit(
             lambda: TokenObtained(
-                grant=obtained.grant,
+                grant=grant,
                 reason=self._reason,
                 generation=token.generation,
                 lifetime=token.lifetime,
@@ -87,7 +117,6 @@ class Attempt:
                 waiters=waiters,
             )
         )
-        return granted
 
     def adopted(self, shared: Shared) -> bool:
         """The store has something. Tell whether that ends the attempt."""

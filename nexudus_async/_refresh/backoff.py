@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nexudus_async.errors import CREDENTIALS_REFUSED, NexudusAuthError, TokenEndpointError, TotpRequiredError
+from nexudus_async.errors import NexudusAuthError, TokenEndpointError, TotpRequiredError, is_refusal
 
 from .policy import empty_delay, latch_delay, served_delay
 
@@ -56,32 +56,34 @@ class Backoff:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""
         return 0.0 if self.in_force(now, served=served) is None else self._until - now
 
-    def failed(self, error: NexudusAuthError, now: float, *, served: bool, chance: float) -> "Backoff":
-        """Return what is remembered after one more failure."""
-        refused = isinstance(error, CREDENTIALS_REFUSED)
+    def failed(
+        self, error: NexudusAuthError, now: float, *, served: bool, chance: float, at_most: float = math.inf
+    ) -> "Backoff":
+        """Return what is remembered after one more failure. at_most: as for `served_delay`."""
+        refused = is_refusal(error)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
         failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
-        until = now + _delay(kind, in_a_row[kind], error, chance)
+        until = now + _delay(kind, in_a_row[kind], error, chance, at_most)
         if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
             return replace(failed, _until=max(until, self._until))
         return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
 
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
         """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
-        refused = isinstance(error, CREDENTIALS_REFUSED)
-        if not refused and self.latched and now < self._until:
+        refused = is_refusal(error)
+        if now < self._until and (error is self.error or (self.latched and not refused)):
             return replace(self, looked=now)
         kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
         return replace(self, error=error, looked=now, _kind=kind, _until=until)
 
 
-def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float) -> float:
+def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float, at_most: float) -> float:
     retry_after = error.retry_after if isinstance(error, TokenEndpointError) else None
     match kind:
         case _Kind.LATCH:
             return latch_delay(count, retry_after if isinstance(error, TotpRequiredError) else None)
         case _Kind.SERVED:
-            return served_delay(count, retry_after, chance)
+            return served_delay(count, retry_after, chance, at_most)
         case _Kind.EMPTY:
             return empty_delay(count, retry_after, chance)

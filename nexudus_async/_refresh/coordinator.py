@@ -23,6 +23,7 @@ from nexudus_async.errors import (
     cause_of,
     copy_of,
 )
+from nexudus_async.stores._support import finish
 
 from .attempt import Attempt
 from .policy import Freshness, RefreshPolicy
@@ -30,6 +31,8 @@ from .renewal import HeldOffError, Renewal
 from .single_flight import Flight
 from .state import TokenState
 
+GRACE = 1.0
+"""Seconds that a cancelled `close()` still waits for what it has cancelled: a source may take its time for that."""
 MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
 
@@ -50,7 +53,8 @@ class Coordinator:
     @property
     def waiting(self) -> int | None:
         """How many calls wait for the flight under way, None where there is none."""
-        return self._flight.waiting if self._flight is not None else None
+        flight = self._flight
+        return None if flight is None or flight.ended else flight.waiting
 
     @property
     def unsaved(self) -> bool:
@@ -131,11 +135,20 @@ class Coordinator:
             return None
         return error
 
-    def would_force(self, rejected: Token) -> bool:
-        """Tell whether `after_rejection` would launch a flight: for the newest token, none under way or held off."""
+    def at_rest_with(self, rejected: Token) -> bool:
+        """Tell whether this is the newest token, and no flight under way that might bring another."""
         state = self.state
         newest = state.token is not None and not state.replaced(rejected)
-        return newest and not (state.closed or self._under_way is not None or self._forbidden is not None)
+        return newest and not (state.closed or self._under_way is not None)
+
+    def would_force(self, rejected: Token) -> bool:
+        """Tell whether `after_rejection` would launch a flight: at rest, and not held off."""
+        return self.at_rest_with(rejected) and self._forbidden is None
+
+    def check_not_refused(self, rejected: Token) -> None:
+        """Raise again what has kept us from a successor of this token."""
+        if (error := self.state.successor_failed(rejected)) is not None:
+            raise copy_of(error) from cause_of(error)
 
     def after_rejection(self, rejected: Token) -> Successor | None:
         """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer.
@@ -156,8 +169,7 @@ class Coordinator:
             return flight.wait
         if replaced:
             return self.token
-        if (error := state.successor_failed(rejected)) is not None:
-            raise copy_of(error) from cause_of(error)
+        self.check_not_refused(rejected)
         return None
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
@@ -183,7 +195,7 @@ class Coordinator:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
         flight = self._under_way
         if flight is not None and self._attempt is not None:
-            self._attempt.needed |= reason in ("requested", "rejected")
+            self._attempt.join(reason)
             return flight
         before = self._flight
         self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
@@ -197,7 +209,7 @@ class Coordinator:
 
     async def _fly(self, attempt: Attempt, flight: Flight[Token]) -> None:
         try:
-            await self._renewal.run(attempt)
+            await self._run(attempt)
         except HeldOffError as held:
             attempt.held_off(held.error, held.seconds)
         except Exception as exc:  # noqa: BLE001 - a source is foreign code: whatever it raises is a failed refresh
@@ -206,6 +218,14 @@ class Coordinator:
             if self._flight is flight:  # a later flight may be waiting for this one to end
                 self._flight = None
             self._save_later()
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            await self._renewal.run(attempt)
+        except HeldOffError:
+            if not attempt.forced:
+                raise
+            await self._renewal.run(attempt)  # somebody has joined by hand, when it was held off already
 
     def _save_later(self) -> None:
         if not self.state.closed:
@@ -243,14 +263,16 @@ class Coordinator:
             self._save_later()
         self.state.tombstone_saved(generation)
 
-    async def close(self) -> None:
-        """End every wait, and let a flight commit for a while, as `TokenManager.close` says."""
+    async def close(self, *, keep_store: bool = False) -> None:
+        """End every wait, and let a flight commit for a while, as `TokenManager.close` says.
+
+        keep_store: leave the store's connections open, for others that use it.
+        """
         state, renewal, flight = self.state, self._renewal, self._flight
         state.check_closable()
         state.close()
         if state.loop is not asyncio.get_running_loop():
             return
-        ending: list[asyncio.Task[None]] = []
         try:
             with anyio.move_on_after(self._policy.close_timeout):
                 if flight is not None:
@@ -259,13 +281,22 @@ class Coordinator:
                 if renewal.unsaved:
                     await renewal.save_unsaved()
         finally:
-            ending += [*self._logouts, *renewal.end_saving()]
+            ending = [*self._logouts, *renewal.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:
                 flight.cancel()
-        if flight is not None:
-            await flight.until_ended()
-        if ending:
-            await asyncio.wait(ending)
-        await renewal.disconnect()
+            await finish(self._let_go(flight, ending, keep_store=keep_store), grace=GRACE)
+
+    async def _let_go(
+        self, flight: Flight[Token] | None, ending: list[asyncio.Task[None]], *, keep_store: bool
+    ) -> None:
+        """See the tasks that were cancelled to their end, then close the connections of the store."""
+        try:
+            if flight is not None:
+                await flight.until_ended()
+            if ending:
+                await asyncio.wait(ending)
+        finally:
+            if not keep_store:
+                await self._renewal.disconnect()

@@ -10,7 +10,7 @@ from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError
 
 from .backoff import Backoff
-from .policy import Freshness, Held, RefreshPolicy
+from .policy import SERVED_DELAYS, Freshness, Held, RefreshPolicy
 
 NO_FAILURE = Backoff()
 
@@ -27,15 +27,17 @@ class TokenFacts:
         self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
-        self.epoch = 0
+        self.epoch: int = 0
         """How many logouts there were."""
-        self.generation = 0
+        self.generation: int = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
-        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0}
-        self.adoptions = self.failures = self.rejections = 0
+        self.obtained: dict[Grant, int] = {"password": 0, "refresh_token": 0, "exchange": 0}
+        self.adoptions: int = 0
+        self.failures: int = 0
+        self.rejections: int = 0
         self._held: Held | None = None
         self._rejected: Token | None = None
         """The token held, if the API has refused it."""
@@ -113,6 +115,18 @@ class TokenFacts:
         return plan.hard_after + plan.spread * (plan.lifetime - plan.hard_after) - age
 
     @property
+    def longest_pause(self) -> float:
+        """Seconds that a pause may take while the token held is served: of the last minute of its life, half.
+
+        So more attempts are made before a short token ends. It is no less than the hard margin, or there would be ever
+        more of them.
+        """
+        age, held = self.age, self._held
+        if age is None or held is None or (left := held.schedule.lifetime - age) >= 2 * SERVED_DELAYS[0]:
+            return math.inf
+        return max(left / 2, held.schedule.lifetime - held.schedule.hard_after)
+
+    @property
     def failures_in_a_row(self) -> int:
         """How many attempts have failed since the last success."""
         return self._backoff.failures
@@ -128,6 +142,11 @@ class TokenFacts:
         if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
             return None
         return self._backoff.in_force(self.monotonic(), served=self.served)
+
+    @property
+    def last_error(self) -> NexudusAuthError | None:
+        """What callers were told last, since the last success."""
+        return self._backoff.error
 
     @property
     def looked_ago(self) -> float:

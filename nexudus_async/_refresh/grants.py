@@ -3,7 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from nexudus_async._events import Grant
 from nexudus_async._token import Token
+
+from .tried import Tried
 
 
 class TokenSource(Protocol):
@@ -27,15 +30,39 @@ class TokenSource(Protocol):
 
 
 class Grants(Protocol):
-    """The two grants (RFC 6749, sections 4.3 and 6), and what is known of the credentials and refresh tokens sent."""
+    """The two grants, and what is known of the credentials and refresh tokens sent.
+
+    The one is a sign-in (RFC 6749, section 4.3, or what stands in for it), the other a refresh (section 6).
+    """
 
     @property
     def for_fleets(self) -> bool:
         """Whether it can go by the `client_id` of a chain that others share, and tell credentials from others."""
         ...
 
-    async def sign_in(self, client_id: str | None) -> Token:
-        """Return a token for the credentials, under the `client_id` of the chain; None: under its own."""
+    @property
+    def grant(self) -> Grant | None:
+        """What a sign-in is counted as; None where it asks nobody, and gives what was handed over."""
+        ...
+
+    @property
+    def tried(self) -> Tried:
+        """The credentials for one use that were used."""
+        ...
+
+    async def take_one_time(self) -> str | None:
+        """Take the credentials that the next sign-in uses up, if they are for one use, and return their mark.
+
+        They count as tried from now on, unless the sign-in finds that nothing was sent. Raises `LoginRequiredError`
+        where they were used already.
+        """
+        ...
+
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:
+        """Return a token for the credentials, under the `client_id` of the chain; None: under its own.
+
+        probing: the last attempt has failed, so that this one is a single try.
+        """
         ...
 
     async def sign_in_apart(self) -> Token:
@@ -74,11 +101,16 @@ class _PlainGrants:
     """The grants of any other source, which has its tokens for itself."""
 
     for_fleets = False
+    grant: Grant | None = "password"
 
     def __init__(self, source: TokenSource) -> None:
         self._source = source
+        self.tried = Tried(source.key)
 
-    async def sign_in(self, client_id: str | None) -> Token:  # noqa: ARG002 - it knows of none
+    async def take_one_time(self) -> str | None:
+        return None
+
+    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:  # noqa: ARG002 - it knows of none
         return await self._source.login()
 
     async def sign_in_apart(self) -> Token:
@@ -102,4 +134,4 @@ class _PlainGrants:
 
 def grants_of(source: TokenSource) -> Grants:
     """Return the grants of a source."""
-    return source._grants_of_source() if isinstance(source, HasGrants) else _PlainGrants(source)  # noqa: SLF001 - for this
+    return source._grants_of_source() if isinstance(source, HasGrants) else _PlainGrants(source)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this

@@ -12,17 +12,23 @@ MAX_LIFETIME: Final = 10 * 366 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """A token, the grant that brought it, and when the source was asked, by both readings of the clock."""
+    """A token, the grant that brought it, and when the source was asked, by both readings of the clock.
+
+    grant: None for a token that was handed over: nobody has been asked for it.
+    """
 
     token: Token
-    grant: Grant
+    grant: Grant | None
     asked: float
     asked_wall: float
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What came of an answer. token: with its generation. good: whether it has not expired on its way."""
+    """What came of an answer.
+
+    token: with its generation. good: whether it serves those who wait; else its refresh token may bring another.
+    """
 
     token: Token
     good: bool

@@ -11,6 +11,7 @@ A token's life, counted from the moment its request was sent:
 """
 
 import enum
+import math
 from dataclasses import dataclass
 
 from nexudus_async._token import Token
@@ -26,14 +27,18 @@ HARD_MARGIN = 60.0
 HARD_MARGIN_SHARE = 0.1
 SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
 """Back-off while a token is still served: nobody waits, so there is no hurry."""
-EMPTY_DELAYS = (0.5, 1.0, 2.0, 4.0, 5.0)
-"""Back-off with nothing to serve: callers fail meanwhile, so it must not outlive the outage; all of them share it."""
+EMPTY_DELAYS = (0.5, 1.0, *(2.0,) * 20, 5.0)
+"""Back-off with nothing to serve: callers fail meanwhile, so it must not outlive the outage; all of them share it.
+For the first half minute, two seconds at most; an outage that lasts longer is not over in the next second either."""
 LATCH_DELAYS = (60.0, 300.0, 3600.0)
 """Pauses after the first, the second and each further refusal of the credentials: services lock accounts that insist.
 None is for good: a suspension ends, a clock is set, and the service answers both as it answers a wrong password."""
 LONGEST_LATCH = LATCH_DELAYS[-1]
 CODES_TRIED = 3
 """How often in a row the next one-time code of a callable is tried at its own time, before the pauses of a latch."""
+CODE_MARGIN = 0.5
+"""Seconds to wait beyond the change of a one-time code: it goes by the wall clock, which is slewed while we wait by the
+other, and a moment too early the code is the old one."""
 RETRY_AFTER_CAP = 3600.0
 """A `Retry-After` beyond an hour is taken for an hour."""
 LONGEST_PAUSE = RETRY_AFTER_CAP * 1.25
@@ -176,9 +181,12 @@ def schedule(policy: RefreshPolicy, lifetime: float, chance: float) -> Schedule:
     return Schedule(refresh_after, hard_after, lifetime, spread=chance)
 
 
-def served_delay(failures: int, retry_after: float | None, chance: float) -> float:
-    """Return how long to hold off after the `failures`-th failure in a row while a token is still served."""
-    return _at_least(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), retry_after)
+def served_delay(failures: int, retry_after: float | None, chance: float, at_most: float = math.inf) -> float:
+    """Return how long to hold off after the `failures`-th failure in a row while a token is still served.
+
+    at_most: seconds that its remaining life allows; what the service asks for may be more.
+    """
+    return _at_least(min(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), at_most), retry_after)
 
 
 def empty_delay(failures: int, retry_after: float | None, chance: float) -> float:
@@ -193,7 +201,9 @@ def latch_delay(rejections: int, next_code_in: float | None = None) -> float:
     """
     if next_code_in is None:
         return _step(LATCH_DELAYS, rejections)
-    return next_code_in if rejections <= CODES_TRIED else _step(LATCH_DELAYS, rejections - CODES_TRIED)
+    if rejections <= CODES_TRIED:
+        return next_code_in + CODE_MARGIN
+    return _step(LATCH_DELAYS, rejections - CODES_TRIED)
 
 
 def _window(policy: RefreshPolicy, lifetime: float) -> float:

@@ -5,7 +5,8 @@ Each question to the source is bounded by the flight's deadline; waiting for the
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import anyio
@@ -14,18 +15,18 @@ from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Grant, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import (
-    CREDENTIALS_REFUSED,
     EndpointUnavailableError,
     MalformedResponseError,
     NexudusAuthError,
     TokenEndpointError,
     TotpRequiredError,
+    is_refusal,
 )
 
 from .attempt import Attempt
 from .grants import TokenSource, grants_of
 from .outcomes import Obtained, problem_of
-from .policy import RefreshPolicy
+from .policy import CODE_MARGIN, RefreshPolicy
 
 R = TypeVar("R")
 
@@ -70,23 +71,31 @@ class Asking:
                 raise
             return None, exc
 
-    async def sign_in(self, client_id: str | None = None, *, after: TokenEndpointError | None = None) -> Obtained:
+    async def sign_in(
+        self, client_id: str | None = None, *, after: TokenEndpointError | None = None, probing: bool = False
+    ) -> Obtained:
         """Return a token for the credentials, with a second one-time code where the first was refused.
 
         after: the refusal of a refresh token that it follows, which is then the cause of its error.
+        probing: as for `Grants.sign_in`.
         """
-        return await self._sign_in(lambda: self.grants.sign_in(client_id), after)
+        return await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing), after)
 
     async def sign_in_apart(self, *, after: TokenEndpointError | None = None) -> Obtained:
         """Return a token that leaves the chain that others share alone; else as `sign_in`."""
         return await self._sign_in(self.grants.sign_in_apart, after)
+
+    async def take_one_time(self, *, after: TokenEndpointError | None = None) -> str | None:
+        """Take credentials for one use, and return their mark; None for others. after: as for `sign_in`."""
+        with _following(after):
+            return await self._within_deadline(self.grants.take_one_time())
 
     async def check_not_held(self, attempt: Attempt) -> None:
         """Raise `HeldOffError` while a failure forbids a request, unless the refused credentials are others by now."""
         error = attempt.held
         if error is None:
             return
-        if not (isinstance(error, CREDENTIALS_REFUSED) and attempt.first_look and await self._credentials_changed()):
+        if not (is_refusal(error) and attempt.first_look and await self._credentials_changed()):
             raise HeldOffError(error, attempt.held_for)
 
     async def _credentials_changed(self) -> bool:
@@ -98,28 +107,24 @@ class Asking:
             return False
 
     async def _sign_in(self, grant: Callable[[], Awaitable[Token]], after: TokenEndpointError | None) -> Obtained:
-        try:
+        with _following(after):
             return await self._sign_in_by_either_code(grant)
-        except NexudusAuthError as exc:
-            if after is None:
-                raise
-            raise exc from after
 
     async def _sign_in_by_either_code(self, grant: Callable[[], Awaitable[Token]]) -> Obtained:
         try:
-            return await self._ask("password", grant())
+            return await self._ask(self.grants.grant, grant())
         except TotpRequiredError as exc:
-            if exc.retry_after is None:
+            if exc.retry_after is None or not is_refusal(exc):
                 raise
-            until_next_code = exc.retry_after
+            until_next_code = exc.retry_after + CODE_MARGIN
         await sleep(self._clock, until_next_code)
-        return await self._ask("password", grant())
+        return await self._ask(self.grants.grant, grant())
 
     async def fingerprint(self, like: str | None = None) -> str | None:
         """Return the hash of the credentials."""
         return await self._within_deadline(self.grants.fingerprint(like))
 
-    async def _ask(self, grant: Grant, answer: Awaitable[Token]) -> Obtained:
+    async def _ask(self, grant: Grant | None, answer: Awaitable[Token]) -> Obtained:
         asked, asked_wall = self._clock.monotonic(), self._clock.wall()
         token = await self._within_deadline(answer)
         if (problem := problem_of(token)) is not None:
@@ -190,7 +195,7 @@ class AloneRenewal:
         self._asking = asking
 
     def worth_a_look(self, error: NexudusAuthError, looked_ago: float, *, served: bool) -> bool:  # noqa: ARG002
-        return isinstance(error, CREDENTIALS_REFUSED) and looked_ago == math.inf
+        return is_refusal(error) and looked_ago == math.inf
 
     def prepare_tombstone(self, generation: int, token: Token | None) -> None: ...
     async def save_tombstone(self) -> int:
@@ -212,11 +217,22 @@ class AloneRenewal:
             if spent is not None:
                 attempt.refresh_token_refused(spent)
             if obtained is None:
-                obtained = await self._asking.sign_in(after=spent)
+                obtained = await self._asking.sign_in(after=spent, probing=attempt.probing)
             granted = attempt.granted(obtained)
             if granted is None or granted.good:
                 return
         raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
+
+
+@contextmanager
+def _following(refusal: TokenEndpointError | None) -> Generator[None]:
+    """Let the errors of a sign-in come from the refusal of the refresh token that it follows."""
+    try:
+        yield
+    except NexudusAuthError as exc:
+        if refusal is None:
+            raise
+        raise exc from refusal
 
 
 def is_spent(error: TokenEndpointError) -> bool:

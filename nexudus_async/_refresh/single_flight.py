@@ -51,8 +51,8 @@ class Flight(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether the task is over, with everything it had to do after the outcome."""
-        return self._task is not None and self._task.done()
+        """Whether the task is over, with everything it had to do after the outcome, and the flight before it, too."""
+        return self._task is not None and self._task.done() and (self._after is None or self._after.ended)
 
     def start(self) -> None:
         """Start the task on the running loop.
@@ -62,7 +62,12 @@ class Flight(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         self._future = loop.create_future  # kept: each of thousands would ask for the loop, which asks for the process
-        self._task = loop.create_task(self._run(), context=contextvars.Context(), name="nexudus_async renewal")
+        work = self._run()
+        try:
+            self._task = loop.create_task(work, context=contextvars.Context(), name="nexudus_async renewal")
+        except BaseException:
+            work.close()
+            raise
         self._task.add_done_callback(self._on_end)  # not the end of `work`: a task cancelled at once never enters it
 
     async def wait(self) -> T:

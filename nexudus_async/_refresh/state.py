@@ -27,6 +27,7 @@ import os
 import weakref
 from threading import get_ident
 
+from nexudus_async._events import Grant
 from nexudus_async._token import Token
 from nexudus_async.errors import ConfigurationError, NexudusAuthError, SessionClosedError
 
@@ -67,16 +68,19 @@ class TokenState(TokenFacts):
 
     # What happens
 
-    def granted(self, obtained: Obtained) -> Granted:
-        """The source has given a token: hold it. Back-off ends, unless it has expired on its way."""
+    def granted(self, obtained: Obtained, *, asked_for_new: bool = False) -> Granted:
+        """The source has given a token: hold it. Back-off ends, unless it has expired on its way.
+
+        asked_for_new: somebody wants a token newer than one that was handed over.
+        """
         now, wall = self.monotonic(), self.wall()
         token = dataclasses.replace(obtained.token, generation=self.generation + 1)
         age = age_of(token, wall, now - obtained.asked, wall - obtained.asked_wall)
-        good = age < token.lifetime
+        good = age < token.lifetime and not (obtained.grant is None and asked_for_new)
         self._take(token, age)
         self.generation = token.generation
         if good:
-            self.obtained[obtained.grant] += 1
+            self._count(obtained.grant)
             self._succeeded()
         return Granted(token, good)
 
@@ -123,7 +127,8 @@ class TokenState(TokenFacts):
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self.served
         self.failures += not counted
-        self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=self._chance())
+        chance, at_most = self._chance(), self.longest_pause
+        self._backoff = self._backoff.failed(error, self.monotonic(), served=served, chance=chance, at_most=at_most)
         if self._rejected is not None:
             self._no_successor = error
             self._stop_serving_if_refused()
@@ -147,11 +152,16 @@ class TokenState(TokenFacts):
         held = self.token
         if held is not None and not self.replaced(token):
             self._rejected = held
+            self._no_successor = self.holds_off or self._no_successor
+            self._stop_serving_if_refused()
 
-    def accepted(self, token: Token) -> None:
-        """The API has answered something else to a token that it had refused elsewhere."""
-        if self._rejected is not None and not self.replaced(token):
-            self._not_rejected()
+    def accepted(self, token: Token) -> bool:
+        """The API has answered something else to a token; tell whether it had refused it, and there was no other."""
+        if self._rejected is None or self.replaced(token):
+            return False
+        was_refused = self.refused is not None
+        self._not_rejected()
+        return was_refused
 
     def logged_out(self, *, shared: bool) -> None:
         """Forget the token and the failures, and let nothing that is under way change that.
@@ -181,6 +191,12 @@ class TokenState(TokenFacts):
         self._stop_serving()
 
     # The steps
+
+    def _count(self, grant: Grant | None) -> None:
+        if grant is None:
+            self.adoptions += 1
+        else:
+            self.obtained[grant] += 1
 
     def _take(self, token: Token, age: float) -> None:
         """Hold a token, or, where it has expired and the one held lives, what came with it."""

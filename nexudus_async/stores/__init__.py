@@ -7,7 +7,16 @@
 from ._encrypted import EncryptedStore
 from ._file import FileStore
 from ._memory import MemoryStore
-from ._protocol import KeepsConnections, StoredToken, TokenStore
+from ._protocol import KeepsConnections, StoredToken, TellsServer, TokenStore
 from ._redis import RedisStore
 
-__all__ = ["EncryptedStore", "FileStore", "KeepsConnections", "MemoryStore", "RedisStore", "StoredToken", "TokenStore"]
+__all__ = [
+    "EncryptedStore",
+    "FileStore",
+    "KeepsConnections",
+    "MemoryStore",
+    "RedisStore",
+    "StoredToken",
+    "TellsServer",
+    "TokenStore",
+]

@@ -7,7 +7,7 @@ from typing import NoReturn
 from nexudus_async._validation import check_methods
 from nexudus_async.errors import ConfigurationError, StoreError
 
-from ._protocol import KeepsConnections, StoredToken, TokenStore
+from ._protocol import KeepsConnections, StoredToken, TellsServer, TokenStore
 from ._support import extra, parse
 
 UNREADABLE = (
@@ -81,6 +81,10 @@ class EncryptedStore:
     def refresh_lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Return the lock on `key` of the store inside, which needs no keys."""
         return self._inner.refresh_lock(key)
+
+    async def server(self, key: str) -> str | None:
+        """Return which server keeps `key` in the store inside; None where that does not tell. Raises as that."""
+        return await self._inner.server(key) if isinstance(self._inner, TellsServer) else None
 
     async def disconnect(self) -> None:
         """Close the connections of the store inside that nobody uses now, if it keeps any. Raises nothing."""

@@ -67,3 +67,16 @@ class KeepsConnections(Protocol):
         Raises nothing. A session does this when it is closed, so that a program that ends leaves no connection open.
         """
         ...
+
+
+@runtime_checkable
+class TellsServer(Protocol):
+    """What a store may be besides: one whose server can be replaced by another, which may lack what was saved last."""
+
+    async def server(self, key: str) -> str | None:
+        """Return the name of the server that keeps `key` now, another after every restart; None where it hides it.
+
+        After a fail-over to a replica, or a restart, locks and the last saves may be lost. Raises `StoreError`.
+        Cancelling has no effect on the store.
+        """
+        ...

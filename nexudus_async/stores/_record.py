@@ -74,6 +74,8 @@ class Record:
         died, or does not know either what came of it.
     client_id: the chain's own, kept when the tokens end.
     logged_out_until: when a logout may be forgotten (wall clock), 0 for none.
+    server: which server of the store was told of the token; None where the store does not tell.
+    tried: marks of what was handed over for one use, and used: see `_refresh/tried.py`.
     """
 
     generation: int
@@ -83,6 +85,8 @@ class Record:
     latch: Latch | None = None
     logged_out_until: float = 0.0
     pause: Pause | None = None
+    server: str | None = None
+    tried: tuple[str, ...] = ()
 
     def life_left(self, wall: float) -> float:
         """Return the seconds that the token still lives, by this host's clock.
@@ -91,6 +95,30 @@ class Record:
         """
         token = self.token
         return 0.0 if token is None else min(max(token.expires_at.timestamp() - wall, 0.0), token.lifetime)
+
+
+def is_tombstone(record: Record) -> bool:
+    """Tell whether a record is that of a logout."""
+    return record.token is None and record.logged_out_until > 0
+
+
+def outranks(record: Record | None, unsaved: Record) -> bool:
+    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
+    if record is None:
+        return False
+    if record.generation == unsaved.generation:
+        return record.token is not None or record.logged_out_until > 0
+    return record.generation > unsaved.generation
+
+
+def above(unsaved: Record, newest: Record | None) -> Record:
+    """Return what is unsaved one generation above the newest record, a tombstone with the `client_id` of its chain."""
+    if newest is None:
+        return unsaved
+    generation = max(unsaved.generation, newest.generation + 1)
+    token = None if unsaved.token is None else dataclasses.replace(unsaved.token, generation=generation)
+    client_id = unsaved.client_id or newest.client_id
+    return dataclasses.replace(unsaved, generation=generation, token=token, client_id=client_id)
 
 
 def encode(record: Record, key: str) -> StoredToken:
@@ -104,7 +132,10 @@ def encode(record: Record, key: str) -> StoredToken:
         "latch": None if record.latch is None else dataclasses.asdict(record.latch),
         "logged_out_until": record.logged_out_until,
         "pause": None if record.pause is None else dataclasses.asdict(record.pause),
+        "server": record.server,
     }
+    if record.tried:
+        document["tried"] = list(record.tried)
     return StoredToken(record.generation, json.dumps(document))
 
 
@@ -127,7 +158,7 @@ def _decoded(stored: StoredToken, key: str) -> Record:
         raise NewerRecordError(stored.generation)
     if version != VERSION or document["key"] != key:
         raise ValueError("another version, or another account's")
-    client_id = document["client_id"]
+    client_id, server = document["client_id"], document.get("server")
     token = None if document["token"] is None else Token.from_dict(document["token"])
     if token is not None and not (can_be_sent(token) and 0 < token.lifetime < math.inf):
         raise ValueError("not a token that the service has given")
@@ -139,6 +170,8 @@ def _decoded(stored: StoredToken, key: str) -> Record:
         latch=_latch(document["latch"]),
         logged_out_until=float(document["logged_out_until"]),
         pause=_pause(document.get("pause")),
+        server=None if server is None else str(server),
+        tried=tuple(map(str, document.get("tried", ()))),
     )
 
 

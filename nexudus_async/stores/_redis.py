@@ -54,6 +54,12 @@ end
 return 0
 """
 
+# A name that a server gives itself at each start. By a script with a key, a cluster asks the node that has the key.
+SERVER = """
+local info = redis.pcall('info', 'server')
+return type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+"""
+
 
 class Commands(Protocol):
     """What is used of a redis-py client, a cluster's included."""
@@ -159,6 +165,14 @@ class RedisStore:
             if may_be_held:
                 with suppress(StoreError):
                     await finish(self._script("unlock", RELEASE, name, token))
+
+    async def server(self, key: str) -> str | None:
+        """Return the name that the server of `key` has given itself at its start; None where it may not be asked.
+
+        Raises `StoreError` without an answer. Cancelling takes effect at once, and has none on the store.
+        """
+        name = await self._ask("server", lambda client: client.eval(SERVER, 1, self._name(key, "record")))
+        return name.decode() if isinstance(name, bytes) else name if isinstance(name, str) else None
 
     async def disconnect(self) -> None:
         """Close the connections that nobody uses now, of a client made from a URL. Raises nothing.

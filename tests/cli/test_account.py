@@ -260,8 +260,9 @@ def test_interrupted_at_a_question_is_exit_code_130(tmp_path: Path, prompt: str)
     ("fault", "code", "complaint"),
     [
         (Fault.html(), 1, "no token endpoint of Nexudus is there (it answered 200): --base-url, or NEXUDUS_BASE_URL"),
-        (Fault.json({"error": "must_reset_password", "error_description": "hunter2"}, 400), 3, "must be reset"),
+        (Fault.json({"error": "must_reset_password", "error_description": "hunter2"}, 400), 3, "do that in Nexudus\n"),
         (Fault.answer(503), 4, "the token endpoint answered 503"),
+        (Fault.dropped(), 4, "the token endpoint at 127.0.0.1 dropped the request\n"),
     ],
 )
 async def test_what_else_a_sign_in_can_meet(shell: Shell, fault: Fault, code: int, complaint: str) -> None:

@@ -84,6 +84,17 @@ async def test_answer_is_indented_and_coloured_on_a_terminal(shell: Shell) -> No
     assert re.search(r"\x1b\[[0-9;]*3[0-9]m", terminal.seen.partition("Id")[2]), "in colour"
 
 
+async def test_answer_of_many_lines_is_whole_and_one_that_nobody_reads_is_not_coloured(shell: Shell) -> None:
+    """Colour takes seconds for a megabyte."""
+    for records, coloured in ((200, True), (8_000, False)):
+        shell.emulator.fail(TEAMS, Fault.json([{"Id": number, "Name": "Zoe"} for number in range(records)]))
+        code, terminal = await asyncio.to_thread(lambda: look("get", TEAMS, env=shell.env | shell.credentials))
+        assert code == 0
+        shown = terminal.text.partition("[\n")[2]
+        assert [each["Id"] for each in json.loads("[" + shown)] == list(range(records))
+        assert ("\x1b[" in terminal.seen.partition('"Id"')[2]) == coloured
+
+
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 async def test_answer_is_without_colour_where_that_is_wished(shell: Shell, variables: dict[str, str]) -> None:
     shell.emulator.fail(TEAMS, Fault.answer(200, '[{"Id":1}]'))
@@ -100,6 +111,7 @@ async def test_answer_is_without_colour_where_that_is_wished(shell: Shell, varia
             "image/jpeg",
             "3 bytes of image/jpeg are not for a terminal: use a file or a pipe\n",
         ),
+        (b"GIF\x00", "image/gif", "4 bytes of image/gif are not for a terminal: use a file or a pipe\n"),
         (b"plain\x1b]0;title\x07 text\n", "text/plain", "plain?]0;title? text\n"),
         (b'"\xc2\x9b31m"', "application/json", '"\\u009b31m"\n'),
         (b"", "application/json", ""),
@@ -202,6 +214,16 @@ async def test_interrupted_on_a_terminal_ends_on_a_line_of_its_own(shell: Shell)
     assert code == 130
     assert seen.endswith("\n")
     assert "Traceback" not in seen
+
+
+@pytest.mark.parametrize("arguments", [(TEAMS,), (COWORKERS, "--paginate")])
+async def test_whoever_waits_is_told_why(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A pause that the service asks for may last a minute."""
+    shell.emulator.fail(arguments[0], Fault.throttled(retry_after=1))
+    env = shell.env | shell.credentials
+    code, _, seen = await asyncio.to_thread(lambda: watched("get", *arguments, env=env))
+    assert code == 0
+    assert "throttled, waiting 1 s" in seen
 
 
 async def test_progress_is_for_terminals(shell: Shell) -> None:

@@ -12,8 +12,8 @@ from .shell import FORKS, PLAIN, run
 
 COMMANDS = ["login", "status", "token", "logout", "get", "post", "put", "patch", "delete", "emulator", "demo"]
 OPTIONS = {
-    "account", "base-url", "control-help", "enforce-limits", "help", "host", "include", "json", "keyring", "lifetime",
-    "no-keyring", "paginate", "port", "seed", "totp-secret", "user", "verbose",
+    "account", "base-url", "client-id", "control-help", "enforce-limits", "help", "host", "include", "json", "keyring",
+    "lifetime", "no-keyring", "paginate", "port", "refresh-token", "seed", "totp-secret", "user", "verbose",
 }  # fmt: skip
 
 
@@ -66,6 +66,12 @@ def test_help_is_legible_at_50_columns(command: list[str]) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 50
 
 
+def test_paragraphs_of_the_help_are_as_wide_as_the_terminal() -> None:
+    """They stand in the code with its line length, which nobody's terminal has."""
+    text = FORKS.run("get", "--help", env=PLAIN | {"COLUMNS": "200"}).stdout
+    assert "on a terminal JSON is indented and coloured. It is printed whatever the status. Exit code 5, and" in text
+
+
 def test_version() -> None:
     """For a bug report."""
     result = run("--version")
@@ -80,6 +86,28 @@ def test_closed_streams_are_no_crash(closed: str) -> None:
         shell=True, env=PLAIN, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
+
+
+INTERRUPTED_EARLY = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from nexudus_async.__main__ import main
+main()
+"""
+
+
+def test_interrupted_before_it_has_begun_is_quiet() -> None:
+    """Imports take a quarter of a second, in which a person may think better of it."""
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY], env=PLAIN, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_without_the_extra_one_line_says_what_to_install() -> None:

@@ -1,6 +1,7 @@
 """emulator: a real process that serves, tells how to use it, and logs what it is asked."""
 
 import asyncio
+import io
 import json
 import re
 import shlex
@@ -8,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -18,7 +21,8 @@ import aiohttp
 import pytest
 
 from nexudus_async import PasswordCredentials, TokenSession, totp_from_secret
-from nexudus_async.testing import NexudusEmulator
+from nexudus_async._cli.request_log import RequestLog
+from nexudus_async.testing import NexudusEmulator, Served
 
 from .shell import CUSTOMER, FORKS, MODULE, PLAIN, TOTP_SECRET, Terminal, run
 
@@ -65,14 +69,12 @@ async def test_taken_port_is_one_line_that_offers_another() -> None:
     async with NexudusEmulator() as taken:
         port = taken.url.rpartition(":")[2]
         result = await asyncio.to_thread(run, "emulator", "--port", port)
-    assert (result.returncode, result.stdout) == (1, "")
-    complaint = (
-        rf"nexudus-async: 127\.0\.0\.1:{port}: address already in use; try --port (\d+), or --port 0 for any free one\n"
-    )
-    found = re.fullmatch(complaint, result.stderr)
-    assert found
-    with socket.create_server(("127.0.0.1", int(found[1]))):
-        pass
+        assert (result.returncode, result.stdout) == (1, "")
+        way_out = r"try --port (\d+), or --port 0 for any free one\n"
+        found = re.fullmatch(rf"nexudus-async: 127\.0\.0\.1:{port}: address already in use; {way_out}", result.stderr)
+        assert found
+        with socket.create_server(("127.0.0.1", int(found[1]))):
+            pass
 
 
 def test_address_of_another_machine_is_one_line() -> None:
@@ -135,6 +137,41 @@ async def test_log_that_nobody_reads_holds_nobody_up() -> None:
                     await asyncio.gather(*(ask(http, url) for _ in range(20)))
         finally:
             process.kill()
+
+
+class SlowStream(io.StringIO):
+    """Takes a millisecond for each line, or for ever."""
+
+    def __init__(self, gate: threading.Event | None = None) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def write(self, text: str) -> int:
+        time.sleep(0.001)
+        if self.gate is not None:
+            self.gate.wait()
+        return super().write(text)
+
+
+SERVED = Served("GET", "/api", 200, 1.0, "ops@example.com")
+
+
+def test_log_is_whole_at_the_end() -> None:
+    stream = SlowStream()
+    with RequestLog(stream) as log:
+        for _ in range(100):
+            log.add(SERVED)
+    assert stream.getvalue().count(" GET /api 200 1 ms ops@example.com\n") == 100
+
+
+def test_log_that_cannot_be_written_neither_grows_nor_ends_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nexudus_async._cli.request_log.PATIENCE", 0.05)
+    stream = SlowStream(gate=threading.Event())
+    with RequestLog(stream) as log:
+        for _ in range(3_000):
+            log.add(SERVED)
+    assert stream.gate is not None
+    stream.gate.set()
 
 
 async def ask(http: aiohttp.ClientSession, url: str) -> int:

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import stat
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keyring
@@ -187,6 +189,15 @@ class Forgetful(FileKeyring):
         pass
 
 
+class Slow(FileKeyring):
+    """Takes its time, so that others come meanwhile."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        found = super().get_password(service, username)
+        time.sleep(0.1)
+        return found
+
+
 class Modest(FileKeyring):
     """One that keyring does not recommend, as the plain-text file of keyrings.alt."""
 
@@ -198,6 +209,14 @@ def test_key_is_made_once(backend: Path, tmp_path: Path) -> None:
     assert made == keys.made_key(tmp_path / "state") == keys.known_key()
     Fernet(made)
     assert made not in repr(made)
+
+
+def test_two_that_need_the_key_at_once_get_the_same(backend: Path, tmp_path: Path) -> None:
+    """The second waits until the first has made it, however slow the keyring is."""
+    keyring.set_keyring(Slow())
+    with ThreadPoolExecutor() as threads:
+        first, second = threads.map(keys.made_key, [tmp_path / "state"] * 2)
+    assert first == second == keys.known_key()
 
 
 @pytest.mark.parametrize("unusable", [null.Keyring, fail.Keyring, Modest])

@@ -1,4 +1,4 @@
-"""The README's section on the command line: its commands run, its tables are complete."""
+"""The README's section on the command line: its commands run, and none is left out."""
 
 import asyncio
 import json
@@ -55,10 +55,9 @@ async def test_command_of_the_emulator_runs(shell: Shell, tmp_path: Path) -> Non
     assert "export NEXUDUS_USERNAME=ops@example.com\n" in said
 
 
-def test_every_command_and_exit_code_is_in_the_tables() -> None:
+def test_every_command_and_exit_code_is_there() -> None:
     commands = re.findall(r"^│ ([a-z]+) ", FORKS.run("--help", env=PLAIN).stdout, re.MULTILINE)
     assert len(commands) == 11
     for command in commands:
         assert re.search(rf"^\| .*`(nexudus-async )?{command}\b", SECTION, re.MULTILINE), command
-    codes = re.findall(r"^\| (\d+) \| (.*) \|$", SECTION, re.MULTILINE)
-    assert f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in codes)}." == EXIT_CODES
+    assert EXIT_CODES in " ".join(SECTION.split())

@@ -136,7 +136,8 @@ async def test_completion_knows_the_accounts(shell: Shell) -> None:
     result = await asyncio.to_thread(FORKS.run, env=env)
     assert result.stdout.split() == [OPS, OTHER]
     env["NEXUDUS_STATE_DIR"] = "/dev/null/nowhere"
-    assert not (await asyncio.to_thread(FORKS.run, env=env)).stdout.strip()
+    result = await asyncio.to_thread(FORKS.run, env=env)
+    assert (result.stdout.strip(), result.stderr) == ("", "")
 
 
 def test_completion_knows_the_commands_and_their_options() -> None:

@@ -16,7 +16,7 @@ from nexudus_async import (
     StoreFailed,
     TokenManager,
 )
-from tests.inside import coordinator_of
+from tests.inside import key_of_manager
 
 from .virtual import World, call, play, spawn
 
@@ -27,7 +27,7 @@ A_LITTLE = 3.5
 
 
 def key_of(world: World) -> str:
-    return coordinator_of(world.pods[0]).key
+    return key_of_manager(world.pods[0])
 
 
 @pytest.mark.parametrize("lifetime", [3600, 40], ids=["long tokens", "short tokens"])

@@ -277,7 +277,7 @@ async def test_a_dead_store_costs_nobody_a_request(
     for session in fleet:
         async with session.get(CUSTOMER) as response:
             assert response.status == 200
-    await until(lambda: all("renewing" not in repr(session) for session in fleet))
+    await until(lambda: all("refreshing" not in repr(session) for session in fleet))
     assert len(emulator.token_requests) == 1
     clock.advance(600)
     for session in fleet:
@@ -399,7 +399,7 @@ async def test_hosts_whose_clocks_differ_by_ten_minutes_share_a_chain(
         for session in fleet:
             async with session.get(CUSTOMER) as response:
                 assert response.status == 200
-            await until(lambda: "renewing" not in repr(session))  # noqa: B023 - awaited at once
+            await until(lambda: "refreshing" not in repr(session))  # noqa: B023 - awaited at once
         clock.advance(300)
     assert emulator.sign_ins == 1
     assert emulator.renewals <= 6
@@ -407,8 +407,14 @@ async def test_hosts_whose_clocks_differ_by_ten_minutes_share_a_chain(
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "not json secret", "[]", "{}", '{"version": 1, "key": "other"}', '{"version": 1}']
-)
+    "payload",
+    [
+        "", "not json secret", "[]", "{}", '{"version": 1, "key": "other"}', '{"version": 1}', '"secret"',
+        "1e999", "null", '{"version": "2"}', '{"version": 1.5}', '{"version": null}', '{"version": 0}',
+        pytest.param("[" * 100_000, id="very deep"), pytest.param('{"version":' * 100_000, id="deep and ours"),
+        pytest.param("9" * 5000, id="a huge number"),
+    ],
+)  # fmt: skip
 async def test_an_unreadable_record_is_an_event_and_is_replaced_by_a_sign_in(
     emulator: NexudusEmulator, connect: Connect, store: Fragile, payload: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -420,6 +426,7 @@ async def test_an_unreadable_record_is_an_event_and_is_replaced_by_a_sign_in(
         await asyncio.sleep(0)
     assert [event.operation for event in connect.events if isinstance(event, StoreFailed)]
     assert "secret" not in caplog.text
+    assert (await session.refresh()).generation == 9
     another = await connect(store=store)
     assert (await another.token()).access_token == (await session.token()).access_token
 

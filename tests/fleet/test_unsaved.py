@@ -9,7 +9,7 @@ import pytest
 
 from nexudus_async import LoginRequiredError, SessionClosedError, TokenAdopted, TokenManager
 from nexudus_async.stores._record import Record, decode
-from tests.inside import coordinator_of
+from tests.inside import key_of_manager, put_store, save_now
 
 from .virtual import Store, World, call, play
 
@@ -25,6 +25,12 @@ def record(world: World) -> Record:
 
 def unsaved(pod: TokenManager) -> int:
     return pod.statistics().unsaved
+
+
+def unreachable() -> Store:
+    store = Store()
+    store.down = True
+    return store
 
 
 async def settled(world: World) -> None:
@@ -52,10 +58,10 @@ def test_a_newer_token_during_a_save_is_what_is_left_to_be_saved(comes_back: boo
         world.store.saves_down = True
         world.store.loads_down = True
         await one.refresh()
-        while not unsaved(one):
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert unsaved(one)
         world.store.latency = OPERATION
-        saving = asyncio.create_task(coordinator_of(one)._renewal.save_unsaved())
+        saving = asyncio.create_task(save_now(one))
         await asyncio.sleep(delay)
         world.store.saves_down = world.store.loads_down = not comes_back
         newest = await one.refresh()
@@ -103,10 +109,10 @@ def test_a_logout_while_what_is_unsaved_is_being_saved_is_the_last_word(delay: f
         one, _ = await begin(world)
         world.store.saves_down = True
         await one.refresh()
-        while not unsaved(one):
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert unsaved(one)
         world.store.saves_down, world.store.latency = False, OPERATION
-        saving = asyncio.create_task(coordinator_of(one)._renewal.save_unsaved())
+        saving = asyncio.create_task(save_now(one))
         await asyncio.sleep(2 * OPERATION + delay)  # it has looked twice
         await one.logout()
         await saving
@@ -143,10 +149,10 @@ def test_close_during_the_savers_save_waits_for_it() -> None:
         (pod,) = await begin(world, 1)
         world.store.saves_down = True
         token = await pod.refresh()
-        while not unsaved(pod):
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert unsaved(pod)
         world.store.saves_down, world.store.latency = False, 0.5
-        saving = asyncio.create_task(coordinator_of(pod)._renewal.save_unsaved())
+        saving = asyncio.create_task(save_now(pod))
         await asyncio.sleep(1.2)
         await pod.close()
         assert record(world).token == token
@@ -157,14 +163,12 @@ def test_close_during_the_savers_save_waits_for_it() -> None:
 
 async def away_and_on(world: World, one: TokenManager, two: TokenManager, *, refreshes: int) -> None:
     """Log `one` out while it cannot reach the store, which the fleet goes on with."""
-    private = coordinator_of(one)._renewal._storage
-    reachable, private._store = private._store, Store()
-    private._store.down = True
+    reachable = put_store(one, unreachable())
     await one.logout()
     for _ in range(refreshes):
         await two.refresh()
     await asyncio.sleep(1)
-    private._store = reachable
+    put_store(one, reachable)
 
 
 @pytest.mark.parametrize("refreshes", [0, 1, 5])
@@ -215,16 +219,14 @@ def test_who_signs_in_again_before_the_store_is_back_does_not_fall_back_either(r
 
     async def scene(world: World) -> None:
         one, two = await begin(world)
-        private = coordinator_of(one)._renewal._storage
-        reachable, private._store = private._store, Store()
-        private._store.down = True
+        reachable = put_store(one, unreachable())
         await one.logout()
         own = await one.token()
         for _ in range(refreshes):
             await two.refresh()
         await asyncio.sleep(1)
         dead = await two.token()
-        private._store = reachable
+        put_store(one, reachable)
         if meanwhile == "logout":
             await one.logout()
         elif meanwhile != "nothing":
@@ -249,7 +251,7 @@ def test_a_logout_that_waits_for_another_process_is_ended_by_close() -> None:
 
     async def scene(world: World) -> None:
         one, _ = await begin(world)
-        async with world.store.refresh_lock(coordinator_of(one).key):
+        async with world.store.refresh_lock(key_of_manager(one)):
             leaving = asyncio.create_task(one.logout())
             await asyncio.sleep(3)
             began = world.now()

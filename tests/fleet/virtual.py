@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 from urllib.parse import parse_qsl
 
 from nexudus_async import (
@@ -36,22 +37,11 @@ POLL = 0.2
 """Seconds between two calls of a caller."""
 
 
-class Loop(VirtualLoop):
-    """Threads end at once: what they compute takes no time here."""
-
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> "asyncio.Future[Any]":
-        future = self.create_future()
-        future.set_result(func(*args))
-        return future
-
-
 @dataclass(frozen=True)
 class Clock:
     """One host's clocks. skew: seconds by which its wall clock is ahead."""
 
-    loop: Loop
+    loop: VirtualLoop
     skew: float = 0.0
 
     def monotonic(self) -> float:
@@ -77,14 +67,16 @@ class Endpoint:
     """Answers the two grants as Nexudus does: refresh tokens rotate, one for each `client_id`.
 
     fault: called with the grant; the status to answer with instead, 0 for no answer ever, None for none of that.
+    checks: called with the form of a sign-in; the error to refuse it with, None for none.
     used_by_faults: whether a request that is answered with a fault has been carried out all the same.
     """
 
     latency = 0.05
 
-    def __init__(self, loop: Loop, lifetime: float) -> None:
+    def __init__(self, loop: VirtualLoop, lifetime: float) -> None:
         self._loop, self.lifetime, self.password = loop, lifetime, PASSWORD
         self.fault: Callable[[str], int | None] = lambda _grant: None
+        self.checks: Callable[[dict[str, str]], str | None] = lambda _form: None
         self.used_by_faults = False
         self.log: list[Sent] = []
         self.reused = 0
@@ -108,20 +100,22 @@ class Endpoint:
         await asyncio.sleep(self.latency)
         grant, refresh_token = form["grant_type"], form.get("refresh_token")
         status = self.fault(grant)
-        answer = 200, self._carry_out(form, client_id) if status is None or self.used_by_faults else {}
-        if status is not None:
-            answer = status, {}
-        elif "error" in answer[1]:
-            answer = 400, answer[1]
-        self.log.append(Sent(self._loop.time(), grant, refresh_token, client_id, pod, answer[0]))
+        document: dict[str, object] = {}
+        if status is None or self.used_by_faults:
+            document = self.carry_out(form, client_id)
+        if status is None:
+            status = 400 if "error" in document else 200
+        self.log.append(Sent(self._loop.time(), grant, refresh_token, client_id, pod, status))
         if status == 0:
             await asyncio.sleep(1e6)
         await asyncio.sleep(self.latency)
-        return answer
+        return status, document if status in (200, 400) else {}
 
-    def _carry_out(self, form: dict[str, str], client_id: str) -> dict[str, object]:
+    def carry_out(self, form: dict[str, str], client_id: str) -> dict[str, object]:
         if form["grant_type"] == "password":
             refused = form["password"] != self.password
+            if (error := self.checks(form)) is not None:
+                return {"error": error}
         else:
             refresh_token = form["refresh_token"]
             self.reused += refresh_token in self.used
@@ -210,7 +204,7 @@ class Store:
 class World:
     """One account, its endpoint, a store, and the pods that share them."""
 
-    def __init__(self, loop: Loop, seed: int, lifetime: float) -> None:
+    def __init__(self, loop: VirtualLoop, seed: int, lifetime: float) -> None:
         self.loop, self.random = loop, Random(seed)
         self.endpoint = Endpoint(loop, lifetime)
         self.store = Store()
@@ -229,7 +223,7 @@ class World:
         """
         name, clock = f"pod {len(self.pods)}", Clock(self.loop, options.pop("skew", 0.0))
         policy = options.pop("policy", None) or RefreshPolicy()
-        credentials = None if password is None else PasswordCredentials(USER, password)
+        credentials = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
         source = TokenEndpoint(
             cast(Any, _Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,
@@ -244,13 +238,18 @@ class World:
     async def until(self, moment: float) -> None:
         await asyncio.sleep(moment - self.now())
 
+    async def leap(self, moment: float) -> None:
+        """Let time pass in one go: for years in which nothing happens but looks at the clock."""
+        vars(self.loop)["_now"] = moment
+        await asyncio.sleep(0)
+
     async def close(self) -> None:
         await asyncio.gather(*(pod.close() for pod in self.pods))
 
 
 def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, lifetime: float, seed: int = 0) -> World:
     """Let `scene` happen, close its pods, and return its world for the facts."""
-    loop = Loop(Random(seed))
+    loop = VirtualLoop(Random(seed))
     world = World(loop, seed, lifetime)
 
     async def main() -> None:
@@ -259,9 +258,15 @@ def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, lifetime: float
         finally:
             await world.close()
 
-    with _the_same_chance(seed):
+    cheap = mock.patch("nexudus_async._oauth.rejected_password.COST", 2)
+    with _the_same_chance(seed), mock.patch("anyio.to_thread.run_sync", _at_once), cheap:
         loop.run(main())
     return world
+
+
+async def _at_once(function: Callable[[], Any], **_options: Any) -> Any:
+    """Stand in for a thread: what it computes takes no time here."""
+    return function()
 
 
 @contextmanager

@@ -9,14 +9,15 @@ import pytest
 from yarl import URL
 
 from nexudus_async import BearerMiddleware, TokenSession
+from nexudus_async.testing import NexudusEmulator
 from tests.conftest import Connect
 
 
 class Carrier:
     """Sends requests either through a `TokenSession` or through a foreign session with the middleware."""
 
-    def __init__(self, session: TokenSession, foreign: aiohttp.ClientSession | None) -> None:
-        self.session = session
+    def __init__(self, session: TokenSession, foreign: aiohttp.ClientSession | None, emulator: NexudusEmulator) -> None:
+        self.session, self.emulator = session, emulator
         self.foreign = foreign
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
@@ -41,11 +42,11 @@ async def carry(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterat
         async def make(*, foreign: dict[str, Any] | None = None, **options: Any) -> Carrier:
             session = await connect(**options)
             if request.param == "session":
-                return Carrier(session, None)
+                return Carrier(session, None, connect.emulator)
             origins = [connect.emulator.url, *options.get("allowed_origins", ())]
             middleware = BearerMiddleware(session.manager, origins, allow_insecure_http=True)
             base = URL(connect.emulator.url + "/")
             http = aiohttp.ClientSession(base, middlewares=(middleware,), **(foreign or {}))
-            return Carrier(session, await stack.enter_async_context(http))
+            return Carrier(session, await stack.enter_async_context(http), connect.emulator)
 
         yield make

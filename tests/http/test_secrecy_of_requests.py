@@ -12,7 +12,7 @@ from nexudus_async import BearerMiddleware, PasswordCredentials, TokenSession
 from nexudus_async._http.tracebacks import hide_what_was_sent
 from nexudus_async.errors import chain_of
 from nexudus_async.testing import NexudusEmulator
-from tests.values.renderers import Factory, leaks, on_every_loop, run
+from tests.values.renderers import Factory, leaks, of_a_library, on_every_loop, run
 
 Send = Callable[..., Awaitable[aiohttp.ClientResponse]]
 Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
@@ -93,7 +93,8 @@ def test_a_request_that_fails(loop: Factory | None, kind: str, read: bool, answe
         server = Server(answer, read=read)
         async with carrier(kind, server) as (send, url, access):
             timeout = aiohttp.ClientTimeout(total=None, sock_read=0.05)
-            for method, options in (("GET", {}), ("POST", {"data": b"x" * 100}), ("PUT", {"json": {"a": 1}})):
+            apart: dict[str, Any] = {"middlewares": ()} if kind == "session" else {}  # another way to send
+            for method, options in (("GET", {}), ("POST", {"data": b"x" * 100}), ("PUT", {"json": {"a": 1}} | apart)):
                 error = await failure(send, method, f"{url}/me", timeout=timeout, **options)
                 assert type(error).__module__.startswith("aiohttp") or isinstance(error, TimeoutError)
                 assert str(error)
@@ -157,6 +158,40 @@ def test_a_handshake_that_fails(loop: Factory | None) -> None:
                     with pytest.raises(aiohttp.ClientError) as caught:
                         await session.ws_connect(url)
                     assert not leaks(caught.value, [access])
+
+    run(loop, play())
+
+
+TRANSPORT = """
+class Wrapped:
+    def __init__(self, transport):
+        self.transport = transport
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+    def write(self, data):
+        copied = bytes(data)
+        raise OSError(5, f"no room for {len(copied)} bytes")
+
+class Wrapping(aiohttp.TCPConnector):
+    async def connect(self, *args, **options):
+        connection = await super().connect(*args, **options)
+        connection.protocol.transport = Wrapped(connection.protocol.transport)
+        return connection
+"""
+
+
+@on_every_loop
+def test_what_is_below_aiohttps_writer_is_not_shown(loop: Factory | None) -> None:
+    """A transport of somebody else's holds the bytes as they are sent."""
+
+    async def play() -> None:
+        connector = of_a_library(TRANSPORT, "Wrapping")
+        async with carrier("middleware", Server(HANG, read=True), connector=connector()) as (send, url, access):
+            error = await failure(send, "POST", url, data=b"x")
+            assert "no room" in "".join(map(str, chain_of(error)))
+            assert not leaks(error, [access])
 
     run(loop, play())
 

@@ -70,7 +70,7 @@ async def test_uploads_that_always_get_401_cost_three_token_requests_at_most(
     carrier = await carry()
     for _ in range(30):
         assert await carrier.status("POST", UNAUTHORIZED, data=io.BytesIO(b"body")) == 401
-        await until(lambda: "renewing" not in repr(carrier.session))
+        await until(lambda: "refreshing" not in repr(carrier.session))
     assert len(emulator.token_requests) <= 3
 
 

@@ -7,10 +7,13 @@ from typing import Any, cast
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from nexudus_async import (
     ConfigurationError,
     EndpointUnavailableError,
+    MalformedResponseError,
     NexudusAuthError,
     PasswordCredentials,
     Token,
@@ -110,6 +113,33 @@ async def test_a_foreign_error_says_where_it_was_raised(emulator: NexudusEmulato
     assert isinstance(cause, AttributeError)
     assert cause.__traceback__ is None
     assert cause.__notes__ == [f"raised in {__file__.rpartition('/')[2]}, line {line_of('raise self._failure()')}"]
+
+
+async def test_an_error_that_comes_again_and_again_has_one_note(emulator: NexudusEmulator, clock: ManualClock) -> None:
+    """As a connector's, or a mock's, that raises the same object each time."""
+    error = ProxyError("always the same")
+    async with aiohttp.ClientSession(connector=Failing(lambda: error)) as session:
+        with pytest.raises(EndpointUnavailableError) as caught:
+            await endpoint_over(session, emulator, clock).login()
+    assert caught.value.__cause__ is error
+    assert len(error.__notes__) == 1
+
+
+async def test_an_answer_before_there_was_a_request_keeps_the_refresh_token(
+    make: MakeEndpoint, token: Token, emulator: NexudusEmulator, clock: ManualClock
+) -> None:
+    """What it says cannot be read, as of an SSH server, but nothing was sent."""
+    info = aiohttp.RequestInfo(URL(emulator.url), "POST", CIMultiDictProxy(CIMultiDict[str]()), URL(emulator.url))
+    failing = Failing(lambda: aiohttp.ClientResponseError(info, (), status=400, message="Bad status line"))
+    async with aiohttp.ClientSession(connector=failing) as session:
+        endpoint = endpoint_over(session, emulator, clock)
+        for _ in range(2):
+            with pytest.raises(MalformedResponseError, match="could not be read") as caught:
+                await endpoint.refresh(token)
+            assert not caught.value.refresh_token_spent
+            clock.advance(3600)
+    assert failing.asked == 6
+    assert await make().refresh(token)
 
 
 def line_of(text: str) -> int:

@@ -192,6 +192,19 @@ async def test_no_word_of_a_broken_answer_is_shown(make: MakeEndpoint) -> None:
         assert not leaked(caught.value, ["AcCeSs", "ReFrEsH"])
 
 
+async def test_no_header_of_half_an_answer_is_shown(make: MakeEndpoint) -> None:
+    """aiohttp puts what it got into its error."""
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: session=AcCeSs\r\nX-More: 1\r\n")
+
+    async with raw_server(babble) as url:
+        with pytest.raises(EndpointUnavailableError, match="dropped the request") as caught:
+            await make(base_url=url).login()
+    assert not leaked(caught.value, ["AcCeSs"])
+
+
 async def test_connecting_ends_in_time_and_counts_as_not_sent(make: MakeEndpoint) -> None:
     """A peer that takes the connection and then says nothing, in the middle of TLS: three tries, each bounded."""
     accepted: list[bytes] = []

@@ -231,6 +231,39 @@ async def test_a_code_is_fetched_anew_when_it_is_old_or_may_have_been_used(
     assert len(asked) == codes
 
 
+async def test_a_code_that_was_kept_for_a_second_try_is_not_kept_for_a_third(
+    make: MakeEndpoint, emulator: NexudusEmulator
+) -> None:
+    """Throttled: sent again. Then its answer was lost."""
+    emulator.user.totp_secret = KEY
+    asked: list[str] = []
+
+    def code() -> str:
+        asked.append(emulator.totp_code())
+        return asked[-1]
+
+    emulator.fail("token", Fault.throttled(None))
+    emulator.fail("token", Fault.dropped())
+    await make(credentials=PasswordCredentials(emulator.username, emulator.password, code)).login()
+    assert (len(asked), len(emulator.token_requests)) == (2, 3)
+
+
+async def test_a_password_that_was_hashed_to_compare_it_is_the_one_that_is_sent(
+    make: MakeEndpoint, emulator: NexudusEmulator
+) -> None:
+    """Where it turned out to be another one than the fleet knows."""
+    asked: list[str] = []
+
+    def password() -> str:
+        asked.append(emulator.password)
+        return asked[-1]
+
+    endpoint = make(credentials=PasswordCredentials(emulator.username, password))
+    assert await grants_of(endpoint).fingerprint("of another") != "of another"
+    await endpoint.login()
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("written", [" {} {}\n", "{}-{}"])
 async def test_a_code_is_sent_as_a_machine_writes_it(
     make: MakeEndpoint, emulator: NexudusEmulator, written: str

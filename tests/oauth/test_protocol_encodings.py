@@ -61,6 +61,12 @@ def test_a_good_token_is_one_in_any_encoding(encoding: str, content_type: str) -
     assert parse(raw=body, headers={"Content-Type": content_type}).access_token == ACCESS
 
 
+def test_a_line_break_within_words_breaks_nothing() -> None:
+    """JSON forbids it; some services write it all the same."""
+    body = json.dumps(GOOD | {"fullName": "two@lines"}).replace("@", "\n").encode()
+    assert parse(raw=body).access_token == ACCESS
+
+
 @pytest.mark.parametrize(
     "raw",
     [

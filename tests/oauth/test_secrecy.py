@@ -55,10 +55,18 @@ class Nosy(aiohttp.TCPConnector):
     async def connect(self, request, *args, **options):
         body = request.body
         body = b"".join([await body.as_bytes() if hasattr(body, "as_bytes") else body._value])  # aiohttp 3.12.0
+        if hasattr(self, "reached"):
+            self.reached.set()
+            await self.never.wait()
+        errors = [OSError(111, "refused")]
         try:
-            raise KeyError(len(body))
+            self.look_at(body)
         except KeyError as exc:
-            raise ExceptionGroup("no address", [OSError(111, "refused")]) from exc
+            errors.append(exc)
+        raise ExceptionGroup("no address", errors)
+
+    def look_at(self, body):
+        raise KeyError(len(body))
 """
 HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"refresh_token": "' + REFRESH.encode() + b'", '
 ANSWERS = {
@@ -244,3 +252,21 @@ def test_a_connector_that_knows_the_body(loop: Factory | None) -> None:
     errors = run(loop, play())
     assert all(isinstance(error.__cause__, ExceptionGroup) for error in errors)
     check(errors)
+
+
+@on_every_loop
+def test_a_connector_that_knows_the_body_and_is_cancelled(loop: Factory | None) -> None:
+    """While it waits for an address, say."""
+
+    async def play() -> list[BaseException]:
+        async with of_a_library(NOSY, "Nosy")() as connector, aiohttp.ClientSession(connector=connector) as session:
+            connector.reached, connector.never = asyncio.Event(), asyncio.Event()
+            endpoint = TokenEndpoint(session, "http://127.0.0.1:9", PasswordCredentials(USERNAME, PASSWORD))
+            task = asyncio.create_task(endpoint.refresh(TOKEN))
+            await connector.reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await task
+        return [cancelled.value]
+
+    check(run(loop, play()))

@@ -3,7 +3,9 @@
 """The gate by itself: who has a ticket, and when."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -116,6 +118,43 @@ async def test_a_cancelled_probe_that_nobody_follows_opens_nothing(gate: Gate, q
     await sit_out(gate)
     gate.leave(queue.tickets["a"])
     assert gate.engaged
+
+
+ENDS = [
+    pytest.param(lambda waiting: waiting.close(), id="closed"),
+    pytest.param(lambda waiting: waiting.throw(KeyboardInterrupt), id="interrupted"),
+    pytest.param(lambda waiting: waiting.throw(asyncio.CancelledError), id="cancelled"),
+    pytest.param(lambda waiting: waiting.throw(RuntimeError), id="an error"),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "when it has its turn"])
+async def test_whoever_ends_while_waiting_takes_no_turn_along(
+    gate: Gate, queue: Queue, end: Callable[[Any], object], granted: bool
+) -> None:
+    """By whatever exception, `GeneratorExit` among them: a coroutine that nobody runs any more is closed so."""
+    gate.pause(5)
+    waiting = gate.enter(gate.place(REPLAY))
+    waiting.send(None)
+    for name in "ab":
+        queue.join(name)
+    await settle()
+    if granted:
+        await sit_out(gate)
+        assert queue.names() == ""
+    with suppress(BaseException):
+        end(waiting)
+    if not granted:
+        await sit_out(gate)
+    await settle()
+    assert queue.names() == "a"
+    assert gate.waiting == 1
+    gate.leave(queue.tickets["a"], well=True)
+    await settle()
+    assert queue.names() == "ab"
+    gate.leave(queue.tickets["b"], well=True)
+    assert not gate.engaged
 
 
 async def test_the_gate_opens_when_nobody_waits_and_nobody_is_under_way(gate: Gate, queue: Queue) -> None:

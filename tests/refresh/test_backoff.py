@@ -58,9 +58,9 @@ def test_while_served_the_pauses_are_long() -> None:
 
 
 def test_with_nothing_to_serve_they_are_short() -> None:
-    """0.5 s growing to 5; a quarter shorter at most, so that none outlives an outage for long."""
-    assert pauses(OUTAGE, 6, served=False) == [0.5, 1, 2, 4, 5, 5]
-    assert pauses(OUTAGE, 6, served=False, chance=1.0) == [0.375, 0.75, 1.5, 3, 3.75, 3.75]
+    """0.5 s growing to 2, and to 5 when half a minute has not helped; a quarter shorter at most."""
+    assert pauses(OUTAGE, 24, served=False) == [0.5, 1, *[2] * 20, 5, 5]
+    assert pauses(OUTAGE, 24, served=False, chance=1.0) == [0.375, 0.75, *[1.5] * 20, 3.75, 3.75]
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -136,8 +136,8 @@ def test_a_failure_of_another_kind_shortens_no_latch() -> None:
 
 def test_a_refused_code_of_a_callable_rests_until_the_next() -> None:
     """But a host whose clock is wrong has no right code at all, and an account to be locked."""
-    backoff, error, now = Memory(), TotpRequiredError("wrong", retry_after=3.0), START
-    for pause in (3.0, 3.0, 3.0, 60.0, 300.0, 3600.0, 3600.0):
+    backoff, error, now = Memory(), TotpRequiredError("wrong", retry_after=3.0), START  # and half a second
+    for pause in (3.5, 3.5, 3.5, 60.0, 300.0, 3600.0, 3600.0):
         assert backoff.failed(error, now, served=False) == pause
         now += pause
 

@@ -24,6 +24,7 @@ from nexudus_async import (
     RefreshPolicy,
     Token,
     TokenEndpoint,
+    TokenEndpointError,
     TokenManager,
     TokenObtained,
 )
@@ -279,4 +280,34 @@ async def test_a_listener_that_raises_or_calls_back_harms_nothing(
     assert (await manager.token()).generation == 1
     await asyncio.sleep(0)
     assert (await tasks[0]).generation == 2
+    await manager.close()
+
+
+async def test_current_gives_a_fresh_token_and_no_other(clock: ManualClock) -> None:
+    """It is the hot path of a request: nothing is awaited, and nothing started."""
+    source = Source(clock)
+    manager = TokenManager(source, clock=clock, random=lambda: 0.0)
+    assert manager.current() is None
+    token = await manager.token()
+    assert manager.current() is token
+    clock.advance(2700)
+    assert manager.freshness is Freshness.ADVISORY
+    assert manager.current() is None
+    await manager.close()
+    assert source.calls == ["login"]
+
+
+async def test_a_refresh_token_that_was_refused_is_shown_to_nobody(clock: ManualClock) -> None:
+    """The access token is good until its end; who looks at the token sees no refresh token that is not."""
+    source = Source(clock)
+    manager = TokenManager(source, clock=clock)
+    assert (await manager.token()).refresh_token
+    source.raises = TokenEndpointError("refused", error="invalid_grant")
+    with pytest.raises(TokenEndpointError):
+        await manager.refresh()
+    source.raises = None
+    current = manager.current()
+    assert current is not None
+    assert current.refresh_token is None
+    assert (await manager.token()).refresh_token is None
     await manager.close()

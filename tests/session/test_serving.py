@@ -14,9 +14,9 @@ from nexudus_async import (
     TokenObtained,
     TotpRequiredError,
 )
-from nexudus_async._manager import coordinator_of
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import take_jitter_from
 
 NO_JITTER = RefreshPolicy(jitter=0)
 
@@ -71,7 +71,7 @@ async def test_with_the_endpoint_dead_no_request_fails_while_the_token_lives(
         clock.advance(10)
         async with session.get(CUSTOMER) as response:
             assert response.status == 200
-        await until(lambda: not session.statistics().waiting and "renewing" not in repr(session))
+        await until(lambda: not session.statistics().waiting and "refreshing" not in repr(session))
     attempts = len(emulator.token_requests) - 1
     assert 3 <= attempts <= 6
     clock.advance(10)
@@ -251,11 +251,13 @@ async def test_back_off_is_never_shorter_than_retry_after(
 async def test_with_nothing_to_serve_a_failure_is_shared_for_a_growing_while(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """0.5 s growing to 5: a dead server is not asked by every coroutine, and no pause outlives the outage for long."""
+    """0.5 s growing to 2, and to 5 after half a minute: a dead server is not asked by every coroutine, and no pause
+    outlives the outage for long.
+    """
     session = await connect()
-    coordinator_of(session.manager).state._chance = lambda: 0.0
+    take_jitter_from(session)
     emulator.fail("token", Fault.json({"error": "unsupported_grant_type"}, 400), times=None)
-    for requests, pause in enumerate([0.5, 1, 2, 4, 5, 5], start=1):
+    for requests, pause in enumerate([0.5, 1, *[2] * 20, 5, 5], start=1):
         await asyncio.gather(*(session.token() for _ in range(20)), return_exceptions=True)
         assert len(emulator.token_requests) == requests
         clock.advance(pause - 0.01)
@@ -369,7 +371,7 @@ async def test_a_code_from_a_callable_that_came_too_late_is_tried_once_more_with
     await one.token()
     waiter = asyncio.create_task(two.token())
     await clock.wait_for_sleepers()
-    clock.advance(30)
+    clock.advance(31)
     assert await waiter
     assert len(emulator.token_requests) == 3
 

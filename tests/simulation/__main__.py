@@ -2,8 +2,8 @@
 
 import sys
 
-from .actions import scenario
 from .play import play
+from .scenarios import scenario
 from .shrink import shrink
 
 run = play(scenario(int(sys.argv[1])))

@@ -9,7 +9,7 @@ from nexudus_async import RefreshPolicy
 from .api import API_FAULTS
 from .service import FAULTS
 
-__all__ = ["Action", "Run", "Scenario", "Setting", "scenario"]
+__all__ = ["HOPS", "OUTAGES", "Action", "Run", "Scenario", "Setting", "alone_scenario"]
 
 LIFETIMES = (2.0, 10.0, 60.0, 600.0, 1199.0, 3600.0, 7200.0, 86_400.0, 604_799.0)
 LONGER = 30 * 86_400.0
@@ -46,7 +46,7 @@ OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "lat
 class Action:
     """Something that happens `after` so many seconds.
 
-    what: which variant. n: how often, or to how many. x: seconds, or a share.
+    what: which variant. n: how often, or to how many. x: seconds, or a share. who: which process of a fleet.
     """
 
     after: float
@@ -54,6 +54,7 @@ class Action:
     what: str = ""
     n: int = 1
     x: float = 0.0
+    who: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Setting:
 
     two_factor: "", "typed" (a code given as text) or "callable". slow: the share of exchanges that take real time.
     throttle: for `Throttle`, None for none. pacing: so many requests, in so many seconds, and so far apart; or nothing.
+    skews: for each process of a fleet the seconds by which its clock is wrong; none for a session without a store.
+    without_credentials: which of them can take tokens from the store only.
     """
 
     lifetime: float
@@ -73,6 +76,8 @@ class Setting:
     keep_alive: bool = False
     throttle: dict[str, Any] | None = field(default_factory=dict[str, Any])
     pacing: tuple[int, int, float] | tuple[()] = ()
+    skews: tuple[float, ...] = ()
+    without_credentials: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +114,8 @@ class Run:
         return "\n".join([str(self.scenario), "", *lines, "", *self.violations, *self.known])
 
 
-def scenario(seed: int) -> Scenario:
-    """Return the scenario of a seed."""
-    random = Random(seed)
+def alone_scenario(seed: int, random: Random) -> Scenario:
+    """Return the scenario of a seed, for one session."""
     setting = _setting(random)
     weights, first = (
         KEPT_ALIVE if setting.keep_alive else WEIGHTS,

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import aiohttp
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -14,7 +14,6 @@ from yarl import URL
 
 from nexudus_async import BearerMiddleware
 
-from .sendings import Sendings
 from .service import Service
 from .transport import Latency
 
@@ -96,6 +95,16 @@ class Response(aiohttp.ClientResponse):
         self.release()
 
 
+class Door(Protocol):
+    """Who is told of every API request: `Sendings`, or that of a process. What `sends` returns stands for one."""
+
+    def sends(self, url: URL, authorization: str | None, *, foreign: bool) -> Any: ...
+    def processed(self, sending: Any, status: int) -> None: ...
+    def over(self, sending: Any) -> None: ...
+    def answered(self, sending: Any, status: int, asked: float | None) -> None: ...
+    def asked_by(self, sending: Any, headers: Mapping[str, str], body: bytes) -> float | None: ...
+
+
 class ApiHttp:
     """Carries API requests. Whatever starts with /denied is refused with 401 whoever asks.
 
@@ -105,7 +114,7 @@ class ApiHttp:
     trust_env = False
     raise_for_status = False
 
-    def __init__(self, service: Service, latency: Latency, sendings: Sendings) -> None:
+    def __init__(self, service: Service, latency: Latency, sendings: Door) -> None:
         self.closed = False
         self.faults: deque[str] = deque()
         self.limit: tuple[int, int] | None = None
@@ -141,7 +150,7 @@ class ApiHttp:
         self._sendings.answered(sending, answer.status, self._sendings.asked_by(sending, answer.headers, answer.body))
         if not answer.status:
             raise aiohttp.ServerDisconnectedError
-        response = Response(answer, authorization, f"{sending.call.kind} {answer.status}")
+        response = Response(answer, authorization, f"{sending} {answer.status}")
         self.answers.append(response)
         return response
 

@@ -47,7 +47,7 @@ class Book:
         self.policy = policy
         self.issued: dict[str, Issued] = {}
         self.newest: Issued | None = None
-        self.pauses = Pauses(clock, self.is_servable)
+        self.pauses = Pauses(clock, lambda: self.is_servable() and not self.rejected)
         self.closed = False
         self.logouts = 0
         self.logged_out_before = 0

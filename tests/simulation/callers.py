@@ -48,6 +48,7 @@ class Callers:
         self._tokens: list[Token] = []
         self._count = 0
         self.last_answer = ""
+        self.asked_by_hand: Callable[[], None] = lambda: None
 
     @property
     def pending(self) -> list[asyncio.Task[None]]:
@@ -85,6 +86,7 @@ class Callers:
         task = asyncio.current_task()
         assert task is not None
         self._calls[task] = Call(0, "refresh")
+        self.asked_by_hand()
         try:
             return await self._session.refresh()
         finally:
@@ -133,6 +135,8 @@ class Callers:
                 self._book.reject(call.rejects.access_token)
                 token = await session.manager.reject(call.rejects)
             else:
+                if kind == "refresh":
+                    self.asked_by_hand()
                 token = await (session.token() if kind == "token" else session.refresh())
             self._checks.returns(call, token)
             if token is not None and token not in self._tokens[-3:]:

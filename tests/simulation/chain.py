@@ -22,9 +22,10 @@ LATCH = (60.0, 300.0, 3600.0)
 class Flight:
     """A task that asks for tokens.
 
-    forced: by `refresh()`. held: why nothing may be sent, unless the credentials have changed. begun: when the first
-    request of each grant was sent. expired: how many tokens had expired when they arrived. changes: of the clocks,
-    before it began. disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
+    forced: by `refresh()`, or joined by it. held: why nothing may be sent, unless the credentials have changed.
+    begun: when the first request of each grant was sent. expired: how many tokens had expired when they arrived.
+    changes: of the clocks, before it began. disturbed: whether it may have been cancelled, by a logout, a close, or
+    from outside.
     """
 
     forced: bool
@@ -108,6 +109,11 @@ class Chain:
         """Note that those in the air may be cancelled now."""
         for task in self.flying():
             self._flights[task].disturbed = True
+
+    def asked_by_hand(self) -> None:
+        """Somebody calls `refresh()`: a flight that is in the air tries for them, whatever holds it off."""
+        for task in self.flying():
+            self._flights[task].forced, self._flights[task].held = True, ""
 
     def launched(self, task: asyncio.Task[Any], *, forced: bool, kept_alive: bool) -> None:
         """A flight begins: is there a reason, and does no failure forbid it? kept_alive: nobody asked for it."""

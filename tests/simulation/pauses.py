@@ -16,7 +16,7 @@ credentials were refused."""
 JITTER = 0.25
 CODES_TRIED = 3
 """How often in a row the next one-time code may be tried, before the pauses of refused credentials begin."""
-TOTP_STEP = 30.0
+TOTP_STEP, CODE_MARGIN = 30.0, 0.5
 LONGEST_RETRY_AFTER = 3600.0
 
 
@@ -59,7 +59,7 @@ class Pauses:
         count, steps = self._counts[kind], STEPS[kind]
         if kind == "latch":
             if code and count < CODES_TRIED:
-                return 0.0, TOTP_STEP
+                return 0.0, TOTP_STEP + CODE_MARGIN
             step = steps[min(count - CODES_TRIED * code, len(steps) - 1)]
             return step, max(step, self._left())
         step = steps[min(count, len(steps) - 1)]

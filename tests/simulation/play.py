@@ -4,7 +4,9 @@ import logging
 import random
 
 from .actions import Run, Scenario
+from .fleet.world import FleetWorld
 from .loop import Stuck, VirtualLoop
+from .transport import seeded
 from .world import World
 
 __all__ = ["play"]
@@ -13,11 +15,17 @@ __all__ = ["play"]
 def play(scenario: Scenario) -> Run:
     """Return what came of a scenario. Nothing but the scenario decides about it."""
     run, chance = Run(scenario), random.Random(scenario.seed + 1)
+    with seeded(chance):
+        _play(run, chance)
+    return run
+
+
+def _play(run: Run, chance: random.Random) -> None:
     loop = VirtualLoop(chance)
-    world = World(run, loop, chance)
+    world: World | FleetWorld = (FleetWorld if run.scenario.setting.skews else World)(run, loop, chance)
     logger, handler, state = logging.getLogger("nexudus_async"), _LogHandler(world), random.getstate()
     level, propagate = logger.level, logger.propagate
-    random.seed(scenario.seed)  # tenacity draws its waits from the module's own generator
+    random.seed(run.scenario.seed)  # tenacity draws its waits from the module's own generator
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -30,13 +38,12 @@ def play(scenario: Scenario) -> Run:
         logger.setLevel(level)
         logger.propagate = propagate
         random.setstate(state)
-    return run
 
 
 class _LogHandler(logging.Handler):
     """Sees every message as it is written, and so a failed flight at the moment when it fails."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | FleetWorld) -> None:
         super().__init__()
         self._world = world
 

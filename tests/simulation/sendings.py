@@ -44,6 +44,9 @@ class Sending:
     authorization: str | None
     gated: bool
 
+    def __str__(self) -> str:
+        return self.call.kind
+
 
 class Sendings:
     """Judges API requests.

@@ -2,10 +2,10 @@
 
 import pytest
 
-from .actions import scenario
 from .mutants import MUTANTS, Mutant, applied
 from .mutants.machinery import original_of
 from .play import play
+from .scenarios import scenario
 
 SCHEDULES = 6_000
 """More than the hardest to find has needed."""

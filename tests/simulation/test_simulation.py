@@ -7,8 +7,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from .actions import Action, Run, Scenario, Setting, scenario
+from .actions import Action, Run, Scenario, Setting
 from .play import play
+from .scenarios import scenario
 from .shrink import shrink
 
 PARTS = 40

@@ -1,38 +1,45 @@
+# pyright: reportPrivateUsage=false
+# Nothing public leads to where sockets, threads and chance are.
 """What stands in for `aiohttp.ClientSession` where tokens are asked for, and where it is put into a session."""
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from random import Random
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 from urllib.parse import parse_qsl
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from nexudus_async import TokenSession
+from nexudus_async import TokenSession, _manager
+from nexudus_async._oauth import rejected_password
 
-from .chain import Chain, TokenRequest
+from .chain import TokenRequest
 from .service import Answer, Fault, Outcome, Service
 
-__all__ = ["Latency", "TokenHttp", "connect"]
+__all__ = ["Door", "Latency", "TokenHttp", "connect", "seeded"]
 
 _KEY = ConnectionKey("spaces.nexudus.com", 443, True, True, None, None, None)
 
 
 class Latency:
-    """How long things take: mostly some turns of the loop, sometimes a while. `slow` is the share of real waits."""
+    """How long things take: mostly some turns of the loop, sometimes a while.
 
-    def __init__(self, random: Random, slow: float) -> None:
-        self._random = random
-        self._slow = slow
+    slow: the share of real waits. longest: what these take at most, in seconds, one of them by chance.
+    """
+
+    def __init__(self, random: Random, slow: float, longest: tuple[float, ...] = (0.01, 0.3, 0.3, 1.5, 7.0)) -> None:
+        self._random, self._slow, self._longest = random, slow, longest
 
     async def pass_by(self) -> None:
         chance = self._random.random()
         if chance < self._slow:
-            await asyncio.sleep(self._random.choice((0.01, 0.3, 0.3, 1.5, 7.0)) * self._random.random())
+            await asyncio.sleep(self._random.choice(self._longest) * self._random.random())
         else:
             for _ in range(int(chance * 40) % 4):
                 await asyncio.sleep(0)
@@ -43,10 +50,19 @@ class Latency:
             await asyncio.sleep(0)
 
 
+class Door(Protocol):
+    """Who is told of every token request: `Chain`, or that of a process."""
+
+    def sending(self, request: TokenRequest) -> None: ...
+    def ended(self, request: TokenRequest, outcome: Outcome) -> None: ...
+    def cancelled(self, request: TokenRequest) -> None: ...
+    def answered(self, request: TokenRequest, status: int, fault: Fault) -> None: ...
+
+
 class TokenHttp:
     """Carries token requests to the service, or loses them. `on_eof` is called when an answer was read to its end."""
 
-    def __init__(self, service: Service, chain: Chain, latency: Latency) -> None:
+    def __init__(self, service: Service, chain: Door, latency: Latency) -> None:
         self.closed = False
         self.service = service
         self.chain = chain
@@ -158,9 +174,23 @@ class _Exchange:
         return b""
 
 
-def connect(session: TokenSession, tokens: TokenHttp, api: object, chance: Callable[[], float]) -> None:
-    """Put the stand-ins below a session, and chance under the seed. Nothing public leads here without sockets."""
+@contextmanager
+def seeded(chance: Random) -> Generator[None]:
+    """Put chance under the seed inside, and let a password's fingerprint cost nothing, and need no thread."""
+
+    async def quick(password: str, salt: str) -> str:
+        return hashlib.blake2b(f"{salt} {password}".encode(), digest_size=8).hexdigest()
+
+    with ExitStack() as stack:
+        for owner, name, stand_in in ((rejected_password, "_hash", quick), (_manager, "_system_random", chance.random)):
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, stand_in)
+        yield
+
+
+def connect(session: TokenSession, tokens: TokenHttp, api: object) -> None:
+    """Put the stand-ins below a session."""
     own = cast(Any, session)
     own._connections._loop = asyncio.get_running_loop()
-    own._connections._session, own._connections._token_session = api, tokens
-    own._coordinator.state._chance = chance
+    own._connections._session = own._connections._pool._requests = api
+    own._connections._pool._tokens = tokens

@@ -1,6 +1,7 @@
 """One session, its callers, and whatever happens to them."""
 
 import asyncio
+import contextlib
 import logging
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from nexudus_async import (
     PasswordCredentials,
     PasswordResetRequiredError,
     RefreshPolicy,
+    SessionClosedError,
     TokenRejected,
     TokenSession,
     TotpRequiredError,
@@ -81,6 +83,7 @@ class World:
         self.callers = Callers(
             self.session, self._foreign_session, self.checks, self.book, self.replays, chance, self.report, self.trace
         )
+        self.callers.asked_by_hand = self.chain.asked_by_hand
         loop.on_task, loop.before_task = self._on_task, self._before_task
 
     def _session(self) -> TokenSession:
@@ -111,7 +114,7 @@ class World:
     async def live(self) -> None:
         """Play the actions, then see that everything comes right."""
         self.loop.set_exception_handler(lambda _, context: self.report(f"the loop caught: {context['message']}"))
-        connect(self.session, self.http, self.api, self.chance.random)
+        connect(self.session, self.http, self.api)
         for action in self.run.scenario.actions:
             await asyncio.sleep(action.after)
             self.trace("action", action.kind, action.what, action.n, action.x)
@@ -205,7 +208,8 @@ class World:
         if not self.session.closed:
             self.chain.disturb()
             self.chain.log_out()
-            await self.session.logout()
+            with contextlib.suppress(SessionClosedError):  # closed meanwhile
+                await self.session.logout()
 
     def _begin_to_close(self, what: str, after: float) -> None:
         """Close; perhaps by somebody who is cancelled after a while, and who must have closed it all the same."""
@@ -291,6 +295,7 @@ class World:
         self.trace("event", type(event).__name__)
         if isinstance(event, TokenRejected) and event.generation == self.session.statistics().generation:
             self.book.told_rejected = True
+            self.book.refused |= self.book.holds()  # with what is remembered, nothing else will be had
         self.checks.check_text(event)
         if self.listener == "raise":
             raise RuntimeError("a listener in trouble")

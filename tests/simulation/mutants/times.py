@@ -8,7 +8,7 @@ from typing import Any
 
 from nexudus_async import Freshness, RefreshPolicy, Token, TokenManager
 from nexudus_async._http.unauthorized import CircuitBreaker
-from nexudus_async._oauth import endpoint
+from nexudus_async._oauth import grants
 from nexudus_async._refresh import backoff as backoffs
 from nexudus_async._refresh import policy as policies
 from nexudus_async._refresh import state as states
@@ -120,7 +120,7 @@ def retry_after_is_ignored_by_back_off(original: Original, delay: float, retry_a
     return delay
 
 
-@MUTANTS.replacing(endpoint, "_asked_wait")
+@MUTANTS.replacing(grants, "_asked_wait")
 def retry_after_is_ignored_by_a_flight(original: Original, state: object) -> float:
     return 0.0
 

@@ -7,11 +7,11 @@ from typing import Any
 from nexudus_async import Token
 from nexudus_async._http.request import Origins
 from nexudus_async._oauth import words
-from nexudus_async._oauth.endpoint import _NexudusGrants
-from nexudus_async._oauth.exchange import AttemptFailed
 from nexudus_async._oauth.failures import Fate
+from nexudus_async._oauth.grants import NexudusGrants
+from nexudus_async._oauth.password import PasswordSignIn
 from nexudus_async._oauth.replay_guard import MAX_SENDINGS, ReplayGuard
-from nexudus_async._oauth.sign_in import SignIn
+from nexudus_async._oauth.transport import AttemptFailed
 from nexudus_async._refresh.facts import TokenFacts
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._token import Secret
@@ -49,9 +49,9 @@ def a_replay_has_no_time_limit(original: Original, self: ReplayGuard, refresh_to
     return sent is not None and sent.times >= MAX_SENDINGS
 
 
-@MUTANTS.replacing(_NexudusGrants, "_try_to_refresh")
+@MUTANTS.replacing(NexudusGrants, "_try_to_refresh")
 async def an_answer_that_is_not_nexudus_clears_a_lost_one(
-    original: Original, self: _NexudusGrants, refresh_token: Secret, client_id: str
+    original: Original, self: NexudusGrants, refresh_token: Secret, client_id: str
 ) -> Any:
     before = self._guard._known(refresh_token)
     try:
@@ -62,8 +62,8 @@ async def an_answer_that_is_not_nexudus_clears_a_lost_one(
         raise
 
 
-@MUTANTS.replacing(SignIn, "_check_typed_code")
-def a_typed_code_is_used_again(original: Original, self: SignIn) -> None:
+@MUTANTS.replacing(PasswordSignIn, "_check_typed_code")
+def a_typed_code_is_used_again(original: Original, self: PasswordSignIn) -> None:
     pass
 
 

@@ -1,48 +1,20 @@
-"""Who signs in: a user name, a password, and where a one-time code comes from.
+"""A user name, a password, and where a one-time code comes from."""
 
-Values are handed over only for a sign-in, one at a time. A callable is asked anew for each, so that a password in a
-vault is never kept here, and a one-time code is never an old one.
-"""
-
-import inspect
 import os
 import re
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from ._clock import Clock, SystemClock
-from ._token import Secret
-from .errors import ConfigurationError, NexudusAuthError, with_its_place, without_frames
+from nexudus_async._clock import Clock, SystemClock
+from nexudus_async._token import Secret
+from nexudus_async.errors import ConfigurationError
 
-__all__ = ["PasswordCredentials", "totp_from_secret"]
+from .providers import Provider, fetch, hidden, kind_of_value, variable
 
 _BASE32: Final = re.compile("[A-Z2-7]+")
 _SEPARATORS: Final = re.compile("[\\s\u2010-\u2015\u2212\u200b-\u200d\u2060\ufeff-]")
 """What people and apps put into codes and keys: blanks, dashes, and what cannot be seen."""
-Provider = Callable[[], str | Awaitable[str]]
-
-
-class _HiddenProvider:
-    """A callable whose repr is redacted: that of a `functools.partial`, or of a bound method, may show a secret."""
-
-    __slots__ = ("_provider",)
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-
-    def __call__(self) -> str | Awaitable[str]:
-        return self._provider()
-
-    def __eq__(self, other: object) -> bool:
-        return self._provider == (other._provider if isinstance(other, _HiddenProvider) else other)
-
-    def __hash__(self) -> int:
-        return hash(self._provider)
-
-    def __repr__(self) -> str:
-        return "<a callable>"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -71,8 +43,8 @@ class PasswordCredentials:
         if problem is not None:
             del password, totp  # tools that report errors show the local variables of this frame
             raise ConfigurationError(problem)
-        object.__setattr__(self, "password", _hidden(password))
-        object.__setattr__(self, "totp", _hidden(totp))
+        object.__setattr__(self, "password", hidden(password))
+        object.__setattr__(self, "totp", None if totp is None else hidden(totp))
 
     @classmethod
     def from_env(cls) -> "PasswordCredentials":
@@ -82,18 +54,18 @@ class PasswordCredentials:
         """
         secret = Secret(os.environ.get("NEXUDUS_TOTP_SECRET", ""))
         return cls(
-            _variable("NEXUDUS_USERNAME"),
-            _variable("NEXUDUS_PASSWORD"),
+            variable("NEXUDUS_USERNAME"),
+            variable("NEXUDUS_PASSWORD"),
             totp_from_secret(secret) if secret else None,
         )
 
     async def fetch_password(self) -> Secret:
         """Return the password for one sign-in."""
-        return await _fetch("password", self.password)
+        return await fetch("password", self.password)
 
     async def fetch_totp(self) -> Secret | None:
         """Return the one-time code for one sign-in, or None for an account without two-factor."""
-        return None if self.totp is None else _cleaned(await _fetch("totp", self.totp))
+        return None if self.totp is None else _cleaned(await fetch("totp", self.totp))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("credentials cannot be pickled; make them anew in the other process, for example from_env()")
@@ -127,13 +99,6 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     return lambda: generator.at(int(now()))
 
 
-def _variable(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ConfigurationError(f"set the environment variable {name}")
-    return value
-
-
 def _problem(username: object, password: object, totp: object) -> str | None:
     """Return what is wrong with these values, or None."""
     if not isinstance(username, str) or not username.strip():
@@ -142,41 +107,11 @@ def _problem(username: object, password: object, totp: object) -> str | None:
     for name, value in values.items():
         blank = isinstance(value, str) and not (value.strip() if name == "totp" else value)
         if blank or not (callable(value) or isinstance(value, str)):
-            return f"{name} must be a non-empty str or a callable, not {_kind(value)}"
+            return f"{name} must be a non-empty str or a callable, not {kind_of_value(value)}"
     return None
-
-
-def _hidden(value: str | Provider | None) -> str | Provider | None:
-    if value is None or isinstance(value, Secret | _HiddenProvider):
-        return value
-    return Secret(value) if isinstance(value, str) else _HiddenProvider(value)
 
 
 def _cleaned(code: Secret) -> Secret:
     """Return a code of digits as a machine would write it; any other, such as one for an emergency, as it is."""
     digits = _SEPARATORS.sub("", code)
     return Secret(digits) if digits.isascii() and digits.isdecimal() else code
-
-
-async def _fetch(name: str, source: str | Provider) -> Secret:
-    if isinstance(source, str):
-        return Secret(source)
-    handled = sys.exception()
-    try:
-        value = source()
-        if inspect.isawaitable(value):
-            value = await value
-    except NexudusAuthError as exc:
-        raise without_frames(exc, handled)  # noqa: B904 - the same error
-    except Exception as exc:  # noqa: BLE001 - the code of whoever made the callable
-        cause = without_frames(with_its_place(exc), handled)
-        raise ConfigurationError(f"the {name} callable raised {type(exc).__name__}") from cause
-    if isinstance(value, str) and value:
-        return Secret(value)
-    kind = _kind(value)
-    del value  # it may be the secret all the same, in another type
-    raise ConfigurationError(f"the {name} callable must return a non-empty str, not {kind}")
-
-
-def _kind(value: object) -> str:
-    return "an empty str" if isinstance(value, str) and not value.strip() else type(value).__name__

@@ -1,12 +1,12 @@
-"""One request to the token endpoint, over aiohttp, and what became of it.
+"""One request for a token, over aiohttp, and what became of it.
 
 Here foreign errors become our own. What they came from is attached without its frames, whose variables hold the form,
-and not at all where its text may repeat the answer.
+and not at all where its text may repeat the answer, or a URL with a JWT in it.
 """
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
@@ -87,21 +87,30 @@ class Form(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-class Exchange:
-    """Sends requests to one URL.
+@runtime_checkable
+class HasUntraced(Protocol):
+    """What gives a session for token requests, and one that nobody traces for those with a secret in the URL."""
 
-    session: what they go through, or a function that returns it when the first is sent.
+    def untraced(self) -> aiohttp.ClientSession:
+        """Return a session without trace configs."""
+        ...
+
+
+class Transport:
+    """Sends requests to one origin.
+
+    session: what they go through, or a function that returns it when the first is sent; see `HasUntraced`, too.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession | Callable[[], aiohttp.ClientSession],
-        url: URL,
+        origin: URL,
         policy: RefreshPolicy,
         clock: Clock,
     ) -> None:
-        self._session, self._url, self._clock = session, url, clock
-        self._host = url.raw_host or ""
+        self._session, self._origin, self._clock = session, origin, clock
+        self._host = origin.raw_host or ""
         self._default_lifetime = policy.default_lifetime
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.connect_timeout)
 
@@ -110,22 +119,25 @@ class Exchange:
 
         form: the body, for whoever has to know after a cancellation whether it was sent.
         """
-        form, session = form or Form(request.form), self._session() if callable(self._session) else self._session
+        form, session = form or Form(request.form), self._session_for(request)
         if session.closed:
             raise ConfigurationError("the aiohttp session for token requests is closed: close it after the manager")
         sent_at, handled = self._clock.wall(), sys.exception()
-        exchange = session.post(
-            self._url, data=form, headers=request.headers, timeout=self._timeout,
+        sending = session.post(
+            self._url_of(request), data=form, headers=request.headers, timeout=self._timeout,
+            skip_auto_headers=() if request.form else ("Content-Type",),
             allow_redirects=False, raise_for_status=False, middlewares=(_without_authorization,),
         )  # fmt: skip
         try:
-            async with exchange as response:
-                body = await _read_at_most(response, MAX_BODY)
+            async with sending as response:
+                body = await read_at_most(response, MAX_BODY)
         except Exception as exc:
             without_frames(exc if isinstance(exc, aiohttp.ClientError | OSError) else with_its_place(exc), handled)
             if isinstance(exc, NexudusAuthError):  # aiohttp errors, too, but they say nothing about an answer
                 raise
             failed = self._failure(request, form, exc)  # a connector may be anybody's, and raise anything
+            if request.query is not None:
+                failed.__cause__ = None  # its text may have the URL
         except BaseException as exc:
             without_frames(exc, handled)
             raise
@@ -134,6 +146,21 @@ class Exchange:
             return self._token(request, answer)
         raise failed  # not above, or all that it came from would be its context
 
+    def _session_for(self, request: GrantRequest) -> aiohttp.ClientSession:
+        if request.query is not None and isinstance(self._session, HasUntraced):
+            return self._session.untraced()
+        session = self._session() if callable(self._session) else self._session
+        if request.query is not None and session.trace_configs:
+            raise ConfigurationError(
+                "the aiohttp session for token requests has trace_configs, which would see the one-time JWT in the "
+                "URL: pass a session without, or use TokenSession"
+            )
+        return session
+
+    def _url_of(self, request: GrantRequest) -> URL:
+        path = request.path if request.query is None else f"{request.path}?{request.query}"
+        return self._origin.join(URL(path, encoded=True))
+
     def _token(self, request: GrantRequest, answer: Answer) -> Token:
         try:
             return parse_answer(request, answer, self._default_lifetime)
@@ -141,7 +168,7 @@ class Exchange:
             raise AttemptFailed(error, fate_of(error)) from None
 
     def _failure(self, request: GrantRequest, form: Form, exc: Exception) -> AttemptFailed:
-        """Return what an exchange without a complete answer amounts to."""
+        """Return what a request without a complete answer amounts to."""
         kind, host = type(exc).__name__, self._host
         if isinstance(exc, _NOT_SENT) or (form.unsent and not isinstance(exc, aiohttp.ClientResponseError)):
             why = words(_why(exc), request.secrets) or kind
@@ -183,7 +210,7 @@ async def _without_authorization(
     return await handler(request)
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:
+async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> SecretBytes:
     """Read the body; of one that is larger than `limit` bytes only so much that nobody can take it for JSON."""
     parts: list[SecretBytes] = []
     while limit >= 0 and (part := SecretBytes(await response.content.read(limit + 1))):

@@ -1,0 +1,44 @@
+"""How fast the requests of a session may go, in one object: sessions that are given the same one share it."""
+
+from collections.abc import Callable
+
+from nexudus_async._clock import Clock
+from nexudus_async._events import Event
+
+from .gate import Gate
+from .pacing import Pacer, Pacing
+from .throttle import Throttle
+
+
+class Limits:
+    """The throttle with its gate, and the pace, of one session or of many.
+
+    throttle: None: throttled answers are the caller's. pacing: None: requests are not paced.
+    key: what processes that share a budget in Redis file it under. emit: tells what happens to the pace.
+    """
+
+    def __init__(
+        self,
+        throttle: Throttle | None,
+        pacing: Pacing | None,
+        *,
+        key: str,
+        clock: Clock,
+        emit: Callable[[Callable[[], Event]], None],
+    ) -> None:
+        self.throttle = throttle
+        self.gate = gate = Gate(clock)
+        self.pacer = None
+        if pacing is not None:
+            self.pacer = Pacer(pacing, key=key, clock=clock, emit=emit, hold=gate.pause_left)
+
+    def close(self) -> None:
+        """End every wait for the gate and for the pace."""
+        self.gate.close()
+        if self.pacer is not None:
+            self.pacer.close()
+
+    async def disconnect(self) -> None:
+        """Close what is left open, after `close()`."""
+        if self.pacer is not None:
+            await self.pacer.disconnect()

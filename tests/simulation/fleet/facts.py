@@ -1,0 +1,73 @@
+"""What is known of tokens, of the requests for them, and of what each process knows: plain data for the judge."""
+
+from dataclasses import dataclass, field
+
+from tests.simulation.chain import TokenRequest
+
+from .store import Content
+
+__all__ = ["Flight", "Issued", "Seen", "Sent"]
+
+
+@dataclass(eq=False, slots=True)
+class Issued:
+    """A token that reached a process. serial: the service's own. sent: when it was asked for."""
+
+    serial: int
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    client_id: str
+    lifetime: float
+    sent: float
+    by: int
+    began: float
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """What a process does to get a token. loaded: what it read for that. failed: whether the store did meanwhile."""
+
+    process: int
+    began: float
+    forced: bool = False
+    loaded: Content | None = None
+    failed: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Sent:
+    """A token request of a process. blind: it cannot sign in, and the store was down."""
+
+    process: int
+    request: TokenRequest
+    at: float
+    blind: bool
+    flight: Flight
+
+
+@dataclass(eq=False, slots=True)
+class Seen:
+    """What one process knows.
+
+    ahead: seconds by which its wall clock is. attended: whether a lost answer is better tried again than given up.
+    current: the token that it holds. loaded: what it read from the store last.
+    unseen: whether its last load has failed. burials: how many chains it knows to be ended; dead: of each client_id
+    the newest token of those. unburied: whether it was logged out, and the store does not know yet; overtaken: whether
+    it has signed in since. told_the_saver: whether a logout was read by what saves, not by what serves.
+    same_generation: whether its record had the generation of the token that it ends.
+    """
+
+    ahead: float
+    attended: bool
+    has_credentials: bool
+    current: Issued | None = None
+    loaded: Content | None = None
+    logouts: int = 0
+    dead: dict[str, int] = field(default_factory=dict[str, int])
+    unseen: bool = False
+    burials: int = 0
+    unburied: bool = False
+    overtaken: bool = False
+    told_the_saver: bool = False
+    same_generation: bool = False
+    rejected: set[str] = field(default_factory=set[str])

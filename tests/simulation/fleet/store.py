@@ -1,0 +1,232 @@
+"""A store that several processes share, in one piece, and all that can happen to it."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+from nexudus_async import StoreError
+from nexudus_async.stores import StoredToken
+from nexudus_async.stores._support import finish
+from tests.simulation.transport import Latency
+
+__all__ = ["TROUBLES", "Content", "Lock", "StoreServer", "StoreView", "Watcher"]
+
+T = TypeVar("T")
+
+LEASE = 60.0
+"""Seconds after which a lock whose holder does not come back is free."""
+POLL = 0.2
+TROUBLES = ("fails", "raises", "hangs", "slow", "answer lost", "late")
+"""Of one operation: it fails in the store's words or a library's, never ends, takes a while, is done although it fails
+at once, or is done later although it has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a record says, read anew. life: of its token, from `sent` on by the clock of whoever got it.
+
+    held_off_until: by the wall clock of whoever wrote it; served: whether that ends with the token.
+    """
+
+    generation: int
+    access: str = field(repr=False, default="")
+    refresh: str = field(repr=False, default="")
+    client_id: str = ""
+    in_doubt: bool = False
+    is_tombstone: bool = False
+    held_off_until: float = 0.0
+    served: bool = False
+
+
+@dataclass(slots=True)
+class Lock:
+    """Who holds it, and until when unless it is given back."""
+
+    process: int
+    until: float
+
+
+class Watcher(Protocol):
+    """Who is told of all that happens to the store."""
+
+    def loaded(self, process: int, content: Content | None) -> None: ...
+    def saved(self, process: int, before: Content | None, content: Content) -> None: ...
+    def store_failed(self, process: int, operation: str) -> None: ...
+
+
+class StoreServer:
+    """The store itself. now: the seconds that pass."""
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        chance: Random,
+        latency: Latency,
+        watcher: Watcher,
+        trace: Callable[..., None],
+    ) -> None:
+        self.now, self.latency, self.watcher, self.trace = now, latency, watcher, trace
+        self.chance = chance
+        self.troubles: list[tuple[int, str, float]] = []
+        """What goes wrong next: for which process, what, and for how many seconds."""
+        self.down_until: dict[int, float] = {}
+        self.lag_until = 0.0
+        """Until then a load may come from a replica that lags behind."""
+        self.lost_at = -1.0
+        """When the lock was lost last, with whatever the store had."""
+        self._records: list[StoredToken] = []
+        self.lock: Lock | None = None
+
+    @property
+    def record(self) -> StoredToken | None:
+        return self._records[-1] if self._records else None
+
+    def load(self) -> StoredToken | None:
+        if self.now() < self.lag_until and len(self._records) > 1:
+            return self._records[-2]
+        return self.record
+
+    def save(self, process: int, record: StoredToken) -> None:
+        before = self.record
+        if before is None or before.generation <= record.generation:
+            self.watcher.saved(process, content_of(before), content_of(record) or Content(record.generation))
+            self._records.append(record)
+
+    def take_lock(self, process: int) -> Lock | None:
+        if self.lock is not None and self.lock.until > self.now():
+            return None
+        self.lock = Lock(process, self.now() + LEASE)
+        return self.lock
+
+    def give_back(self, lock: Lock) -> None:
+        if self.lock is lock:
+            self.lock = None
+
+    def is_held_by(self, process: int) -> bool:
+        return self.lock is not None and self.lock.process == process and self.lock.until > self.now()
+
+    def lose_everything(self) -> None:
+        """Start again, empty."""
+        self._records.clear()
+        self.lock, self.lost_at = None, self.now()
+
+    def go_back(self) -> None:
+        """Start again, from what was there a while ago."""
+        if self._records:
+            self._records.pop()
+        self.lock, self.lost_at = None, self.now()
+
+    def heal(self) -> None:
+        self.troubles.clear()
+        self.down_until.clear()
+        self.lag_until = min(self.lag_until, self.now())
+
+    def trouble(self, process: int) -> tuple[str, float]:
+        """Return what goes wrong with an operation of this process, if anything does."""
+        if self.now() < self.down_until.get(process, 0.0):
+            return self.chance.choice((("fails", 0.0), ("fails", 0.0), ("hangs", 0.0)))
+        for index, (who, what, seconds) in enumerate(self.troubles):
+            if who == process:
+                del self.troubles[index]
+                return what, seconds
+        return "", 0.0
+
+
+class StoreView:
+    """A `TokenStore`: what one process sees of the server. alive: tells whether that process is."""
+
+    def __init__(self, server: StoreServer, process: int, alive: Callable[[], bool]) -> None:
+        self._server, self._process, self._alive = server, process, alive
+
+    async def load(self, key: str) -> StoredToken | None:
+        record = await self._do("load", self._server.load)
+        self._server.watcher.loaded(self._process, content_of(record))
+        return record
+
+    async def save(self, key: str, record: StoredToken) -> None:
+        await self._do("save", lambda: self._server.save(self._process, record))
+
+    async def clear(self, key: str) -> None:
+        raise AssertionError("nobody is known to clear a record")
+
+    @asynccontextmanager
+    async def refresh_lock(self, key: str) -> AsyncGenerator[None, None]:
+        """As the one of Redis: an attempt that was begun is finished, and what may have been taken is given back."""
+        server, taken = self._server, list[Lock]()
+
+        def take() -> bool:
+            lock = server.take_lock(self._process)
+            taken.extend([lock] if lock is not None else [])
+            return lock is not None
+
+        def give_back() -> None:
+            for lock in taken:
+                server.give_back(lock)
+
+        try:
+            while not await finish(self._do("lock", take)):  # noqa: ASYNC110 - what is elsewhere has no event
+                await anyio.sleep(POLL)
+            yield
+        finally:
+            if taken:
+                with suppress(StoreError, OSError):
+                    await finish(self._do("unlock", give_back))
+
+    async def disconnect(self) -> None:
+        await self._server.latency.clean_up()
+
+    async def _do(self, operation: str, effect: Callable[[], T]) -> T:
+        server = self._server
+        await server.latency.pass_by()
+        what, seconds = server.trouble(self._process) if self._alive() else ("hangs", 0.0)
+        server.trace("store", self._process, operation, what or "works", seconds)
+        if what in ("fails", "raises", "hangs", "late"):
+            server.watcher.store_failed(self._process, operation)
+        if what == "hangs":
+            await asyncio.sleep(3.0 if self._alive() else 0.0)  # the store's own patience
+        if what == "raises":
+            raise OSError(104, "reset")
+        if what == "late":
+            asyncio.get_running_loop().call_later(seconds, effect)
+        if what in ("fails", "hangs", "late"):
+            raise StoreError(f"the store {what}")
+        if what == "slow":
+            await self._take(operation, seconds)
+        result = effect()
+        if what == "answer lost":
+            server.watcher.store_failed(self._process, operation)
+            raise StoreError("the answer was lost")
+        await server.latency.pass_by()
+        return result
+
+    async def _take(self, operation: str, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:  # nobody waits any more
+            self._server.watcher.store_failed(self._process, operation)
+            raise
+
+
+def content_of(record: StoredToken | None) -> Content | None:
+    """Return what a record says."""
+    if record is None:
+        return None
+    document: dict[str, Any] = json.loads(record.payload)
+    token: dict[str, Any] = document["token"] or {}
+    pause: dict[str, Any] = document.get("pause") or {}
+    return Content(
+        record.generation,
+        access=token.get("access_token", ""),
+        refresh=token.get("refresh_token") or "",
+        client_id=document["client_id"] or token.get("client_id") or "",
+        in_doubt=document["in_doubt"],
+        is_tombstone=not token and document["logged_out_until"] > 0,
+        held_off_until=pause.get("until", 0.0),
+        served=pause.get("served", False),
+    )
