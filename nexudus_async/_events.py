@@ -144,6 +144,10 @@ class StoreFailed(Event):
 
 
 Listener = Callable[[Event], None]
+"""What `on_event` takes: a plain function of one event, called on the event loop, which it must not block.
+
+What it raises is logged and goes no further. It hears of a token when those who waited for it have been woken.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,16 @@ DELAY_JITTER = 0.25
 
 
 class Freshness(enum.Enum):
-    """How good the token held is, and so what a caller gets (see the drawing at the head of `policy.py`)."""
+    """How good the token held is, and so what a caller gets.
+
+    EMPTY: there is none; a caller waits for the sign-in, and gets its failure.
+    FRESH: it is served at once.
+    ADVISORY: it is served at once, and one refresh runs in the background.
+    MANDATORY: it ends soon; a caller waits a little for the refresh, and else gets the token.
+    EXPIRED: a caller waits for the refresh, and gets its failure.
+    REFUSED: the API refused it, and no successor could be had; a caller gets that failure.
+    CLOSED: `close()` was called; a caller gets `SessionClosedError`.
+    """
 
     EMPTY = "empty"
     FRESH = "fresh"

@@ -24,7 +24,8 @@ class User:
 
     username: the e-mail, compared without regard to case.
     password: setting it ends no session; `NexudusEmulator.change_password` does.
-    totp_secret: base32; None turns two-factor off.
+    totp_secret: base32; None turns two-factor off. last_totp_step: of the code that was used last, none goes twice.
+    suspended, must_reset: sign-ins and refreshes are refused as Nexudus refuses such accounts.
     api_access_token: a secret that the customer's profile carries; it has nothing to do with the tokens here.
     sso_only: the password grant is refused as `invalid_grant`, whatever the password.
     admin: may impersonate others.
@@ -60,6 +61,7 @@ class User:
         return False
 
     def is_named(self, username: str) -> bool:
+        """Tell whether it goes by this e-mail, without regard to case."""
         return self.username.lower() == username.lower()
 
 
@@ -76,7 +78,11 @@ class RefreshTokenState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a grant brings. `expires_in`: seconds that the access token lives."""
+    """What a grant brings.
+
+    access_token, refresh_token: secret; `repr` shows neither. client_id: the header that the refresh must repeat.
+    expires_in: seconds that the access token lives.
+    """
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)

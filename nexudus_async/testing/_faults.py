@@ -13,7 +13,10 @@ from ._waiting import Level
 
 
 class Cut(Enum):
-    """How a connection ends before the answer does."""
+    """How a connection ends before the answer does.
+
+    DROP: without any of it. TRUNCATE: after half of the body.
+    """
 
     DROP = "closed without an answer"
     TRUNCATE = "closed after half of the body"

@@ -16,8 +16,9 @@ _ROUNDING = 1e-6  # seconds; two sums of the same floats may differ in the last 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `count` requests in `seconds`.
+    """At most so many requests in so much time.
 
+    count, seconds: how many, in how long.
     refill: "sliding": in any `seconds`, wherever they start. "window": counted from 0 again at every multiple of
         `seconds`, all at once. "bucket": `count` at once, and then one more every `seconds / count`; 20 a second with
         bursts of 5 are `Rate(5, 0.25, "bucket")`.

@@ -12,6 +12,7 @@ from multidict import CIMultiDictProxy, MultiMapping
 class RequestRecord:
     """One request as it arrived, with its real, secret values; `repr` shows none of them.
 
+    method, path, query, headers: as they were sent.
     form: the fields of a token request; empty for every other, and for a body that was not form-encoded.
     status: what was answered. None while the answer is under way, and for good when the connection was dropped.
     started, finished: seconds by the emulator's clock (`monotonic`). finished is None while the answer is under way.
@@ -47,8 +48,9 @@ class RequestRecord:
 class Served:
     """A line for a request log, without a secret: what `on_request` is called with.
 
-    path: as it was sent, without the query, the secrets in it masked. status: None when the connection was dropped.
-    who: the user, None when nobody's token or credentials came along. remark: see `RequestRecord`.
+    method: as it was sent. path: the same, without the query, the secrets in it masked.
+    status: None when the connection was dropped. milliseconds: of real time until the answer was made.
+    who: the user, None when nobody's token or credentials came along. remark: what the emulator has to say of it.
     """
 
     method: str

@@ -28,6 +28,7 @@ A seed file is a JSON object; each member may be left out:
 users, settings and faults have the members that the control interface takes. A user of a name that is there is
 replaced; coworkers take the place of all that are there.
 """
+"""How a seed file is written, for a `--help`."""
 
 
 @dataclass(frozen=True, slots=True)
