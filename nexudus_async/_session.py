@@ -20,7 +20,15 @@ from ._events import Listener, Statistics
 from ._http.aiohttp_internals import check_borrowed, heed_netrc
 from ._http.connections import Connections
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import Handshake, RaiseForStatus, apply, destination, has_authorization, read_once, read_options_once
+from ._http.request import (
+    Handshake,
+    RaiseForStatus,
+    apply,
+    destination,
+    has_authorization,
+    read_once,
+    read_options_once,
+)
 from ._http.sender import Sender
 from ._http.verbs import Verbs
 from ._keep_alive import KeepAlive

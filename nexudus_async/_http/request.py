@@ -237,7 +237,7 @@ async def apply(raise_for_status: RaiseForStatus, response: aiohttp.ClientRespon
 def carried(token: Token, answer: Answer) -> bool:
     """Tell whether our header was on the request that was answered.
 
-    aiohttp strips it where a redirect changes the origin; a middleware of the caller's may have put in its own, or none.
+    aiohttp strips it where a redirect changes the origin; a middleware of the caller's may have put in its own.
     """
     if isinstance(answer, aiohttp.ClientWebSocketResponse):
         return True

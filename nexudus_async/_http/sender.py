@@ -62,7 +62,7 @@ class Sender:
         self.pacer = None
         if pacing is not None:
             self.pacer = Pacer(
-                pacing, key=coordinator.key, clock=self._clock, emit=self._emit, hold=self.gate.pause_left
+                pacing, key=coordinator.key, clock=self._clock, emitter=coordinator.emitter, hold=self.gate.pause_left
             )
 
     async def send(

@@ -16,9 +16,7 @@ from tests.conftest import Connect
 class Carrier:
     """Sends requests either through a `TokenSession` or through a foreign session with the middleware."""
 
-    def __init__(
-        self, session: TokenSession, foreign: aiohttp.ClientSession | None, emulator: NexudusEmulator
-    ) -> None:
+    def __init__(self, session: TokenSession, foreign: aiohttp.ClientSession | None, emulator: NexudusEmulator) -> None:
         self.session, self.emulator = session, emulator
         self.foreign = foreign
 

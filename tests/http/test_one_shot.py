@@ -227,8 +227,9 @@ async def test_several_values_of_one_name_stay_several(connect: Connect, seen: S
     """Nothing is folded into one."""
     session = await connect()
     pairs = [("X-A", "1"), ("X-A", "2")]
-    for headers in (pairs, iter(pairs), MultiDict(pairs)):
-        async with session.get(PATH, headers=headers) as response:  # type: ignore[arg-type]
+    shapes: list[Any] = [pairs, iter(pairs), MultiDict(pairs)]
+    for headers in shapes:
+        async with session.get(PATH, headers=headers) as response:
             assert response.status == 200
     assert all(arrived.getall("X-A") == ["1", "2"] for arrived, _ in seen.requests)
 

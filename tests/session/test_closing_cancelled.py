@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import pytest
 
 from nexudus_async import (
@@ -22,7 +23,7 @@ from nexudus_async import (
 )
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, until
-from tests.inside import key_of, refuse
+from tests.inside import key_of, refuse, token_session_of
 
 
 class Connected(MemoryStore):
@@ -91,10 +92,9 @@ async def in_a_scope_cancelled_meanwhile(session: TokenSession) -> None:
 
 
 async def at_the_end_of_a_cancelled_task_group(session: TokenSession) -> None:
-    async with anyio.create_task_group() as group:
-        async with session:
-            group.cancel_scope.cancel()
-            await anyio.sleep(0)
+    async with anyio.create_task_group() as group, session:
+        group.cancel_scope.cancel()
+        await anyio.lowlevel.checkpoint()
 
 
 async def in_a_task_group_whose_other_task_fails(session: TokenSession) -> None:
@@ -280,8 +280,7 @@ async def test_a_borrowed_session_stays_open_and_the_token_session_beside_it_doe
         await session.token()
         await in_a_cancelled_scope(session)
         assert not borrowed.closed
-        assert session._connections._token_session is not None
-        assert session._connections._token_session.closed
+        assert token_session_of(session).closed
 
 
 async def test_a_refused_request_under_way_does_not_hold_close_up(make: Make, emulator: NexudusEmulator) -> None:

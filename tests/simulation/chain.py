@@ -23,8 +23,9 @@ class Flight:
     """A task that asks for tokens.
 
     forced: by `refresh()`, or joined by it. held: why nothing may be sent, unless the credentials have changed.
-    begun: when the first request of each grant was sent. expired: how many tokens had expired when they arrived. changes: of the clocks,
-    before it began. disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
+    begun: when the first request of each grant was sent. expired: how many tokens had expired when they arrived.
+    changes: of the clocks, before it began.
+    disturbed: whether it may have been cancelled, by a logout, a close, or from outside.
     """
 
     forced: bool
