@@ -212,7 +212,8 @@ def deliver(listener: Listener, event: Event) -> None:
     except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a refresh, whose token is not saved yet
         asyncio.get_running_loop().call_soon(_raise, exc)
     except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a refresh
-        logger.error("the listener raised %s on %s", type(exc).__name__, type(event).__name__)
+        who = f"{event.account}: " if event.account else ""
+        logger.error("%sthe listener raised %s on %s", who, type(exc).__name__, type(event).__name__)
 
 
 def _raise(error: BaseException) -> None:

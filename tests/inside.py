@@ -1,6 +1,8 @@
 # pyright: reportPrivateUsage=false
 """The few looks inside that tests need, in one place, so that a move breaks one file."""
 
+import aiohttp
+
 from nexudus_async import Token, TokenManager, TokenSession, TokenStore
 from nexudus_async._fleet.renewal import FleetRenewal
 from nexudus_async._keep_alive import KeepAlive
@@ -38,6 +40,23 @@ def take_jitter_from(session: TokenSession) -> None:
 def refuse(manager: TokenManager, token: Token) -> None:
     """Report a 401 as the sender does, which waits for nothing yet."""
     coordinator_of(manager).after_rejection(token)
+
+
+def goes_with_the_token(session: TokenSession, url: str) -> bool:
+    """Tell where a request would carry the token, without sending it."""
+    return session._destination(url)[1]
+
+
+def session_of(session: TokenSession) -> aiohttp.ClientSession:
+    """Return the aiohttp session for requests."""
+    return session._connections.for_requests()
+
+
+def token_session_of(session: TokenSession) -> aiohttp.ClientSession:
+    """Return the aiohttp session for token requests, which is made at the first."""
+    made = session._connections._token_session
+    assert made is not None
+    return made
 
 
 def gate_of(session: TokenSession) -> Gate:

@@ -56,7 +56,10 @@ class BearerMiddleware:
     ) -> aiohttp.ClientResponse:
         """Send `request` by `handler`, with the token where it belongs."""
         headers = request.headers
-        if not self._origins.cover(request.url) or await _is_callers_own(request):
+        if not self._origins.cover(request.url):
+            self._origins.tell_of_neighbour(request.url)
+            return await handler(request)
+        if await _is_callers_own(request):
             return await handler(request)
         token, response = await self._send(request, handler, None)
         if response.status != UNAUTHORIZED:

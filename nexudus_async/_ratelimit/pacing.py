@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Event, PacingFailed, logger
+from nexudus_async._events import Emitter, PacingFailed, logger
 from nexudus_async._validation import check_seconds
 from nexudus_async.errors import ConfigurationError, SessionClosedError
 
@@ -95,10 +95,10 @@ class Pacer:
         *,
         key: str,
         clock: Clock,
-        emit: Callable[[Callable[[], Event]], None],
+        emitter: Emitter,
         hold: Callable[[], float],
     ) -> None:
-        self._spacing, self._key, self._clock, self._emit, self._hold = pacing.spacing, key, clock, emit, hold
+        self._spacing, self._key, self._clock, self._emitter, self._hold = pacing.spacing, key, clock, emitter, hold
         self.waiting = 0
         """How many wait."""
         self._all = [_parse(text) for text in pacing.requests]
@@ -158,9 +158,9 @@ class Pacer:
             return 0.0 if all(counted) else SHORTEST_WAIT  # another process was quicker
         except Exception as exc:  # noqa: BLE001 - whatever a Redis in trouble raises: nobody's request fails for it
             self._unpaced_until = self._clock.monotonic() + OUTAGE_PAUSE
-            kind = type(exc).__name__
-            logger.warning("pacing: the shared budget cannot be read (%s); requests go unpaced", kind)
-            self._emit(lambda: PacingFailed(error=kind, pause=OUTAGE_PAUSE))
+            kind, who = type(exc).__name__, self._emitter.account
+            logger.warning("%s: pacing: the shared budget cannot be read (%s); requests go unpaced", who, kind)
+            self._emitter.emit(lambda: PacingFailed(error=kind, pause=OUTAGE_PAUSE))
             return 0.0
 
     async def _others_gap(self, pool: "ConnectionPool") -> float:

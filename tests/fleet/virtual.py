@@ -82,16 +82,16 @@ class Endpoint:
         self.reused = 0
         self.live: dict[str, str] = {}
         self.used: set[str] = set()
-        self._access: dict[str, float] = {}
+        self.access: dict[str, float] = {}
         self._serial = itertools.count(1)
 
     def accepts(self, token: Token) -> bool:
-        return self._access.get(token.access_token, -1.0) > self._loop.time()
+        return self.access.get(token.access_token, -1.0) > self._loop.time()
 
     def revoke(self, *, access: bool = True) -> None:
         self.live.clear()
         if access:
-            self._access.clear()
+            self.access.clear()
 
     def count(self, grant: str) -> int:
         return sum(sent.grant == grant for sent in self.log)
@@ -124,7 +124,7 @@ class Endpoint:
         if refused:
             return {"error": "invalid_grant"}
         access, refresh = (f"{kind}-{next(self._serial)}" for kind in ("access", "refresh"))
-        self._access[access] = self._loop.time() + self.lifetime
+        self.access[access] = self._loop.time() + self.lifetime
         self.live[client_id] = refresh
         return {
             "access_token": access, "token_type": "bearer", "expires_in": self.lifetime, "refresh_token": refresh

@@ -30,14 +30,13 @@ class Retry:
         self.statuses: list[int] = []
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
-        for _ in range(3):
+        while True:
             response = await handler(request)
             self.statuses.append(response.status)
-            if response.ok:
+            if response.ok or len(self.statuses) == 3:
                 return response
             if self.between is not None:
                 await self.between()
-        return response
 
 
 async def own_authorization(request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:

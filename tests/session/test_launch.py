@@ -4,6 +4,7 @@
 """Launching a refresh: what can fail there, an eager loop, and one flight behind another."""
 
 import asyncio
+import inspect
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 
 from nexudus_async import Freshness, LoginRequiredError, MemoryStore, SessionClosedError, TokenManager
-from nexudus_async.testing import ManualClock, NexudusEmulator
+from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
-from tests.inside import refuse
+from tests.inside import refuse, session_of
 
 from .test_manager import Source
 
@@ -111,10 +112,7 @@ async def test_at_the_end_of_the_stack_nothing_breaks(manager: TokenManager) -> 
     async def deeper(left: int) -> object:
         return await (deeper(left - 1) if left else manager.token())
 
-    frames = 0
-    frame: Any = sys._getframe()
-    while frame is not None:
-        frames, frame = frames + 1, frame.f_back
+    frames = len(inspect.stack(0))
     for room in range(4, 60, 3):
         try:
             await asyncio.create_task(deeper(sys.getrecursionlimit() - frames - room))
@@ -134,7 +132,7 @@ async def test_a_401_whose_refresh_cannot_begin_is_closed(emulator: NexudusEmula
     with pytest.raises(MemoryError):
         await session.get(CUSTOMER)
     asyncio.get_running_loop().set_task_factory(None)
-    connector: Any = session._connections._session.connector  # type: ignore[union-attr]
+    connector: Any = session_of(session).connector
     assert not connector._acquired
     async with session.get(CUSTOMER) as response:
         assert response.status == 200
@@ -165,7 +163,7 @@ async def test_a_third_flight_waits_for_the_first_too(clock: ManualClock) -> Non
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert source.calls == ["login", "refresh"]
-    leaving = []
+    leaving: list[asyncio.Task[None]] = []
     for _ in range(3):
         leaving.append(asyncio.create_task(manager.logout()))
         await asyncio.sleep(0)
@@ -260,8 +258,6 @@ async def test_an_eager_loop_does_all_that_another_does(
 @pytest.mark.usefixtures("eager")
 async def test_an_eager_loop_goes_on_after_a_pause_of_no_time(emulator: NexudusEmulator, connect: Connect) -> None:
     """`Retry-After: 0`: the pause is over when it begins, and so is its alarm."""
-    from nexudus_async.testing import Fault
-
     session = await connect()
     for _ in range(3):
         emulator.fail(CUSTOMER, Fault.throttled(0))
