@@ -117,8 +117,8 @@ class TokenSessions:
             "keep_alive": keep_alive, "throttle": throttle, "pacing": pacing, "on_event": on_event, "clock": clock,
         }  # fmt: skip
         if pacing is not None or throttle is not DEFAULT_THROTTLE:
-            key, emit = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts").emit
-            shared.limits = limits = Limits(throttle, pacing, key=key, clock=clock, emit=emit)
+            key, emitter = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts")
+            shared.limits = limits = Limits(throttle, pacing, key=key, clock=clock, emitter=emitter)
             shared.pool.gate = limits.gate
         Member(shared, PasswordCredentials("nobody", "nothing"), **self._options)  # says now what could never work
         self._members = Members(max_sessions, None if keep_alive else idle_timeout, clock)

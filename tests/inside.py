@@ -54,7 +54,7 @@ def session_of(session: TokenSession) -> aiohttp.ClientSession:
 
 def token_session_of(session: TokenSession) -> aiohttp.ClientSession:
     """Return the aiohttp session for token requests, which is made at the first."""
-    made = session._connections._token_session
+    made = session._connections._pool._tokens
     assert made is not None
     return made
 

@@ -64,7 +64,7 @@ class Sender:
         self._own_limits = None
         limits = shared
         if limits is None:
-            limits = Limits(throttle, pacing, key=coordinator.key, clock=self._clock, emit=self._emit)
+            limits = Limits(throttle, pacing, key=coordinator.key, clock=self._clock, emitter=coordinator.emitter)
             self._own_limits = limits
         self._throttle, self.gate, self.pacer = limits.throttle, limits.gate, limits.pacer
         self._waits = Waits()

@@ -1,9 +1,7 @@
 """How fast the requests of a session may go, in one object: sessions that are given the same one share it."""
 
-from collections.abc import Callable
-
 from nexudus_async._clock import Clock
-from nexudus_async._events import Event
+from nexudus_async._events import Emitter
 
 from .gate import Gate
 from .pacing import Pacer, Pacing
@@ -24,13 +22,13 @@ class Limits:
         *,
         key: str,
         clock: Clock,
-        emit: Callable[[Callable[[], Event]], None],
+        emitter: Emitter,
     ) -> None:
         self.throttle = throttle
         self.gate = gate = Gate(clock)
         self.pacer = None
         if pacing is not None:
-            self.pacer = Pacer(pacing, key=key, clock=clock, emit=emit, hold=gate.pause_left)
+            self.pacer = Pacer(pacing, key=key, clock=clock, emitter=emitter, hold=gate.pause_left)
 
     def close(self) -> None:
         """End every wait for the gate and for the pace."""

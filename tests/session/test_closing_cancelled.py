@@ -26,7 +26,7 @@ from nexudus_async import (
 )
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, until
-from tests.inside import key_of, refuse, token_session_of
+from tests.inside import key_of, refuse
 
 
 class Connected(MemoryStore):

@@ -63,7 +63,8 @@ class Pauses:
             step = steps[min(count - CODES_TRIED * code, len(steps) - 1)]
             return step, max(step, self._left())
         step = steps[min(count, len(steps) - 1)]
-        shortest, longest = (step, step * (1 + JITTER)) if kind == "served" else (step * (1 - JITTER), step)
+        # While served: in the last minute of the token, half of what is left of it.
+        shortest, longest = (0.0, step * (1 + JITTER)) if kind == "served" else (step * (1 - JITTER), step)
         if math.isnan(retry_after):
             return shortest, LONGEST_RETRY_AFTER
         asked = min(retry_after, LONGEST_RETRY_AFTER)
