@@ -178,7 +178,8 @@ class TokenSessions:
         if self._pid not in (0, os.getpid()) or (self._loop is not None and self._is_used_elsewhere(self._loop)):
             raise ConfigurationError(ELSEWHERE)
         self._closed = True
-        making = set(self._making.values()) if self._loop is asyncio.get_running_loop() else set()
+        here = self._loop is asyncio.get_running_loop()
+        making: list[asyncio.Task[Member]] = list(self._making.values()) if here else []
         for task in making:
             task.cancel()
         if self._shared.limits is not None:

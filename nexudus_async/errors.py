@@ -44,11 +44,11 @@ class NexudusAuthError(aiohttp.ClientError):
     """Root of every error here. Catch it to mean "no token could be had".
 
     transient: whether the same call may succeed later, with nothing changed.
+    operator: what the operator's session is called that failed, where one was to sign in somebody else, or None.
     """
 
     transient: ClassVar[bool] = False
     operator: str | None = None
-    """The operator whose session failed, where one was to sign in somebody else: what that session is called."""
 
 
 class ConfigurationError(NexudusAuthError):
