@@ -20,6 +20,8 @@ def schedules_until_found(mutant: Mutant) -> int | None:
     return None
 
 
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what is broken may close nothing
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_broken_library_is_found_out(mutant: Mutant) -> None:
     assert schedules_until_found(mutant) is not None
