@@ -142,8 +142,9 @@ class TokenSession(Verbs):
         """Send the credentials, whatever tokens there are here or in the store, and return the token they give.
 
         For whoever checks a login: `token()` and `refresh()` are content with what is stored, be the password right or
-        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refusal leaves the token held
-        alone. Cancelling affects nobody else.
+        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refresh token in hand
+        is refreshed, a one-time JWT exchanged: `LoginRequiredError` then says that it may have been used, and is not
+        sent again. A failure leaves the tokens held as they were. Cancelling affects nobody else.
         """
         token = await self._manager.sign_in()
         if self._keep_alive is not None:
