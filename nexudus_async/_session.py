@@ -64,7 +64,8 @@ class TokenSession(Verbs):
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
     keep_alive: refresh while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
-    pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
+    pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once. This and
+        `throttle` are settings: sessions that are given the same object share nothing. `TokenSessions` shares both.
     source: where tokens come from in place of credentials, with a client_id, an account and a key of its own.
     on_event: a function of one event, called on the event loop, which it must not block.
     label: what events and log lines call the account. None: a hash of it.
@@ -110,6 +111,7 @@ class TokenSession(Verbs):
             )  # fmt: skip
         else:
             self._name = name_of_source(source, credentials=credentials, account=account, client_id=client_id)
+        self._source = source
         self._manager = TokenManager(source, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
         self._coordinator = coordinator_of(self._manager)
         self._middleware = BearerMiddleware(self._manager, shared.origins)
