@@ -13,6 +13,7 @@ from typing import Final
 
 from ._clock import Clock, SystemClock
 from ._events import Emitter, Listener, Statistics, logger
+from ._fleet.access import StoreAccess
 from ._fleet.pauses import Pauses
 from ._fleet.renewal import FleetRenewal
 from ._fleet.storage import LOCK_MARGIN, Storage
@@ -75,9 +76,8 @@ class TokenManager:
         if store is not None:
             _check_lease(store, policy, emitter)
             tried = asking.grants.tried
-            storage = Storage(
-                store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter, tried=tried
-            )
+            access = StoreAccess(store, key=source.key, emitter=emitter, tried=tried)
+            storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
             renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 

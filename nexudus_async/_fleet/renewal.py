@@ -269,7 +269,7 @@ class FleetRenewal:
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = token is not None and self._apart is not None and token.client_id == self._apart
-        if own and self.unsaved:  # once it is in the store, it is the fleet's
+        if own and self._storage.is_known_here_only:  # once it is in the store, it is the fleet's
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained

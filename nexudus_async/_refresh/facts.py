@@ -39,6 +39,8 @@ class TokenFacts:
         self.failures: int = 0
         self.rejections: int = 0
         self._held: Held | None = None
+        self.proven: Token | None = None
+        """The token that the API has accepted last, since it refused one."""
         self._rejected: Token | None = None
         """The token held, if the API has refused it."""
         self._no_successor: NexudusAuthError | None = None

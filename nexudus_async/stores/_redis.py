@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
 from nexudus_async._token import Secret
 from nexudus_async._validation import check_methods, check_seconds
-from nexudus_async.errors import ConfigurationError, StoreError, without_frames
+from nexudus_async.errors import ConfigurationError, StoreError, UnreadableRecordError, without_frames
 
 from ._protocol import StoredToken
 from ._redis_client import OPERATION_LIMIT, OwnClient, words_of
@@ -121,7 +121,7 @@ class RedisStore:
             return None if text is None else decode(text)
         except ValueError:
             text = None  # this frame is in the traceback
-        raise StoreError("redis: the stored record cannot be read; the next save replaces it")
+        raise UnreadableRecordError("redis: the stored record cannot be read; the next save replaces it")
 
     async def save(self, key: str, record: StoredToken) -> None:
         """Keep `record`, unless the one that is there has a higher generation.
