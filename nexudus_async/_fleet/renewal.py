@@ -153,6 +153,7 @@ class FleetRenewal:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+            attempt.seen(record.generation + 1)  # they may yet save the successor
         elif self._lost.may_be_lost(record, self._server):
             return self._doubt(attempt, token)
         else:
@@ -173,7 +174,7 @@ class FleetRenewal:
 
     def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
         """Return the record of a token, with the latch of the record `before`."""
-        latch = before.latch if before is not None else None
+        latch = None if before is None else before.latch
         return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
@@ -223,10 +224,11 @@ class FleetRenewal:
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
-    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError) -> None:
+    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError | None) -> None:
         """The refresh token held was refused: neither this process nor what it has yet to save keeps it."""
-        self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
-        attempt.refresh_token_refused(spent)
+        if spent is not None:
+            self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
+            attempt.refresh_token_refused(spent)
 
     @property
     def _client_id(self) -> str | None:
@@ -273,8 +275,7 @@ class FleetRenewal:
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
-            if spent is not None:
-                self._forget_refused(attempt, spent)
+            self._forget_refused(attempt, spent)
         try:
             obtained = await self._asking.sign_in_apart(after=spent)
         except LoginRequiredError:
@@ -289,8 +290,7 @@ class FleetRenewal:
         obtained, spent = await self._asking.refresh_or_say_why_not(token)
         if obtained is not None:
             return obtained
-        if spent is not None:
-            self._forget_refused(attempt, spent)
+        self._forget_refused(attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent

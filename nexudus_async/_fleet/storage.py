@@ -156,7 +156,7 @@ class Storage:
                         if self._unsaved is tombstone and record is not None:
                             await self.save(record)
                             return record.generation
-                        return 0
+                        return record.generation if record is not None and is_tombstone(record) else 0
                 await sleep(self._clock, pause)
         return tombstone.generation
 

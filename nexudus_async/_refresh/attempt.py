@@ -123,7 +123,7 @@ class Attempt:
         if self._is_over:
             return True
         if self.by_credentials:
-            self._state.seen(shared.generation)
+            self.seen(shared.generation)
             return False
         if not self._state.adopted(shared, asked_for_new=self.forced):
             return False
@@ -132,6 +132,11 @@ class Attempt:
             generation = token.generation
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
+
+    def seen(self, generation: int) -> None:
+        """Another process may have used this generation: the next token is above it."""
+        if not self._is_over:
+            self._state.seen(generation)
 
     def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
