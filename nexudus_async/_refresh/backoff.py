@@ -66,7 +66,7 @@ class Backoff:
         failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
         until = now + _delay(kind, in_a_row[kind], error, chance, at_most)
         if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
-            return replace(failed, _until=max(until, self._until))
+            return replace(failed, looked=now, _until=max(until, self._until))
         return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
 
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":

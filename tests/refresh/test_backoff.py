@@ -130,6 +130,7 @@ def test_a_failure_of_another_kind_shortens_no_latch() -> None:
     backoff.failed(error, START, served=False)
     assert backoff.failed(OUTAGE, START + 10, served=False) == 50
     assert backoff.value.in_force(START + 59, served=False) is error
+    assert backoff.value.looked == START + 10  # with the present credentials: no need to look whether they are others
     slow = EndpointUnavailableError("throttled", retry_after=100)
     assert backoff.failed(slow, START + 20, served=False) == 100
 
