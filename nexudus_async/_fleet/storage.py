@@ -171,7 +171,7 @@ class Storage:
 
     async def _save_in_turn(self, unsaved: Record) -> None:
         if is_tombstone(unsaved):
-            await self.save_tombstone()
+            self._state.tombstone_saved(await self.save_tombstone())
             return
         for pause in self.looks():
             if self._is_pointless(unsaved, record := await self._access.load()):

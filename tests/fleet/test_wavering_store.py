@@ -7,8 +7,15 @@ import asyncio
 
 import pytest
 
-from nexudus_async import CredentialsRejectedError, StoredToken, StoreError, TokenManager, UnreadableRecordError
-from nexudus_async.stores._record import Latch, Pause, Record, above, decode
+from nexudus_async import (
+    CredentialsRejectedError,
+    LoginRequiredError,
+    StoredToken,
+    StoreError,
+    TokenManager,
+    UnreadableRecordError,
+)
+from nexudus_async.stores._record import Latch, Pause, Record, above, decode, encode
 from tests.inside import put_store, save_now
 
 from .virtual import Store, World, play
@@ -151,8 +158,6 @@ def test_a_late_save_replaces_no_newer_token() -> None:
         await asyncio.sleep(0.1)
         late = world.store.records[key]
         noted = Record(before.generation, decode(before, key).token, in_doubt=True)
-        from nexudus_async.stores._record import encode
-
         world.store.records[key] = encode(noted, key)
         signed_in = await two.refresh()
         await asyncio.sleep(0.1)
@@ -209,5 +214,31 @@ def test_a_logout_does_not_wake_the_passwords_of_others() -> None:
                 await pod.token()
         assert len(world.endpoint.log) <= sent + 1  # a logout may probe once
         await three.close()
+
+    play(scene, lifetime=3600)
+
+
+def test_a_tombstone_that_the_store_loses_is_remembered_by_who_made_it() -> None:
+    """Another process puts the chain back, of whose end it never heard: the one that ended it does not adopt that."""
+
+    async def scene(world: World) -> None:
+        one = world.pod()
+        await one.token()
+        worker = world.pod(None)
+        await worker.token()
+        ((key, _),) = world.store.records.items()
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        world.store.down = True
+        await worker.logout()
+        world.store.down = False
+        await asyncio.sleep(60)
+        assert record(world.store).token is None
+        world.store.flush()
+        newest = one.current()
+        assert newest is not None
+        world.store.records[key] = encode(Record(newest.generation, newest, client_id=newest.client_id), key)
+        with pytest.raises(LoginRequiredError):
+            await worker.token()
 
     play(scene, lifetime=3600)
