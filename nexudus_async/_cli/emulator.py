@@ -106,7 +106,9 @@ def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None
     if not all(name and password for name, _, password in named):
         raise ConfigurationError("--user is written NAME:PASSWORD, such as ops@example.com:secret")
     added = [server.add_user(name, password, totp_secret=totp_secret) for name, _, password in named]
-    return [*added, *(each for each in seeded if each in server.users)]
+    users = [*added, *(each for each in seeded if each in server.users)]
+    server.user = users[0]  # whom the control interface means where it is given no name
+    return users
 
 
 async def _serve(server: NexudusEmulator, log: RequestLog, host: str, users: list[User], *, as_json: bool) -> None:

@@ -282,3 +282,15 @@ def test_first_line_after_ctrl_c_is_a_line_of_its_own() -> None:
         terminal.type("\x03")
         assert terminal.end() == 0
     assert terminal.seen.endswith("^C\r\n")
+
+
+async def test_without_a_name_the_first_user_of_the_command_line_is_meant(tmp_path: Path) -> None:
+    """By the control interface, too, and before those of the seed."""
+    (tmp_path / "seed.json").write_text('{"users": [{"username": "seed@example.com", "password": "s"}]}')
+    arguments = ("--user", "a@example.com:secret", "--seed", str(tmp_path / "seed.json"), "--json")
+    async with serving(*arguments, announced_by=b"\n") as (_, said), aiohttp.ClientSession() as http:
+        for endpoint, status in (("issue", 201), ("jwt", 201)):
+            async with http.post(f"{json.loads(said)['control']}/{endpoint}", json={}) as answer:
+                assert answer.status == status, await answer.text()
+        async with http.get(f"{json.loads(said)['control']}/sessions") as answer:
+            assert [each["username"] for each in (await answer.json())["sessions"]] == ["a@example.com"]
