@@ -269,6 +269,27 @@ async def test_listening_to_others_says_what_that_means() -> None:
         assert b"whoever reaches 0.0.0.0 can sign in here, read every token and set everything" in warning
 
 
+async def test_listening_to_nobody_else_says_so_too() -> None:
+    async with serving() as (_, said):
+        assert said.splitlines()[0].endswith(
+            ": only this machine reaches it; access tokens live 604799 s. Ctrl-C ends it."
+        )
+
+
+@pytest.mark.fleet
+async def test_end_by_a_service_manager_is_quiet_whenever_it_comes() -> None:
+    """Twenty times, while requests come in: an exception in whatever runs just then would be told on the screen."""
+    for _ in range(20):
+        async with serving() as (process, said), aiohttp.ClientSession() as http:
+            url = values_in(said)["NEXUDUS_BASE_URL"] + CUSTOMER
+            calls = [asyncio.create_task(ask(http, url)) for _ in range(50)]
+            await calls[0]
+            process.send_signal(signal.SIGTERM)
+            _, complaints = await process.communicate()
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert (process.returncode, complaints) == (0, b"")
+
+
 def test_help_tells_of_the_control_interface() -> None:
     assert "/_emulator" in FORKS.run("emulator", "--help", env=PLAIN).stdout
     text = FORKS.run("emulator", "--control-help", env=PLAIN).stdout
