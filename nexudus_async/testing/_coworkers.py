@@ -118,6 +118,7 @@ class Coworkers:
         order, direction = query.get("orderBy", "Id"), _direction(query)
         if order not in fields:
             raise UnusableQueryError(f"orderBy is one of {', '.join(fields)}; not {shown(order)}")
+        _check_values(query, self.records)
         found = [record for record in self.records if _matches(record, query)]
         found.sort(key=lambda record: _sortable(record.get(order)), reverse=direction < 0)
         first, pages = (page - 1) * size, math.ceil(len(found) / size)
@@ -145,6 +146,17 @@ def _check_names(query: Mapping[str, str], fields: tuple[str, ...]) -> None:
             near = difflib.get_close_matches(name[:SHOWN], known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise UnusableQueryError(f"unknown filter {shown(name)}{hint}")
+
+
+def _check_values(query: Mapping[str, str], records: list[Record]) -> None:
+    """Refuse what no record can match: an empty list would look like an answer."""
+    for name, value in query.items():
+        field = name.removeprefix(_FILTER)
+        kinds = {type(record[field]) for record in records if record.get(field) is not None}
+        if name != field and kinds == {bool} and value.lower() not in ("true", "false"):
+            raise UnusableQueryError(f"{name} is true or false; not {shown(value)}")
+        if name != field and kinds == {int} and not value.lstrip("-").isdecimal():
+            raise UnusableQueryError(f"{name} is a whole number; not {shown(value)}")
 
 
 def _matches(record: Record, query: Mapping[str, str]) -> bool:

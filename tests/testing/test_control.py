@@ -111,6 +111,18 @@ async def test_tokens_are_minted_shown_and_revoked(http: Http) -> None:
     assert await http.call(renewed["access_token"]) == 401
 
 
+async def test_users_of_one_client_id_are_told_apart(http: Http) -> None:
+    """Its refresh token is the last one's; the access tokens live on, each its user's."""
+    await http.control("POST", "/users", {"username": "b@example.com", "password": "b"})
+    for username in ("ops@example.com", "b@example.com"):
+        await http.control("POST", "/issue", {"username": username, "client_id": "worker"})
+    sessions = (await http.control("GET", "/sessions"))["sessions"]
+    assert [(each["username"], each["older"], each["refresh"] is None) for each in sessions] == [
+        ("b@example.com", 0, False),
+        ("ops@example.com", 0, True),
+    ]
+
+
 async def test_a_magic_link(http: Http) -> None:
     """A JWT, good for one exchange."""
     jwt = (await http.control("POST", "/jwt", {"username": "ops@example.com", "lifetime": 60}))["token"]
