@@ -8,7 +8,6 @@ import shlex
 import signal
 import socket
 import sys
-from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import typer
@@ -77,7 +76,8 @@ def emulator(
 
     Exit code 1 if the port is taken.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how containers and service managers end it; see _serve
+    # How containers and service managers end it: as Ctrl-C, which asyncio knows to take out of the middle of its work.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         server = NexudusEmulator(
             host=host, port=port, lifetime=lifetime, enforce_limits=enforce_limits, keep_requests=REMEMBERED,
@@ -124,11 +124,8 @@ async def _serve(server: NexudusEmulator, log: RequestLog, host: str, users: lis
         if not _is_loopback(host):
             note(f"whoever reaches {host} can sign in here, read every token and set everything")
         sys.stdout.flush()  # in a pipe it would wait for the end
-        ended = asyncio.Event()
-        with suppress(NotImplementedError):  # on Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
         with log:
-            await ended.wait()
+            await asyncio.Event().wait()
 
 
 def _described(server: NexudusEmulator, user: User) -> dict[str, Any]:
