@@ -87,8 +87,7 @@ class Attempt:
         waiters, grant = self.flight.waiting, obtained.grant
         granted = self._state.granted(obtained, asked_for_new=self.forced)
         token = granted.token
-        if grant is None:
-            self.by_credentials = False  # they are in use now, and the service has yet to be asked
+        self.by_credentials = False  # they are in use now: what follows is a refresh
         if granted.good:
             self.flight.succeed(token)
             self._tell_of(token, grant, waiters)
