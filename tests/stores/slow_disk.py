@@ -2,8 +2,8 @@
 """A disk that is slow, or hangs, for one process: its system calls on the files of a folder wait in the kernel.
 
 By seccomp's user notification (seccomp_unotify(2)): the kernel holds a thread that makes one of the calls until another
-process lets it go on. To the one whose thread it is that is a disk: `open`, `read`, `rename`, `fsync` do not return, and
-no timeout of Python's ends them. It needs no root, no module and no compiler, only Linux 5.5 or later.
+process lets it go on. To the one whose thread it is that is a disk: `open`, `read`, `rename` and `fsync` do not
+return, and no timeout of Python ends them. It needs no root, no module and no compiler, only Linux from 5.5 on.
 """
 
 import ctypes
