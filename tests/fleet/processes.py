@@ -16,7 +16,9 @@ PATIENCE = 30.0
 """Seconds for eight processes to start on a busy machine."""
 LEASE = 60.0
 FORK = multiprocessing.get_context("forkserver")  # imports once, and starts from a process without threads
-FORK.set_forkserver_preload(["tests.fleet.worker", "redis.asyncio", "filelock", "cryptography.fernet", "tenacity"])
+LATER = ["redis.asyncio", "filelock", "cryptography.fernet", "tenacity", "anyio._backends._asyncio", "encodings.idna"]
+"""What is otherwise imported at first use."""
+FORK.set_forkserver_preload(["tests.fleet.worker", *LATER])
 
 
 @dataclass(frozen=True)
