@@ -1,6 +1,7 @@
 """Access to the record and the lock of one account in a store: every operation waits for a bounded time.
 
-A store that fails is a `StoreError` to the caller, and a `StoreFailed` event.
+A store that fails is a `StoreError` to the caller and a `StoreFailed` event, each time; and a line in the log, one of
+many while it lasts, and one when it is over.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from nexudus_async._events import Emitter, StoreFailed, logger
+from nexudus_async._events import Emitter, StoreFailed
 from nexudus_async._refresh.tried import Tried
 from nexudus_async.errors import StoreError, UnreadableRecordError
 from nexudus_async.stores import KeepsConnections, TellsServer, TokenStore
@@ -20,6 +21,8 @@ R = TypeVar("R")
 
 STORE_TIMEOUT = 5.0
 """Seconds for one operation: a healthy store takes milliseconds, and nobody is to wait long for a broken one."""
+PROVES = {"load": {"load", "server", "disconnect"}, "save": {"save", "lock", "unlock"}}
+"""What works where the one does; any other operation says so of itself alone."""
 
 
 class StoreAccess:
@@ -27,6 +30,8 @@ class StoreAccess:
 
     def __init__(self, store: TokenStore, *, key: str, emitter: Emitter, tried: Tried) -> None:
         self._store, self._key, self._emitter, self._tried = store, key, emitter, tried
+        self._failing: set[str] = set()
+        """The operations that failed when they were tried last."""
 
     async def load(self) -> Record | None:
         """Return the record, or None without one. Raises `StoreError`."""
@@ -35,6 +40,7 @@ class StoreAccess:
         except UnreadableRecordError:
             return Record(0)  # nothing to adopt, and every record replaces it
         if stored is None:
+            self._can("load")
             return None
         try:
             record = decode(stored, self._key)
@@ -44,6 +50,7 @@ class StoreAccess:
         except ValueError as exc:
             self._failed("load", StoreError(str(exc)))
             return Record(stored.generation)  # nothing to adopt, but the next record must be above it to replace it
+        self._can("load")
         self._tried.learn(record.tried)
         return record
 
@@ -93,7 +100,7 @@ class StoreAccess:
     async def _bounded(self, operation: str, work: Awaitable[R]) -> R:
         try:
             with anyio.fail_after(STORE_TIMEOUT):
-                return await work
+                result = await work
         except TimeoutError as exc:
             error = StoreError(f"the token store did not answer within {STORE_TIMEOUT:.0f} s")
             self._failed(operation, error)
@@ -105,7 +112,17 @@ class StoreAccess:
             error = StoreError(f"the token store raised {type(exc).__name__}")
             self._failed(operation, error)
             raise error from exc
+        if operation != "load":  # what was loaded may be unreadable
+            self._can(operation)
+        return result
 
     def _failed(self, operation: str, error: StoreError) -> None:
-        logger.warning("%s: token store: %s failed: %s", self._emitter.account, operation, error)
+        self._failing.add(operation)
+        self._emitter.warn("store", type(error).__name__, "token store: %s failed: %s", operation, error)
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
+
+    def _can(self, operation: str) -> None:
+        """Note what could be done; tell when with that nothing fails any more."""
+        self._failing -= PROVES.get(operation, {operation})
+        if not self._failing:
+            self._emitter.works("store", "the token store works again")
