@@ -65,6 +65,7 @@ from .errors import (
     StoreError,
     TokenEndpointError,
     TotpRequiredError,
+    UnreadableRecordError,
     WrongHostError,
 )
 from .stores import EncryptedStore, FileStore, MemoryStore, RedisStore, StoredToken, TokenStore
@@ -116,6 +117,7 @@ __all__ = [
     "TokenSource",
     "TokenStore",
     "TotpRequiredError",
+    "UnreadableRecordError",
     "WrongHostError",
     "totp_from_secret",
 ]

@@ -138,7 +138,10 @@ class TokenSession(Verbs):
 
         Raises and behaves on cancelling as `token()`.
         """
-        return await self._manager.refresh()
+        token = await self._manager.refresh()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def sign_in(self) -> Token:
         """Send the credentials, whatever tokens there are here or in the store, and return the token they give.

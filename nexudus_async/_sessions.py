@@ -121,7 +121,7 @@ class TokenSessions:
             "keep_alive": keep_alive, "throttle": throttle, "pacing": pacing, "on_event": on_event, "clock": clock,
         }  # fmt: skip
         if pacing is not None or throttle is not DEFAULT_THROTTLE:
-            key, emitter = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts")
+            key, emitter = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts", clock)
             shared.limits = limits = Limits(throttle, pacing, key=key, clock=clock, emitter=emitter)
             shared.pool.gate = limits.gate
         Member(shared, PasswordCredentials("nobody", "nothing"), **self._options)  # says now what could never work

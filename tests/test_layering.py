@@ -109,6 +109,7 @@ def test_the_flight_knows_nothing_of_tokens() -> None:
         ("opentelemetry", {"otel"}),
         ("prometheus_client", {"prometheus"}),
         ("httpx", {"httpx"}),
+        ("keyring", {"_cli"}),
         ("typer", {"_cli"}),
         ("pyotp", {"_credentials"}),
         ("redis", {"_ratelimit", "stores"}),

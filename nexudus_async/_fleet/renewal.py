@@ -153,6 +153,7 @@ class FleetRenewal:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+            attempt.seen(record.generation + 1)  # they may yet save the successor
         elif self._lost.may_be_lost(record, self._server):
             return self._doubt(attempt, token)
         else:
@@ -173,7 +174,7 @@ class FleetRenewal:
 
     def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
         """Return the record of a token, with the latch of the record `before`."""
-        latch = before.latch if before is not None else None
+        latch = None if before is None else before.latch
         return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
@@ -225,10 +226,11 @@ class FleetRenewal:
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
-    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError) -> None:
+    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError | None) -> None:
         """The refresh token held was refused: neither this process nor what it has yet to save keeps it."""
-        self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
-        attempt.refresh_token_refused(spent)
+        if spent is not None:
+            self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
+            attempt.refresh_token_refused(spent)
 
     async def _note_failure(
         self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
@@ -267,12 +269,11 @@ class FleetRenewal:
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = token is not None and self._apart is not None and token.client_id == self._apart
-        if own and self.unsaved:  # once it is in the store, it is the fleet's
+        if own and self._storage.is_known_here_only:  # once it is in the store, it is the fleet's
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
-            if spent is not None:
-                self._forget_refused(attempt, spent)
+            self._forget_refused(attempt, spent)
         try:
             obtained = await self._asking.sign_in_apart(after=spent, for_new=attempt.forced)
         except LoginRequiredError:
@@ -287,8 +288,7 @@ class FleetRenewal:
         obtained, spent = await self._asking.refresh_or_say_why_not(token)
         if obtained is not None:
             return obtained
-        if spent is not None:
-            self._forget_refused(attempt, spent)
+        self._forget_refused(attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent
