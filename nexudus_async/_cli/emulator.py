@@ -76,8 +76,7 @@ def emulator(
 
     Exit code 1 if the port is taken.
     """
-    # How containers and service managers end it: as Ctrl-C, which asyncio knows to take out of the middle of its work.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end)  # how containers and service managers end it
     try:
         server = NexudusEmulator(
             host=host, port=port, lifetime=lifetime, enforce_limits=enforce_limits, keep_requests=REMEMBERED,
@@ -90,6 +89,12 @@ def emulator(
         raise typer.Exit(OK) from None
     except OSError as exc:
         raise typer.Exit(fail(_why(exc, host, port), FAILED)) from None
+
+
+def _end(*_: object) -> None:
+    """Take it for Ctrl-C, which asyncio keeps out of the middle of its work, and a second one for nothing new."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None, seed: str | None) -> list[User]:
