@@ -3,6 +3,7 @@
 The package's own messages are for programmers: they name arguments and methods, which nobody can type here.
 """
 
+import errno
 import os
 import re
 from typing import Final
@@ -133,8 +134,12 @@ def _connector_error(error: BaseException) -> aiohttp.ClientConnectorError | Non
 def _unreachable(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"{error.host}:{error.port} has a certificate that this machine does not trust"
-    reason = error.os_error.strerror or "it cannot be connected to"
-    return f"{error.host}:{error.port} cannot be reached: {reason}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"{error.host}:{error.port} does not answer as https: is it a plain http server, or a proxy in between?"
+    number, reason = error.os_error.errno, error.os_error.strerror
+    if number in errno.errorcode and not isinstance(error, aiohttp.ClientConnectorDNSError):
+        reason = os.strerror(number)  # asyncio has words of its own there, with a tuple in them
+    return f"{error.host}:{error.port} cannot be reached: {reason or 'it cannot be connected to'}"
 
 
 def _plain(words: str) -> str:
