@@ -22,7 +22,7 @@ LAYERS = [
     ["_ratelimit", "_oauth", "_fleet"],
     ["_manager"],
     ["_http"],
-    ["_keep_alive", "_session", "_member", "_sessions", "otel", "prometheus", "httpx"],
+    ["_keep_alive", "_session", "_member", "_members", "_sessions", "otel", "prometheus", "httpx"],
     ["__init__"],
     ["testing"],
     ["_cli", "__main__"],
