@@ -132,7 +132,8 @@ class TokenManager:
         """Send the credentials, whatever tokens there are here or in a store, and return the token they give.
 
         For whoever checks a login: with a store, `token()` and `refresh()` are content with what is stored, be the
-        password right or wrong. Raises and behaves on cancelling as `token()`; a refusal leaves the token held alone.
+        password right or wrong. Raises and behaves on cancelling as `token()`; a failure leaves the
+        tokens held as they were.
         """
         return await self._coordinator.sign_in()
 

@@ -187,6 +187,11 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
 
 
+def is_unexplained(error: BaseException | None) -> bool:
+    """Tell whether a request was refused without a reason: by the service, or by a firewall, nobody knows."""
+    return isinstance(error, MalformedResponseError) and error.status is not None and 400 <= error.status < 500
+
+
 def of_operator(error: E, label: str) -> E:
     """Return an equal error that names the operator, to be raised from the original."""
     twin = copy_of(error)

@@ -156,7 +156,7 @@ class Storage:
                         if self._unsaved is tombstone and record is not None:
                             await self.save(record)
                             return record.generation
-                        return 0
+                        return record.generation if record is not None and is_tombstone(record) else 0
                 await sleep(self._clock, pause)
         return tombstone.generation
 
@@ -171,7 +171,7 @@ class Storage:
 
     async def _save_in_turn(self, unsaved: Record) -> None:
         if is_tombstone(unsaved):
-            await self.save_tombstone()
+            self._state.tombstone_saved(await self.save_tombstone())
             return
         for pause in self.looks():
             if self._is_pointless(unsaved, record := await self._access.load()):

@@ -89,8 +89,7 @@ class Attempt:
         waiters, grant = self.flight.waiting, obtained.grant
         granted = self._state.granted(obtained, asked_for_new=self.forced)
         token = granted.token
-        if grant is None:
-            self.by_credentials = False  # they are in use now, and the service has yet to be asked
+        self.by_credentials = False  # they are in use now: what follows is a refresh
         if granted.good:
             self.flight.succeed(token)
             self._tell_of(token, grant, waiters)
@@ -126,7 +125,7 @@ class Attempt:
         if self._is_over:
             return True
         if self.by_credentials:
-            self._state.seen(shared.generation)
+            self.seen(shared.generation)
             return False
         if not self._state.adopted(shared, asked_for_new=self.forced):
             return False
@@ -136,6 +135,11 @@ class Attempt:
             generation = token.generation
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
+
+    def seen(self, generation: int) -> None:
+        """Another process may have used this generation: the next token is above it."""
+        if not self._is_over:
+            self._state.seen(generation)
 
     def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""

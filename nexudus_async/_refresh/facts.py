@@ -141,9 +141,13 @@ class TokenFacts:
     @property
     def holds_off(self) -> NexudusAuthError | None:
         """The failure that forbids another attempt now."""
+        return self.held_off_by(served=self.served)
+
+    def held_off_by(self, *, served: bool) -> NexudusAuthError | None:
+        """Return the failure that forbids another attempt now, if callers are, or are not, content with the token."""
         if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
             return None
-        return self._backoff.in_force(self.monotonic(), served=self.served)
+        return self._backoff.in_force(self.monotonic(), served=served)
 
     @property
     def last_error(self) -> NexudusAuthError | None:
