@@ -143,7 +143,7 @@ class TokenAdopted(Event):
 class StoreFailed(Event):
     """The token store could not be used; requests go on without it.
 
-    operation: "load", "save", "lock", "unlock" or "disconnect". error: the cause; its text is safe to show.
+    operation: "load", "save", "lock", "unlock", "server" or "disconnect". error: the cause; its text is safe to show.
     """
 
     operation: str
