@@ -13,26 +13,12 @@ refusal is one event: what had been sent before it was handled says nothing new.
 that is used up, not a rate that is too high. Requests go one at a time then, with twice the pause after each refusal,
 and the limit is not touched. If that lasts, it was a window: what the run before it had served, divided by run and dark
 together, is the limit, and the next round is a window long.
-
-**How a session uses it.** `RequestRates` holds two: one for all requests, one that writes pass besides.
-
-1. *Before sending.* Not `engaged`: send, at once; that is one attribute check, and so until the first throttled answer.
-   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with the most replays
-   left. Its head goes when `delay()` is 0 (a timer for as long as it says), with the ticket of `take()`. Nobody sleeps
-   for a time computed earlier: the rate may have changed. The wait for the token comes before the queue.
-2. *After an answer.* 409/429 that is throttling: `throttled(ticket, now, asked)`, unless it asks for more than
-   `Throttle.max_wait`, which is its caller's affair and blocks nobody. Any other: `served(ticket, now)`. Then look at
-   the queue again. A request that was refused waits what it was asked to, and returns to the queue; not asked, at once.
-3. *Failed or cancelled after `take()`*: `released()`. Cancelled in the queue: it leaves it, nothing was taken.
-4. *Pauses.* `delay()` includes them: after the first throttled answer, for what it asks, or `Throttle.first_wait`; and
-   for every wait of `LONG` or more. Shorter ones are kept by the request alone, the others are paced.
-5. `statistics()`: `limit` of both (None: not learnt), `engaged`, the longer `delay()`, the length of the queue.
 """
 
 import math
 from typing import Final
 
-__all__ = ["UNPACED", "AdaptiveRate", "RequestRates"]
+__all__ = ["LONG", "UNPACED", "AdaptiveRate"]
 
 UNPACED: Final = -math.inf
 """The ticket of a request that was sent while nothing was throttled."""
@@ -64,6 +50,8 @@ DARK_REQUESTS: Final = 5
 LONGEST_STEP: Final = 10.0
 """Seconds between two requests in the dark at most, so that a minute's window is found open within some seconds; and
 for which the answer to one is awaited before the next goes: longer than a slow one, shorter than aiohttp's 300."""
+OUTAGE: Final = 3
+"""Failures in a row, after which requests no longer go one at a time."""
 LONG: Final = 2.0
 """Seconds: `Retry-After` counts whole ones, so "1" may be a tenth. From 2 on it is a closed window: nobody sends."""
 TELLING: Final = (2.0, 60.0)
@@ -86,7 +74,10 @@ class AdaptiveRate:
         """Whether requests are paced: from a throttled answer until it is forgotten."""
         self.limit: float | None = None
         """The limiter's rate as learnt; None: not yet, a slow start is under way."""
-        self._next = self._held_until = -math.inf  # no request before either
+        self.held_until = -math.inf
+        """No request before that: a pause."""
+        self._next = -math.inf  # nor before that
+        self._failures = 0
         self._event = -math.inf  # when the last refusal was handled
         self._since, self._served = -math.inf, 0  # what is measured
         self._grown = 0.0  # seconds into the rounds; in the slow start: requests per second
@@ -119,15 +110,15 @@ class AdaptiveRate:
     @property
     def probing(self) -> bool:
         """Whether a refusal is likely, so that it should not meet a request that has few replays left."""
-        return self.engaged and (self.limit is None or self._dark or self.above)
+        return self.engaged and (self._dark or self.above or (self.limit is None and self._waited))
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent, 0 for none."""
-        return max(0.0, self._held_until - now, self._next - now) if self.engaged else 0.0
+        return max(0.0, self.held_until - now, self._next - now if self.engaged else 0.0)
 
     def take(self, now: float, came: float) -> float:
         """Send a request now that came then, and return its ticket."""
-        self._ready = max(self._next, self._held_until)
+        self._ready = max(self._next, self.held_until)
         self._waited = self._ready > came
         if self._waited:
             self._busy = now
@@ -137,10 +128,18 @@ class AdaptiveRate:
         self._next = max(self._next, now - CATCH_UP) + step
         return now
 
-    def released(self, now: float) -> None:
-        """Hear that a request has ended without an answer that says anything: if it went alone, let another go."""
+    def released(self, ticket: float, now: float, *, failed: bool = False) -> None:
+        """Hear that a request has ended without an answer that says anything: if it went alone, let another go.
+
+        failed: it got none. Several in a row are an outage, and no throttling: nobody sits through others' time-outs.
+        """
+        if ticket < self._event:
+            return
         if self._alone:
             self._next = min(self._next, now + 1.0 / self.rate)
+        self._failures += failed
+        if self._failures >= OUTAGE:
+            self._alone = False
 
     def served(self, ticket: float, now: float) -> None:
         """Hear of an answer that was not throttled."""
@@ -149,6 +148,7 @@ class AdaptiveRate:
             self._round_trip += (now - ticket - self._round_trip) / 8.0 if self._round_trip else now - ticket
         if ticket < self._event:
             return
+        self._failures = 0
         if self._dark:
             self._lighten(ticket, now)
         if self.limit is None:
@@ -164,7 +164,7 @@ class AdaptiveRate:
             return
         fresh = ticket >= self._event
         if asked is not None and asked >= LONG:
-            self._held_until = max(self._held_until, now + asked)
+            self.hold(now + asked)
             self._alone = self._alone or fresh
         if not fresh:
             return
@@ -177,6 +177,10 @@ class AdaptiveRate:
         else:
             self._learn(now)
 
+    def hold(self, until: float) -> None:
+        """Let nothing go before that."""
+        self.held_until = max(self.held_until, until)
+
     def told(self, remaining: float, reset: float, now: float) -> None:
         """Hear of `RateLimit` fields: how many requests remain for how many seconds. They are believed within bounds.
 
@@ -186,7 +190,7 @@ class AdaptiveRate:
         if not (self.engaged and shortest <= reset <= longest):
             return
         if remaining <= 0:
-            self._held_until = max(self._held_until, now + reset)
+            self.hold(now + reset)
         elif reset > self._reset:
             known = self.limit or START
             self.limit = min(max(remaining / reset, known / 2.0), known * 2.0)
@@ -195,7 +199,9 @@ class AdaptiveRate:
 
     def _engage(self, now: float, pause: float) -> None:
         self.engaged = self._dark = self._alone = True
-        self._event = self._held_until = self._dark_until = self._since = now + pause
+        self.hold(now + pause)
+        self._failures = 0
+        self._event = self._dark_until = self._since = now + pause
         self._dark_since, self._run, self._served, self._streak, self._grown = now, None, 0, 0, 0.0
         self._next = -math.inf
 
@@ -215,7 +221,7 @@ class AdaptiveRate:
         if self._alone:
             self._next = ticket + 1.0 / self.rate
         self._dark = self._alone = False
-        dark = (max(self._dark_until, self._held_until) + self._ready) / 2.0 - self._dark_since  # it ended in between
+        dark = (max(self._dark_until, self.held_until) + self._ready) / 2.0 - self._dark_since  # it ended in between
         if self.limit is None:
             self._gain = min(START_GAIN, DARK_GAIN / dark) if dark > DARK_SECONDS else START_GAIN
             self._since, self._served = now, 1
@@ -230,56 +236,3 @@ class AdaptiveRate:
 
     def _begin(self, now: float) -> None:
         self._since, self._served, self._grown = now, 0, 0.0
-
-
-class RequestRates:
-    """The rates of one account: of all requests, and of the writes among them, which have a limit of their own."""
-
-    def __init__(self, first_wait: float = 1.0) -> None:
-        self.all = AdaptiveRate(first_wait)
-        self.writes = AdaptiveRate(first_wait)
-        self.engaged = False
-        """Whether a request has to ask. Reads need not wait while only writes are throttled: their `delay` is 0."""
-
-    def probing(self, *, write: bool) -> bool:
-        """Return whether a refusal is likely."""
-        return any(rate.probing for rate in self._rates(write))
-
-    def delay(self, now: float, *, write: bool) -> float:
-        """Return the seconds until the next read or write may be sent, 0 for none."""
-        return max(rate.delay(now) for rate in self._rates(write))
-
-    def take(self, now: float, came: float, *, write: bool) -> float:
-        """Send a request now that came then, and return its ticket."""
-        for rate in self._rates(write):
-            if rate.engaged:
-                rate.take(now, came)
-        self.engaged = self.all.engaged or self.writes.engaged
-        return now
-
-    def released(self, now: float, *, write: bool) -> None:
-        """Hear that a request has ended without an answer."""
-        for rate in self._rates(write):
-            rate.released(now)
-
-    def served(self, ticket: float, now: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
-        for rate in self._rates(write):
-            if rate.engaged:
-                rate.served(ticket, now)
-
-    def throttled(self, ticket: float, now: float, asked: float | None = None, *, write: bool) -> None:
-        """Hear of a throttled answer. Which limit it met is not said: one hears of it, the other that it says nothing.
-
-        A read has met the limit of all. A write has met its own, unless just then too many are sent in all and not
-        too many writes.
-        """
-        self.engaged = True
-        own = write and not (self.all.above and self.writes.limit is not None and not self.writes.above)
-        met, other = (self.writes, self.all) if own else (self.all, self.writes)
-        met.throttled(ticket, now, asked)
-        if write:
-            other.released(now)
-
-    def _rates(self, write: bool) -> "tuple[AdaptiveRate, ...]":
-        return (self.all, self.writes) if write else (self.all,)

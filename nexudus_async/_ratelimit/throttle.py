@@ -51,13 +51,25 @@ class Patience:
         self._throttle, self._clock = throttle, clock
         self.replays = 0
         self.asked: float | None = None
-        """What the last answer asked for, in seconds; None: it was not throttled."""
+        """The seconds to wait after the last answer; None: it was not throttled."""
+        self.named: float | None = None
+        """Those that the answer named itself, if it did."""
         self._waited = 0.0
+
+    @property
+    def spent(self) -> bool:
+        """Whether the request will not be sent again, whatever is asked."""
+        return self.replays >= self._throttle.max_replays
+
+    @property
+    def short(self) -> bool:
+        """Whether few replays are left, so that others should meet a refusal that is likely."""
+        return 2 * self.replays > self._throttle.max_replays
 
     async def pause_for(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
         """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""
         self.asked = asked = await self._asked_by(answer)
-        if asked is None or self.replays >= self._throttle.max_replays:
+        if asked is None or self.spent:
             return None
         if self._waited + asked > self._throttle.max_wait:
             return None
@@ -66,11 +78,11 @@ class Patience:
         return asked
 
     async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
-        seconds = retry_after(answer.headers or {}, self._clock.wall())
-        if seconds is not None or answer.status != TOO_MANY_REQUESTS:
-            return seconds
-        in_words = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
-        return in_words if in_words is not None else self._throttle.first_wait * 2.0**self.replays
+        self.named = retry_after(answer.headers or {}, self._clock.wall())
+        if self.named is not None or answer.status != TOO_MANY_REQUESTS:
+            return self.named
+        self.named = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
+        return self.named if self.named is not None else self._throttle.first_wait * 2.0**self.replays
 
 
 async def _in_words(response: aiohttp.ClientResponse) -> float | None:
