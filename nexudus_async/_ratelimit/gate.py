@@ -140,6 +140,8 @@ class Gate:
             raise
         finally:
             self.waiting -= 1
+            if not self.waiting:
+                self._ring_at(math.inf)
         if self._closed:
             raise SessionClosedError("the session was closed while this request waited for the API's throttling to end")
         return ticket.result()
