@@ -35,6 +35,8 @@ ROUND_SECONDS: Final = 1.0
 """Seconds a round takes at least: more than the second for which windows and `Retry-After` count at least."""
 ROUND_TRIPS: Final = 10
 """Round trips a round takes at least: a probe costs the refusals of one round trip, since its answer is that late."""
+CALM: Final = 4
+"""Requests served since the last refusal, after which the next one is unlikely: below, the rate is still too high."""
 PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
 
@@ -47,6 +49,8 @@ DARK_GAIN: Final = 10.0
 DARK_SECONDS: Final = 2.0
 DARK_REQUESTS: Final = 5
 """Seconds, and requests at the limit, that make a dark a window's. Shorter windows are measured well without."""
+LONGEST_WINDOW: Final = 60.0
+"""Seconds of the windows that are looked for."""
 LONGEST_STEP: Final = 10.0
 """Seconds between two requests in the dark at most, so that a minute's window is found open within some seconds; and
 for which the answer to one is awaited before the next goes: longer than a slow one, shorter than aiohttp's 300."""
@@ -83,10 +87,12 @@ class AdaptiveRate:
         self._grown = 0.0  # seconds into the rounds; in the slow start: requests per second
         self._gain = START_GAIN
         self._window = self._round_trip = 0.0
-        self._dark = self._alone = False  # alone: one request at a time
+        self.dark = False
+        """Whether nothing that was sent since the last refusal has been served."""
+        self._alone = False  # one request at a time
         self._dark_since = self._dark_until = -math.inf
         self._streak = 0
-        self._run: tuple[int, float] | None = None  # served, and seconds, before the dark
+        self._window_since, self._window_served = -math.inf, 0  # the same, over several refusals
         self._ready = -math.inf  # from when on the newest request might have gone
         self._waited = False  # whether it had to
         self._busy = -math.inf
@@ -110,7 +116,9 @@ class AdaptiveRate:
     @property
     def probing(self) -> bool:
         """Whether a refusal is likely, so that it should not meet a request that has few replays left."""
-        return self.engaged and (self._dark or self.above or (self.limit is None and self._waited))
+        if not self.engaged or (self.limit is None and not self._waited):
+            return False
+        return self.limit is None or self.dark or self.above or self._served < CALM
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent, 0 for none."""
@@ -144,12 +152,13 @@ class AdaptiveRate:
     def served(self, ticket: float, now: float) -> None:
         """Hear of an answer that was not throttled."""
         self._served += 1
+        self._window_served += 1
         if ticket != UNPACED:
             self._round_trip += (now - ticket - self._round_trip) / 8.0 if self._round_trip else now - ticket
         if ticket < self._event:
             return
         self._failures = 0
-        if self._dark:
+        if self.dark:
             self._lighten(ticket, now)
         if self.limit is None:
             self._grown += self._gain
@@ -169,7 +178,7 @@ class AdaptiveRate:
         if not fresh:
             return
         self._event = now
-        if self._dark:
+        if self.dark:
             self._alone = True
             self._dark_until = ticket
             self._streak += 1
@@ -198,39 +207,41 @@ class AdaptiveRate:
         self._reset = reset
 
     def _engage(self, now: float, pause: float) -> None:
-        self.engaged = self._dark = self._alone = True
+        self.engaged = self.dark = self._alone = True
         self.hold(now + pause)
         self._failures = 0
         self._event = self._dark_until = self._since = now + pause
-        self._dark_since, self._run, self._served, self._streak, self._grown = now, None, 0, 0, 0.0
+        self._dark_since, self._served, self._streak, self._grown = now, 0, 0, 0.0
+        self._window_since, self._window_served = self._since, 0
         self._next = -math.inf
 
     def _learn(self, now: float) -> None:
         """A refusal: measure, and begin a round and a dark."""
         rate, elapsed = self.rate, now - self._since
-        self._run = self._served, elapsed
+        if now - self._window_since > LONGEST_WINDOW:
+            self._window_since, self._window_served = self._since, self._served
         prior = PRIOR if self.limit is not None else 0
         measured = min(rate, (self._served + prior) / (elapsed + prior / rate))
         self.limit = math.sqrt(measured * rate)
         self._begin(now)
-        self._dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0
+        self.dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0
         self._next = now + 1.0 / self.rate
 
     def _lighten(self, ticket: float, now: float) -> None:
         """The first that was served since the refusal: the dark is over. How long was it?"""
         if self._alone:
             self._next = ticket + 1.0 / self.rate
-        self._dark = self._alone = False
+        self.dark = self._alone = False
         dark = (max(self._dark_until, self.held_until) + self._ready) / 2.0 - self._dark_since  # it ended in between
         if self.limit is None:
             self._gain = min(START_GAIN, DARK_GAIN / dark) if dark > DARK_SECONDS else START_GAIN
             self._since, self._served = now, 1
-        elif dark > max(DARK_SECONDS, DARK_REQUESTS / self.limit) and self._run is not None:
-            served, elapsed = self._run
-            self._window = elapsed + dark
-            self.limit = min(self.limit, (served + 1) / (self._window + 1.0 / self.limit))
+            self._window_since, self._window_served = now, 1
+        elif dark > max(DARK_SECONDS, DARK_REQUESTS / self.limit):
+            self._window = self._dark_since + dark - self._window_since
+            self.limit = min(self.limit, self._window_served / (self._window + 1.0 / self.limit))
             self._begin(now)
-            self._served = 1
+            self._window_since, self._window_served, self._served = now, 1, 1
         else:
             self._window /= 2.0
 

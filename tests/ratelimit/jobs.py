@@ -16,7 +16,7 @@ from tests.simulation.transport import seeded
 
 ALONE, SECOND, CONFLICT = ApiFault(429), ApiFault(429, {"Retry-After": "1"}), ApiFault(409, {"Retry-After": "1"})
 """How a limiter refuses: 429 without a header, 429 and 409 with one."""
-LATENCY = 0.01, 0.05
+LATENCY = 0.02, 0.03
 """Seconds from the client to the service, and back."""
 FIRST = 6.0
 """Seconds at the start that do not count: the rate is learnt in them."""
@@ -84,7 +84,7 @@ class Service:
 
     def __init__(self, loop: VirtualLoop, chance: Random, limiter: Limiter, refusal: ApiFault) -> None:
         self._loop, self._chance, self._refusal = loop, chance, refusal
-        self.limiter = limiter
+        self.limiter, self.latency = limiter, LATENCY
         self.writes: Limiter | None = None
         self.fields: Callable[[float], Mapping[str, str]] | None = None
         self.times: list[tuple[float, str, bool]] = []
@@ -94,13 +94,13 @@ class Service:
         self.closed = True
 
     async def request(self, method: str, _url: object, *, headers: Mapping[str, str], **_options: Any) -> Response:
-        await asyncio.sleep(self._chance.uniform(*LATENCY))
+        await asyncio.sleep(self._chance.uniform(*self.latency))
         now = self._loop.time()
         free = self.limiter.admits(now) and (method == "GET" or self.writes is None or self.writes.admits(now))
         self.times.append((now, method, free))
         fields = self.fields(now) if self.fields is not None else {}
         answer = ApiFault(200, fields) if free else ApiFault(self._refusal.status, {**self._refusal.headers, **fields})
-        await asyncio.sleep(self._chance.uniform(*LATENCY))
+        await asyncio.sleep(self._chance.uniform(*self.latency))
         return Response(answer, headers["Authorization"], "job")
 
 
@@ -156,7 +156,11 @@ class Job:
 
     def outcome(self, method: str | None = None, limiter: Limiter | None = None) -> Outcome:
         """Return what came of all requests, or of those with this method."""
-        counted = [free for when, sent, free in self.service.times if when >= self._first and method in (None, sent)]
+        counted = [
+            free
+            for when, sent, free in self.service.times
+            if self._first <= when < self._seconds and method in (None, sent)
+        ]
         allowed = (limiter or self.service.limiter).allowed(self._first, self._seconds)
         return Outcome(counted.count(True) / allowed, counted.count(False) / len(counted), self._errors, self.rates)
 
