@@ -40,6 +40,11 @@ CALM: Final = 4
 PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
 
+IDLE: Final = 1.0
+"""Seconds without a request that count in a measurement at most: the limiter was not full then."""
+SLOWEST: Final = 0.1
+"""Requests per second that are sent at least, as in the dark: however many share a limit, nobody starves."""
+
 START: Final = 2.0
 """Requests per second of the slow start: what Nexudus documents, 120 a minute."""
 START_GAIN: Final = 2.5
@@ -128,6 +133,8 @@ class AdaptiveRate:
         """Send a request now that came then, and return its ticket."""
         self._ready = max(self._next, self.held_until)
         self._waited = self._ready > came
+        if not self._waited:
+            self._since += max(0.0, now - max(self._ready, self._since) - IDLE)
         if self._waited:
             self._busy = now
         elif now - self._busy > FORGET:
@@ -222,7 +229,7 @@ class AdaptiveRate:
             self._window_since, self._window_served = self._since, self._served
         prior = PRIOR if self.limit is not None else 0
         measured = min(rate, (self._served + prior) / (elapsed + prior / rate))
-        self.limit = math.sqrt(measured * rate)
+        self.limit = max(math.sqrt(measured * rate), SLOWEST)
         self._begin(now)
         self.dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0
         self._next = now + 1.0 / self.rate
@@ -239,7 +246,7 @@ class AdaptiveRate:
             self._window_since, self._window_served = now, 1
         elif dark > max(DARK_SECONDS, DARK_REQUESTS / self.limit):
             self._window = self._dark_since + dark - self._window_since
-            self.limit = min(self.limit, self._window_served / (self._window + 1.0 / self.limit))
+            self.limit = max(min(self.limit, self._window_served / (self._window + 1.0 / self.limit)), SLOWEST)
             self._begin(now)
             self._window_since, self._window_served, self._served = now, 1, 1
         else:
