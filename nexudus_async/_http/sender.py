@@ -13,6 +13,7 @@ from yarl import URL
 from nexudus_async._events import Statistics, Throttled
 from nexudus_async._manager import TokenManager, coordinator_of
 from nexudus_async._ratelimit.adaptive_rate import UNPACED
+from nexudus_async._ratelimit.fields import remaining_in
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from nexudus_async._ratelimit.limits import Limits
 from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
@@ -152,12 +153,12 @@ class Sender:
     ) -> float | None:
         """Tell the gate what came of its ticket, and return the seconds that a throttled request waits."""
         gate, write = self.gate, sending.method in WRITES
-        if (
-            patience is None
-            or isinstance(answer, aiohttp.ClientWebSocketResponse)
-            or answer.status not in _THROTTLED
-            or not carried(token, answer)
-        ):
+        if patience is None or isinstance(answer, aiohttp.ClientWebSocketResponse) or not carried(token, answer):
+            gate.served(ticket, write=write)
+            return None
+        if gate.engaged:
+            gate.told(remaining_in(answer.headers or {}, self._clock.wall()), write=write)
+        if answer.status not in _THROTTLED:
             gate.served(ticket, write=write)
             return None
         try:

@@ -101,7 +101,7 @@ class AdaptiveRate:
         self._ready = -math.inf  # from when on the newest request might have gone
         self._waited = False  # whether it had to
         self._busy = -math.inf
-        self._reset = math.inf
+        self._reset, self._counts = math.inf, False  # of the `RateLimit` fields
 
     @property
     def rate(self) -> float:
@@ -121,9 +121,8 @@ class AdaptiveRate:
     @property
     def probing(self) -> bool:
         """Whether a refusal is likely, so that it should not meet a request that has few replays left."""
-        if not self.engaged or (self.limit is None and not self._waited):
-            return False
-        return self.limit is None or self.dark or self.above or self._served < CALM
+        unsure = self._waited if self.limit is None else self.above or self._served < CALM
+        return self.engaged and (self.dark or unsure)
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent, 0 for none."""
@@ -200,18 +199,20 @@ class AdaptiveRate:
     def told(self, remaining: float, reset: float, now: float) -> None:
         """Hear of `RateLimit` fields: how many requests remain for how many seconds. They are believed within bounds.
 
-        None left: a pause. The first answer in a new window: its limit, within a factor of two of what is known.
+        None left: a pause, if they count at all. The first answer in a new window: its limit, within a factor of two
+        of what is known.
         """
         shortest, longest = TELLING
         if not (self.engaged and shortest <= reset <= longest):
             return
         if remaining <= 0:
-            self.hold(now + reset)
+            if self._counts:
+                self.hold(now + reset)
         elif reset > self._reset:
             known = self.limit or START
             self.limit = min(max(remaining / reset, known / 2.0), known * 2.0)
             self._grown, self._window = 0.0, reset
-        self._reset = reset
+        self._reset, self._counts = reset, remaining > 0
 
     def _engage(self, now: float, pause: float) -> None:
         self.engaged = self.dark = self._alone = True

@@ -26,6 +26,7 @@ from nexudus_async._clock import Clock, sleep
 from nexudus_async.errors import SessionClosedError
 
 from .adaptive_rate import UNPACED
+from .fields import Remaining
 from .request_rates import RequestRates
 
 REPLAY, HELD_BACK, NEW = 0, 1, 2
@@ -157,6 +158,11 @@ class Gate:
         self._rates.throttled(ticket, self._clock.monotonic(), asked, write=write)
         self.engaged = True
         self._pump()
+
+    def told(self, said: Remaining | None, *, write: bool) -> None:
+        """Hear of the `RateLimit` fields of an answer."""
+        if said is not None:
+            self._rates.told(said.requests, said.seconds, self._clock.monotonic(), write=write)
 
     def released(self, ticket: float, *, write: bool, failed: bool = False) -> None:
         """Hear that a request has ended without an answer that says anything. failed: there was none."""

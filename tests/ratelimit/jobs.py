@@ -98,7 +98,7 @@ class Service:
         now = self._loop.time()
         free = self.limiter.admits(now) and (method == "GET" or self.writes is None or self.writes.admits(now))
         self.times.append((now, method, free))
-        fields = self.fields(now) if self.fields is not None else {}
+        fields: Mapping[str, str] = self.fields(now) if self.fields is not None else {}
         answer = ApiFault(200, fields) if free else ApiFault(self._refusal.status, {**self._refusal.headers, **fields})
         await asyncio.sleep(self._chance.uniform(*self.latency))
         return Response(answer, headers["Authorization"], "job")

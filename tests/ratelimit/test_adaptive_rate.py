@@ -1,5 +1,6 @@
 """The adaptive rate by itself: what each answer changes, second by second."""
 
+import itertools
 import math
 
 import pytest
@@ -147,11 +148,12 @@ def test_in_the_dark_one_goes_at_a_time_with_twice_the_pause(client: Client) -> 
     """And the limit is not touched: the limiter may be closed, which says nothing about its rate."""
     learn(client, 5)
     client.refuse()
-    limit, times = client.rate.limit, []
+    limit = client.rate.limit
+    times: list[float] = []
     for _ in range(8):
         client.refuse()
         times.append(client.now)
-    steps = [after - before for before, after in zip(times[1:], times[2:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(times[1:])]
     assert steps[:3] == pytest.approx([each / client.rate.rate for each in (4, 8, 16)], rel=0.1)
     assert steps[-1] == LONGEST_STEP
     assert client.rate.limit == limit
@@ -182,7 +184,7 @@ def test_a_window_is_measured_over_the_refusals_in_it(client: Client) -> None:
 
 
 def test_idle_time_is_not_measured(client: Client) -> None:
-    """A burst after an hour that is refused once is not sent at one an hour, and never slower than one in ten seconds."""
+    """A burst after an hour that is refused once is not sent at one an hour, and never at less than one in 10 s."""
     learn(client, 5)
     for _ in range(5):
         client.now += 100 * IDLE
@@ -262,7 +264,11 @@ class TestFields:
     """What `RateLimit` fields say is believed within bounds."""
 
     def test_none_left_is_a_pause(self, client: Client) -> None:
+        """But none for who says so always: those fields do not count."""
         learn(client, 5)
+        client.rate.told(0, 10, client.now)
+        assert client.rate.delay(client.now) < 1
+        client.rate.told(1, 10, client.now)
         client.rate.told(0, 10, client.now)
         assert client.rate.delay(client.now) == 10
 
