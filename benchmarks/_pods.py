@@ -6,6 +6,8 @@
 import asyncio
 import contextlib
 import multiprocessing
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -33,7 +35,14 @@ from nexudus_async.testing import NexudusEmulator
 PATH = "/api/public/billing/customer"
 PATIENCE = 60.0
 FORK = multiprocessing.get_context("forkserver")  # imports once, and starts from a process without threads
-PRELOAD = ["_pods", "nexudus_async.testing", "redis.asyncio", "filelock", "cryptography.fernet", "tenacity"]
+LATER = ["redis.asyncio", "filelock", "cryptography.fernet", "tenacity", "anyio._backends._asyncio", "encodings.idna"]
+"""What is otherwise imported at first use."""
+
+
+def prepare() -> None:
+    """Let the process that all others are copies of import once what each would import."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    FORK.set_forkserver_preload(["_bad_days", *LATER])
 
 
 @dataclass(frozen=True)

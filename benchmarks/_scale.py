@@ -13,7 +13,10 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """How long everything takes, in seconds, and how often what is tried is tried."""
+    """How long everything takes, in seconds, and how often what is tried is tried.
+
+    after: what is looked at when it is over. pause: between two requests of a caller.
+    """
 
     lifetime: float = 10.0
     outage: float = 30.0
@@ -22,9 +25,11 @@ class Scale:
     look: float = 30.0
     tries: int = 20
     alone: float = 30.0
+    after: float = 8.0
+    pause: float = 0.1
 
 
-QUICK = Scale(lifetime=3, outage=9, deadline=2, hang=10, look=8, tries=3, alone=8)
+QUICK = Scale(lifetime=3, outage=8, deadline=2, hang=8, look=7, tries=3, alone=8, after=5, pause=0.25)
 
 
 def harm(service: NexudusEmulator, reports: Sequence[Report]) -> Figures:

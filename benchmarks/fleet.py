@@ -14,7 +14,6 @@ With `--bad-days` other fleets, on which everything goes wrong (`_bad_days.py`).
 import argparse
 import asyncio
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -42,6 +41,7 @@ from nexudus_async import (
 from nexudus_async.testing import Fault, NexudusEmulator
 
 import _bad_days  # isort: skip
+from _pods import FORK, prepare  # isort: skip
 from _servers import free_port  # isort: skip
 
 LIFETIME, INTERVAL = 2.0, 1.0
@@ -51,7 +51,6 @@ ANSWER = 0.2
 PACE = 0.01
 """Seconds between two calls of a process: adoption cannot be seen sooner than at the next one."""
 PATIENCE = 60.0
-FORK = multiprocessing.get_context("forkserver")  # imports once, and starts from a process without threads
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ async def measure(case: Case, place: str, seconds: float) -> Row:
             for _ in range(case.processes):
                 ours, theirs = FORK.Pipe()
                 process = FORK.Process(target=work, args=(theirs, emulator.url, user, place, case.jitter))
-                process.start()
+                await asyncio.to_thread(process.start)
                 stack.callback(process.join)
                 pipes.append(stack.enter_context(ours))
             await _all(pipes)
@@ -210,13 +209,14 @@ def _at(delays: list[float], share: float) -> float | None:
     return delays[round(share * (len(delays) - 1))] if delays else None
 
 
-async def run(cases: Sequence[Case], seconds: float) -> list[Row]:
-    rows: list[Row] = []
+async def run(cases: Sequence[Case], seconds: float, *, at_once: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, ValkeyServer(port=free_port(), data_dir=Path(folder)) as server:
-        for number, case in enumerate(cases):
-            places = {"none": "", "file": f"{folder}/{number}.json", "valkey": f"redis://127.0.0.1:{server.port}"}
-            rows.append(await measure(case, places[case.store], seconds))
-    return rows
+        address = f"redis://127.0.0.1:{server.port}"
+        fleets = [
+            measure(case, {"none": "", "file": f"{folder}/{number}.json", "valkey": address}[case.store], seconds)
+            for number, case in enumerate(cases)
+        ]
+        return list(await asyncio.gather(*fleets)) if at_once else [await fleet for fleet in fleets]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -241,7 +241,7 @@ def _shown(figure: float | None) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="Token requests and adoption delay of fleets.")
-    parser.add_argument("--quick", action="store_true", help="eight processes for 2 s each, in 20 s")
+    parser.add_argument("--quick", action="store_true", help="eight processes for 2 s, all fleets at once")
     parser.add_argument("--seconds", type=float, default=0, help="how long each fleet runs (12)")
     parser.add_argument("--processes", type=int, nargs="+", help="how large the fleets are (1 8 32)")
     parser.add_argument("--json", action="store_true", help="the figures for a program")
@@ -251,12 +251,12 @@ def main(arguments: Sequence[str]) -> None:
         figures = asyncio.run(_bad_days.play(options.bad_days, quick=options.quick))
         sys.stdout.write((json.dumps(figures, indent=1) if options.json else _bad_days.table(figures)) + "\n")
         return
-    FORK.set_forkserver_preload(["nexudus_async.testing", "redis.asyncio", "filelock"])
+    prepare()
     counts: list[int] = options.processes or ([8] if options.quick else [1, 8, 32])
     jitter = RefreshPolicy().jitter
     cases = [Case(count, store, jitter) for count in counts for store in ("none", "file", "valkey")]
     cases += [Case(count, store, 0) for count in counts if count > 1 for store in ("file", "valkey")]
-    rows = asyncio.run(run(cases, options.seconds or (2 if options.quick else 12)))
+    rows = asyncio.run(run(cases, options.seconds or (2 if options.quick else 12), at_once=options.quick))
     sys.stdout.write((json.dumps([asdict(row) for row in rows], indent=1) if options.json else table(rows)) + "\n")
 
 

@@ -11,7 +11,7 @@ The map: each room answers the question in its name, and imports only what stand
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
     _session _keep_alive            the front door: `TokenSession`
-    _sessions _member               a session for each of many accounts: `TokenSessions`
+    _sessions _members _member      a session for each of many accounts: `TokenSessions`
     otel prometheus httpx           what others listen and call by; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
@@ -65,6 +65,7 @@ from .errors import (
     StoreError,
     TokenEndpointError,
     TotpRequiredError,
+    UnreadableRecordError,
     WrongHostError,
 )
 from .stores import EncryptedStore, FileStore, MemoryStore, RedisStore, StoredToken, TokenStore
@@ -116,6 +117,7 @@ __all__ = [
     "TokenSource",
     "TokenStore",
     "TotpRequiredError",
+    "UnreadableRecordError",
     "WrongHostError",
     "totp_from_secret",
 ]

@@ -3,15 +3,19 @@
 An event is named in the past tense, holds no secret, and is made only when somebody listens. Listeners are called on
 the event loop; of a token that was obtained, adopted or refused to us they hear when everyone who waited has been
 woken. They must not block: that would hold up everything else. What they raise is logged and goes no further.
+
+Of what fails again and again there is an event each time, and a line in the log ever more rarely: `Emitter.warn`.
 """
 
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ._clock import Clock, SystemClock
 from .errors import ConfigurationError, NexudusAuthError, StoreError
 
 __all__ = [
@@ -29,6 +33,9 @@ __all__ = [
 
 logger = logging.getLogger("nexudus_async")
 logger.addHandler(logging.NullHandler())  # or a program without logging would get the warnings on standard error
+
+SILENCE_FIRST, SILENCE_LAST = 30.0, 3600.0
+"""Seconds without another line of the same failure: doubling from the first to the last."""
 
 Grant = Literal["password", "refresh_token", "exchange"]
 """How a token was asked for: RFC 6749, sections 4.3 and 6, or Nexudus' exchange of a one-time JWT."""
@@ -186,17 +193,72 @@ class Statistics:
     rate: float | None = None
 
 
-class Emitter:
-    """Tells one listener, or nobody. account: what events and log lines call the account."""
+class Outage:
+    """Something that fails again and again: when the log is to have another line of it.
 
-    def __init__(self, listener: Listener | None, account: str = "") -> None:
+    One when it begins, then ever more rarely, and one when it is over. What fails again soon after it was over goes on
+    where it was: what fails every other time would fill a log, too.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: dict[str, tuple[float, float, int]] = {}
+        """For each kind of failure: when there was a line, for how long there is no other, how many were left out."""
+        self._since: float | None = None
+        self._failures = 0
+        self._spoke = False
+
+    def due(self, kind: str) -> str | None:
+        """Count a failure; return None where it is to be left out, else how many were before, as words to add."""
+        now = self._clock.monotonic()
+        begins = self._since is None
+        if self._since is None:
+            self._since, self._failures, self._spoke = now, 0, False
+        self._failures += 1
+        at, pause, left_out = self._told.get(kind, (-math.inf, 0.0, 0))
+        if now < at + pause:
+            self._told[kind] = at, pause, left_out + 1
+            return None
+        anew = not pause or (begins and not left_out)
+        pause = SILENCE_FIRST if anew else min(2 * pause, SILENCE_LAST)
+        self._told[kind], self._spoke = (now, pause, 0), True
+        return f" ({left_out} more since the last such line)" if left_out else ""
+
+    def ended(self) -> tuple[float, int] | None:
+        """It works again: return the seconds it lasted and the failures, None where there is nothing to tell."""
+        if self._since is None:
+            return None
+        lasted, self._since = self._clock.monotonic() - self._since, None
+        return (lasted, self._failures) if self._spoke else None
+
+
+class Emitter:
+    """Tells one listener, or nobody, and the log. account: what events and log lines call the account."""
+
+    def __init__(self, listener: Listener | None, account: str = "", clock: Clock | None = None) -> None:
         check_listener(listener)
-        self._listener, self.account = listener, account
+        self._listener, self.account, self._clock = listener, account, clock or SystemClock()
+        self._outages: dict[str, Outage] = {}
 
     def emit(self, event: Callable[[], Event]) -> None:
         """Tell the listener, if there is one; `event` is called only then. Those who wait have been woken before."""
         if self._listener is not None:
-            deliver(self._listener, replace(event(), account=self.account))
+            deliver(self._listener, replace(event(), account=self.account), lambda kind: self._due("listener", kind))
+
+    def warn(self, what: str, kind: str, words: str, *arguments: object) -> None:
+        """Log a warning of `what` fails, unless it is one of too many; another kind of failure is told of at once."""
+        if (more := self._due(what, kind)) is not None:
+            logger.warning(f"%s: {words}%s", self.account, *arguments, more)
+
+    def works(self, what: str, words: str) -> None:
+        """Log that it works again, where it was told that it does not."""
+        if what in self._outages and (ended := self._outages[what].ended()) is not None:
+            logger.warning("%s: %s, after %.0f s (failures: %d)", self.account, words, *ended)
+
+    def _due(self, what: str, kind: str) -> str | None:
+        if what not in self._outages:
+            self._outages[what] = Outage(self._clock)
+        return self._outages[what].due(kind)
 
 
 def check_listener(listener: Listener | None) -> None:
@@ -209,15 +271,19 @@ def check_listener(listener: Listener | None) -> None:
         raise ConfigurationError("on_event must be a plain function; start a task in it for anything that waits")
 
 
-def deliver(listener: Listener, event: Event) -> None:
-    """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later."""
+def deliver(listener: Listener, event: Event, due: Callable[[str], str | None] = lambda _kind: "") -> None:
+    """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later.
+
+    due: decides how often, as `Outage.due`.
+    """
     try:
         listener(event)
     except (KeyboardInterrupt, SystemExit) as exc:  # not in the middle of a refresh, whose token is not saved yet
         asyncio.get_running_loop().call_soon(_raise, exc)
     except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a refresh
-        who = f"{event.account}: " if event.account else ""
-        logger.error("%sthe listener raised %s on %s", who, type(exc).__name__, type(event).__name__)
+        who, kind, name = f"{event.account}: " if event.account else "", type(exc).__name__, type(event).__name__
+        if (more := due(f"{kind} on {name}")) is not None:
+            logger.error("%sthe listener raised %s on %s%s", who, kind, name, more)
 
 
 def _raise(error: BaseException) -> None:

@@ -12,7 +12,8 @@ from threading import get_ident
 from typing import Final
 
 from ._clock import Clock, SystemClock
-from ._events import Emitter, Listener, Statistics, logger
+from ._events import Emitter, Listener, Statistics
+from ._fleet.access import StoreAccess
 from ._fleet.pauses import Pauses
 from ._fleet.renewal import FleetRenewal
 from ._fleet.storage import LOCK_MARGIN, Storage
@@ -44,7 +45,8 @@ class TokenManager:
     label: what events and log lines call the account. None: the beginning of the source's key, for Nexudus a hash.
 
     Making one does no I/O and needs no event loop; it belongs to the first loop that uses it. Raises
-    `ConfigurationError` on use from another loop or after a fork.
+    `ConfigurationError` for arguments that cannot work, a store among them whose `lease` is shorter than the policy's
+    `flight_deadline` and the save after it, and on use from another loop or after a fork.
     """
 
     def __init__(
@@ -67,17 +69,16 @@ class TokenManager:
         if not (random is None or isinstance(random, Random) or callable(random)):
             raise ConfigurationError("random must be a random.Random, or a function that returns numbers from 0 to 1")
         check_kind("label", label, str, "text")
-        emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label)
-        policy, chance = policy or RefreshPolicy(), _chance_of(random)
-        self._state = state = TokenState(policy, clock or SystemClock(), chance)
+        policy, clock, chance = policy or RefreshPolicy(), clock or SystemClock(), _chance_of(random)
+        emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label, clock)
+        self._state = state = TokenState(policy, clock, chance)
         asking = Asking(source, policy, state.clock)
         renewal: AloneRenewal | FleetRenewal = AloneRenewal(asking)
         if store is not None:
-            _check_lease(store, policy, emitter)
+            _check_lease(store, policy)
             tried = asking.grants.tried
-            storage = Storage(
-                store, key=source.key, state=state, policy=policy, chance=chance, emitter=emitter, tried=tried
-            )
+            access = StoreAccess(store, key=source.key, emitter=emitter, tried=tried)
+            storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
             renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 
@@ -131,7 +132,8 @@ class TokenManager:
         """Send the credentials, whatever tokens there are here or in a store, and return the token they give.
 
         For whoever checks a login: with a store, `token()` and `refresh()` are content with what is stored, be the
-        password right or wrong. Raises and behaves on cancelling as `token()`; a refusal leaves the token held alone.
+        password right or wrong. Raises and behaves on cancelling as `token()`; a failure leaves the
+        tokens held as they were.
         """
         return await self._coordinator.sign_in()
 
@@ -197,15 +199,14 @@ def coordinator_of(manager: TokenManager) -> Coordinator:
     return manager._coordinator  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
 
 
-def _check_lease(store: TokenStore, policy: RefreshPolicy, emitter: Emitter) -> None:
-    """Warn of a store whose lock may end before the refresh that it guards, and the save after it."""
+def _check_lease(store: TokenStore, policy: RefreshPolicy) -> None:
+    """Raise `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save."""
     lease, needed = getattr(store, "lease", None), policy.flight_deadline + LOCK_MARGIN
     if isinstance(lease, int | float) and lease < needed:
-        logger.warning(
-            "%s: the store's lock ends after %.0f s, and a refresh with its save may take %.0f s: two processes could "
-            "refresh at once; give the store a longer lease, or the policy a shorter flight_deadline",
-            emitter.account, lease, needed,
-        )  # fmt: skip
+        raise ConfigurationError(
+            f"the store's lease is {lease:g} s, and a refresh with its save may take {needed:g} s: two "
+            "processes could refresh at once; give the store a longer lease, or the policy a shorter flight_deadline"
+        )
 
 
 def _chance_of(random: Random | Callable[[], float] | None) -> Callable[[], float]:

@@ -64,7 +64,8 @@ class TokenSession(Verbs):
     allow_insecure_http: allow plain http to other machines, where passwords and tokens can be read on the way.
     keep_alive: refresh while idle, from the first use on, so that the refresh token (15 days) never lapses.
     throttle: how patiently throttled requests (409 and 429) are replayed. None: their answers are the caller's.
-    pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once.
+    pacing: limits to keep by sending later, such as `Pacing.documented()`. None: requests go out at once. This and
+        `throttle` are settings: sessions that are given the same object share nothing. `TokenSessions` shares both.
     source: where tokens come from in place of credentials, with a client_id, an account and a key of its own.
     on_event: a function of one event, called on the event loop, which it must not block.
     label: what events and log lines call the account. None: a hash of it.
@@ -110,6 +111,7 @@ class TokenSession(Verbs):
             )  # fmt: skip
         else:
             self._name = name_of_source(source, credentials=credentials, account=account, client_id=client_id)
+        self._source = source
         self._manager = TokenManager(source, store=store, policy=policy, clock=clock, on_event=on_event, label=label)
         self._coordinator = coordinator_of(self._manager)
         self._middleware = BearerMiddleware(self._manager, shared.origins)
@@ -136,14 +138,18 @@ class TokenSession(Verbs):
 
         Raises and behaves on cancelling as `token()`.
         """
-        return await self._manager.refresh()
+        token = await self._manager.refresh()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
+        return token
 
     async def sign_in(self) -> Token:
         """Send the credentials, whatever tokens there are here or in the store, and return the token they give.
 
         For whoever checks a login: `token()` and `refresh()` are content with what is stored, be the password right or
-        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refusal leaves the token held
-        alone. Cancelling affects nobody else.
+        wrong. Raises `CredentialsRejectedError` for a wrong one, and as `token()`. A refresh token in hand
+        is refreshed, a one-time JWT exchanged: `LoginRequiredError` then says that it may have been used, and is not
+        sent again. A failure leaves the tokens held as they were. Cancelling affects nobody else.
         """
         token = await self._manager.sign_in()
         if self._keep_alive is not None:

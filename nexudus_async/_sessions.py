@@ -20,7 +20,8 @@ from ._credentials import Credentials, PasswordCredentials
 from ._events import Emitter, Listener
 from ._http.arguments import check_of_many, check_options
 from ._http.shared import Shared
-from ._member import Member, Members
+from ._member import Member
+from ._members import Members
 from ._oauth.endpoint import account_key, normalized
 from ._ratelimit.limits import Limits
 from ._ratelimit.pacing import Pacing
@@ -28,7 +29,7 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.policy import RefreshPolicy
 from ._refresh.state import ELSEWHERE
 from ._session import DEFAULT_THROTTLE, TokenSession
-from .errors import ConfigurationError, SessionClosedError
+from .errors import ConfigurationError, EndpointUnavailableError, SessionClosedError
 from .stores import KeepsConnections, TokenStore
 from .stores._support import finish
 
@@ -63,21 +64,24 @@ class TokenSessions:
     """Sessions for many accounts, such as the members that are signed in to a portal: one `TokenSession` for each.
 
     credentials: a function, or a coroutine function, that is given an account's name and returns its credentials; it
-        is asked when a session is made. None, as its result or in its place: tokens come from the store only.
+        is asked when a session is made, and so again when the last one was closed, as by hand after a
+        `LoginRequiredError`. None, as its result or in its place: tokens come from the store only.
     client_session: as for `TokenSession`, but that its cookies are left out: they are one account's.
     max_sessions: how many may be open. If there are more, those that were used least recently are closed.
     idle_timeout: seconds after which an unused session is closed. None: never.
-    throttle, pacing: given, they are one for all accounts: one that is throttled stops all, and all keep one pace. By
-        default each session has a throttle of its own.
+    throttle, pacing: given, they are one for all accounts: one that is throttled holds up all, and all keep one pace.
+        By default each session has a throttle of its own. Both are settings: another `TokenSessions`, or a
+        `TokenSession` made by hand, that is given the same objects shares nothing with this one.
     client_id: not here: Nexudus keeps one refresh token for each, so that accounts would end each other's sessions.
     label: a function that returns what events and log lines call an account. None: a hash of it.
     All others: as for `TokenSession`.
 
-    Closed is never a session with a request, a call of `token()`, `refresh()` and the like, or a refresh under way,
-    nor one whose newest token the store has yet to take; there may be more than `max_sessions` for so long. A request
-    is under way until its answer begins: bodies and WebSockets may be read after that. With `keep_alive` no session is
-    closed for being idle, only for room. Whoever has a session that was closed gets `SessionClosedError` from it: ask
-    for it anew for each piece of work. Without a store its tokens are gone, and the credentials are asked for again.
+    Closed is never a session with a request, a body that is yet to be read, an open WebSocket, a call of `token()`,
+    `refresh()` and the like, or a refresh under way, nor one whose newest token the store has yet to take; there may be
+    more than `max_sessions` for so long. What goes through its `manager` or `middleware` is not seen. With `keep_alive`
+    no session is closed for being idle, only for room. Whoever has a session that was closed gets `SessionClosedError`
+    from it: ask for it anew for each piece of work. Without a store its tokens are gone, and the credentials are asked
+    for again; what they handed over before is not sent again.
 
     All sessions share one pool of connections for requests and one for tokens, of aiohttp's 100 each (lend a session
     for more), and no cookies. Making and entering one does no I/O and needs no event loop; it belongs to the first loop
@@ -108,19 +112,20 @@ class TokenSessions:
         check_of_many(credentials, client_id, most=max_sessions, idle=idle_timeout, label=label, store=store)
         self._credentials, self._label, self._store = credentials, label, store
         check_options(keep_alive, throttle, pacing)
-        clock = clock or SystemClock()
+        clock, policy = clock or SystemClock(), policy or RefreshPolicy()
         self._shared = shared = Shared(
             base_url, allowed_origins, client_session, allow_insecure_http=allow_insecure_http, accounts="many"
         )
         self._options: dict[str, Any] = {
-            "store": store, "policy": policy or RefreshPolicy(), "allow_insecure_http": allow_insecure_http,
+            "store": store, "policy": policy, "allow_insecure_http": allow_insecure_http,
             "keep_alive": keep_alive, "throttle": throttle, "pacing": pacing, "on_event": on_event, "clock": clock,
         }  # fmt: skip
         if pacing is not None or throttle is not DEFAULT_THROTTLE:
-            key, emitter = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts")
+            key, emitter = account_key(shared.base_url, None, None), Emitter(on_event, "all accounts", clock)
             shared.limits = limits = Limits(throttle, pacing, key=key, clock=clock, emitter=emitter)
             shared.pool.gate = limits.gate
         Member(shared, PasswordCredentials("nobody", "nothing"), **self._options)  # says now what could never work
+        self._deadline = policy.flight_deadline
         self._members = Members(max_sessions, None if keep_alive else idle_timeout, clock)
         self._making: dict[str, asyncio.Task[Member]] = {}
         self._failed = 0
@@ -133,7 +138,8 @@ class TokenSessions:
 
         One is made if there is none: no request is sent for that. Whoever asks meanwhile waits for the same one.
         Raises what the credentials' callable raises, and `ConfigurationError` for what it returns, to those who wait
-        for it; the next call asks it again. Raises `SessionClosedError`. Cancelling affects nobody else.
+        for it; the next call asks it again. Raises `EndpointUnavailableError` where it gives nothing within
+        `RefreshPolicy.flight_deadline` seconds, and `SessionClosedError`. Cancelling affects nobody else.
         """
         self._check_usable()
         if not isinstance(account, str) or not account.strip():
@@ -236,19 +242,25 @@ class TokenSessions:
             awaited[key] -= 1
             if not awaited[key]:
                 del awaited[key]
-        if making.cancelled():
-            raise SessionClosedError("the sessions were closed while this one was made")
-        return making.result()
+        if not making.cancelled():
+            return making.result()
+        self._check_usable()
+        raise EndpointUnavailableError("the credentials callable was cancelled")
 
     async def _make_later(self, key: str, account: str, given: "Awaitable[Credentials | None]") -> Member:
-        credentials = await given
+        credentials = await self._within_deadline(given)
         if self.closed:
             raise SessionClosedError("the sessions were closed while this one was made")
         return self._add(key, account, credentials)
 
+    async def _within_deadline(self, given: "Awaitable[Credentials | None]") -> Credentials | None:
+        with anyio.move_on_after(self._deadline):
+            return await given
+        raise EndpointUnavailableError(f"no credentials were given within {self._deadline:g} s")
+
     def _on_made(self, key: str, making: "asyncio.Task[Member]") -> None:
         del self._making[key]
-        if not making.cancelled() and making.exception() is not None:  # marks it as seen
+        if not self.closed if making.cancelled() else making.exception() is not None:  # which marks it as seen
             self._failed += 1
 
     def _add(self, key: str, account: str, credentials: Credentials | None) -> Member:

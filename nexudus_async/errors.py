@@ -5,6 +5,7 @@
         ├── ConfigurationError               the code that uses the package must change
         ├── SessionClosedError               used after, or interrupted by, close()
         ├── StoreError                       a token store failed
+        │   └── UnreadableRecordError        it has a record that nobody can read: the next save replaces it
         ├── LoginRequiredError               the tokens have ended, and nothing here can sign in
         └── TokenEndpointError               the token endpoint was asked and gave no token
             ├── CredentialsRejectedError     wrong user name or password, a suspended account, and the like
@@ -36,6 +37,7 @@ __all__ = [
     "StoreError",
     "TokenEndpointError",
     "TotpRequiredError",
+    "UnreadableRecordError",
     "WrongHostError",
 ]
 
@@ -61,6 +63,14 @@ class SessionClosedError(NexudusAuthError):
 
 class StoreError(NexudusAuthError):
     """Raised by a token store that cannot be read, written or locked. The session goes on without it."""
+
+
+class UnreadableRecordError(StoreError):
+    """Raised by a store's `load` for a record that nobody can read, not even another process.
+
+    It is reported, counts as no record, and is replaced by the next save. A record that only this process cannot read,
+    as without the right key, is a plain `StoreError`.
+    """
 
 
 class LoginRequiredError(NexudusAuthError):
@@ -175,6 +185,11 @@ F = TypeVar("F", bound=BaseException)
 def is_refusal(error: BaseException | None) -> bool:
     """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
     return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
+
+
+def is_unexplained(error: BaseException | None) -> bool:
+    """Tell whether a request was refused without a reason: by the service, or by a firewall, nobody knows."""
+    return isinstance(error, MalformedResponseError) and error.status is not None and 400 <= error.status < 500
 
 
 def of_operator(error: E, label: str) -> E:

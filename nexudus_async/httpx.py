@@ -83,7 +83,7 @@ class NexudusAuth(httpx.Auth):
         response = yield _with_token(request, token)
         carried = response.request.headers.get(AUTHORIZATION) == token.authorization
         if response.status_code != UNAUTHORIZED:
-            if carried and token is not self._unauthorized.proven:
+            if carried and token is not self._coordinator.state.proven:
                 self._unauthorized.accepted(token, response.status_code)
             return
         replayable = isinstance(request.stream, httpx.ByteStream) and (

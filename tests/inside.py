@@ -30,7 +30,7 @@ def put_store(manager: TokenManager, store: TokenStore) -> TokenStore:
     """Let a manager have another store, as where it alone cannot reach its own; return the one it had."""
     renewal = coordinator_of(manager)._renewal
     assert isinstance(renewal, FleetRenewal)
-    before, renewal._storage._store = renewal._storage._store, store
+    before, renewal._storage._access._store = renewal._storage._access._store, store
     return before
 
 

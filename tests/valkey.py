@@ -83,10 +83,16 @@ def running(folder: Path, count: int, **config: str) -> Generator[list[Valkey]]:
         yield servers
 
 
+def follow(replica: Valkey, primary: Valkey) -> None:
+    """Let one server copy the other, and return once it does."""
+    replica.command("REPLICAOF", "127.0.0.1", str(primary.port))
+    wait_until(lambda: replica.command("INFO", "replication").get("master_link_status") == "up")
+
+
 @contextmanager
 def sentinel(folder: Path, primary: Valkey, replica: Valkey) -> Generator[int]:
     """Give the port of a sentinel that watches the two, and would replace the primary after half a second."""
-    replica.command("REPLICAOF", "127.0.0.1", str(primary.port))
+    follow(replica, primary)
     port, file = free_port(), folder / "sentinel.conf"
     file.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"

@@ -1,17 +1,17 @@
 """The commands about who is signed in: login, status, token, logout."""
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from nexudus_async._http.arguments import DEFAULT_BASE_URL
-from nexudus_async.errors import StoreError
+from nexudus_async.errors import ConfigurationError, StoreError
 
 from . import keys
 from .calls import Status, current_token, log_out, look_up
 from .login import credentials_for_login, credentials_in_hand, log_in
+from .loop import run
 from .options import AccountName, AsJson, BaseUrl, Verbose
 from .output import NAME, fail, in_words, note, say, say_json
 from .state import Account, NotSignedInError, State, origin_of
@@ -71,7 +71,7 @@ def logout(account: AccountName = None, base_url: BaseUrl = None, _verbose: Verb
         say("Nobody was signed in.")
     else:
         found = state.account(account, url)
-        there_were_any = asyncio.run(log_out(found, state.store(found.kept_in)))
+        there_were_any = run(log_out(found, state.store(found.kept_in)))
         state.forget(found)
         say(f"{found.username} is signed out at {found.base_url}." if there_were_any else "Nobody was signed in.")
     if credentials_in_environment() is not None:
@@ -106,26 +106,34 @@ def status(
 
 
 def token(
-    account: AccountName = None, base_url: BaseUrl = None, as_json: AsJson = False, _verbose: Verbose = False
+    account: AccountName = None,
+    base_url: BaseUrl = None,
+    header: Annotated[bool, typer.Option("--header", help="Print the whole header, as curl -H @- reads it.")] = False,
+    as_json: AsJson = False,
+    _verbose: Verbose = False,
 ) -> None:
     """Print the access token, a new one if need be. It is a secret: mind where it goes.
 
+    In the arguments of a program every user of the machine can read it. With --header, curl takes it from a pipe.
+
     Exit code 3 if nobody is signed in.
     """
+    if header and as_json:
+        raise ConfigurationError("--header and --json cannot go together")
     state = State()
     caller = choose(state, account, base_url)
-    found = asyncio.run(current_token(caller, caller.store(state)))
+    found = run(current_token(caller, caller.store(state)))
     if as_json:
         expires_at = found.expires_at.isoformat()
         say_json({"access_token": str(found.access_token), "token_type": found.token_type, "expires_at": expires_at})
     else:
-        say(str(found.access_token))
+        say("Authorization: " + str(found.authorization) if header else str(found.access_token))
 
 
 def _status(state: State, caller: Caller) -> Status:
     if caller.account is None:
         return Status(True, caller.username, caller.base_url, store="none")
-    return asyncio.run(look_up(caller.account, state.store(caller.account.kept_in)))
+    return run(look_up(caller.account, state.store(caller.account.kept_in)))
 
 
 def _all(state: State) -> list[Account]:

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import aiohttp
@@ -18,7 +19,7 @@ from nexudus_async._http.arguments import DEFAULT_BASE_URL
 from . import accounts, demo, emulator, verbs
 from .options import Verbose
 from .output import NAME, examples, fail, own_line, say
-from .words import EXIT_CODES, FAILED, INTERRUPTED, OK, WRONG_USE, exit_code_of, message_of
+from .words import EXIT_CODES, INTERRUPTED, OK, UNREAD, WRONG_USE, exit_code_of, message_of
 
 __all__ = ["app", "run"]
 
@@ -62,7 +63,7 @@ COMMANDS: Sequence[tuple[Callable[..., None], Sequence[str]]] = (
         ),
     ),
     (accounts.status, (f"{NAME} status", f"{NAME} status --json | jq .expires_in")),
-    (accounts.token, (f'curl -H "Authorization: Bearer $({NAME} token)" {DEFAULT_BASE_URL}/api/public/teams/my',)),
+    (accounts.token, (f"{NAME} token --header | curl -H @- {DEFAULT_BASE_URL}/api/public/teams/my",)),
     (accounts.logout, (f"{NAME} logout", f"{NAME} logout --account ops@example.com")),
     (
         verbs.get,
@@ -107,8 +108,7 @@ for _command, _lines in COMMANDS:
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command and return its exit code."""
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for streams closed by who started this
-    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal or pipe that knows ASCII only
@@ -121,26 +121,49 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+def _open_what_is_closed() -> None:
+    """Read and write nothing where whoever started this closed a stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end
+
+
 def _carry_out(arguments: Sequence[str]) -> int:
     try:
         code: object = app(list(arguments) or ["--help"], prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:  # what Ctrl-C is in older versions of typer
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read from here has had enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains on its way out
-        return FAILED
+    except (SystemExit, BrokenPipeError) as exc:
+        if not isinstance(exc.__context__ if isinstance(exc, SystemExit) else exc, BrokenPipeError):
+            raise
+        _let_output_go()
+        return UNREAD  # whoever read from here has had enough, as `head` does; typer makes a SystemExit of that
     except (aiohttp.ClientError, OSError) as exc:
+        _let_output_go()
         return fail(message_of(exc), exit_code_of(exc))
     except Exception as exc:
         message = _wrong_use(exc)
         if message is None:
             raise
-        return fail(f"{message.rstrip('.')}; see {NAME} --help", WRONG_USE)
+        return fail(message, WRONG_USE)
     return code if isinstance(code, int) else OK
+
+
+def _let_output_go() -> None:
+    """Write what is still to be written, or nothing more: Python would try again on its way out, and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wrong_use(error: Exception) -> str | None:
     """Return the message of an error in the arguments, None for any other: its class depends on typer's version."""
     message = getattr(error, "format_message", None)
-    return str(message()) if callable(message) else None
+    if not callable(message):
+        return None
+    command = getattr(getattr(error, "ctx", None), "command_path", NAME)
+    words = str(message()).replace(" (env var: 'None')", "")  # of click 8.2
+    return f"{words.rstrip('.')}; see {command} --help"

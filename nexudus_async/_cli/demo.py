@@ -19,6 +19,7 @@ from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._session import TokenSession
 from nexudus_async.testing import Fault, Hold, NexudusEmulator
 
+from .loop import run
 from .options import Verbose
 from .output import console, fail, is_terminal, working
 from .words import FAILED
@@ -84,7 +85,7 @@ def demo(_verbose: Verbose = False) -> None:
         columns.add_row(mark, finding.text)  # which wraps between words, below its own beginning
         out.print(columns, soft_wrap=False)
 
-    if not asyncio.run(demonstrate(tell)):
+    if not run(demonstrate(tell)):
         raise typer.Exit(fail("not everything came out as it should", FAILED))
 
 

@@ -16,6 +16,7 @@ from nexudus_async._credentials import totp_from_secret
 from nexudus_async.errors import ConfigurationError
 from nexudus_async.testing import CONTROL_HELP, SEED_HELP, NexudusEmulator, User
 
+from .loop import run
 from .options import AsJson
 from .output import NAME, fail, note, own_line, say, say_json
 from .request_log import RequestLog
@@ -26,6 +27,8 @@ __all__ = ["CONTROL", "emulator"]
 PASSWORD: Final = "emulator"  # noqa: S105 - of no account that exists, and easy to type in any shell
 REMEMBERED: Final = 10_000
 """Requests that the control interface can still tell of: an emulator may run for weeks."""
+LONGEST: Final = 3_153_600_000
+"""Seconds: a century, as far as the emulator's clock goes."""
 CONTROL: Final = (
     "Control interface, for programs of any language: HTTP and JSON below /_emulator. /_emulator/health tells that it "
     "is up; users, faults, revoke, issue, jwt, clock, settings, requests, counts, sessions, seed and reset set and "
@@ -56,7 +59,7 @@ def emulator(
     totp_secret: Annotated[
         str | None, typer.Option(metavar="BASE32", help="Ask them for a two-factor code made from this key.")
     ] = None,
-    lifetime: Annotated[float, typer.Option(min=1, help="Seconds that access tokens live.")] = 604_799,
+    lifetime: Annotated[float, typer.Option(min=1, max=LONGEST, help="Seconds that access tokens live.")] = 604_799,
     enforce_limits: Annotated[bool, typer.Option("--enforce-limits", help="Throttle as Nexudus documents it.")] = False,
     seed: Annotated[
         str | None, typer.Option(metavar="FILE", help="Begin with the users, records, settings and faults in there.")
@@ -73,14 +76,15 @@ def emulator(
 
     Exit code 1 if the port is taken.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how containers and service managers end it
+    # How containers and service managers end it: as Ctrl-C, which asyncio knows to take out of the middle of its work.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         server = NexudusEmulator(
             host=host, port=port, lifetime=lifetime, enforce_limits=enforce_limits, keep_requests=REMEMBERED,
             on_request=(log := RequestLog(sys.stderr if as_json else sys.stdout)).add,
         )  # fmt: skip
         users = _populate(server, user or [], totp_secret, seed)
-        asyncio.run(_serve(server, log, host, users, as_json=as_json))
+        run(_serve(server, log, host, users, as_json=as_json))
     except KeyboardInterrupt:  # the way to end it
         own_line()
         raise typer.Exit(OK) from None
@@ -106,7 +110,9 @@ def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None
     if not all(name and password for name, _, password in named):
         raise ConfigurationError("--user is written NAME:PASSWORD, such as ops@example.com:secret")
     added = [server.add_user(name, password, totp_secret=totp_secret) for name, _, password in named]
-    return [*added, *(each for each in seeded if each in server.users)]
+    users = [*added, *(each for each in seeded if each in server.users)]
+    server.user = users[0]  # whom the control interface means where it is given no name
+    return users
 
 
 async def _serve(server: NexudusEmulator, log: RequestLog, host: str, users: list[User], *, as_json: bool) -> None:
@@ -114,7 +120,7 @@ async def _serve(server: NexudusEmulator, log: RequestLog, host: str, users: lis
         if as_json:
             say_json(_described(server, users[0]))
         else:
-            say(*_announced(server, users[0]))
+            say(*_announced(server, users[0], alone=_is_loopback(host)))
         if not _is_loopback(host):
             note(f"whoever reaches {host} can sign in here, read every token and set everything")
         sys.stdout.flush()  # in a pipe it would wait for the end
@@ -127,10 +133,11 @@ def _described(server: NexudusEmulator, user: User) -> dict[str, Any]:
     return known | {"totp_secret": user.totp_secret, "control": f"{server.url}/_emulator"}
 
 
-def _announced(server: NexudusEmulator, user: User) -> list[str]:
+def _announced(server: NexudusEmulator, user: User, *, alone: bool) -> list[str]:
     name, password = shlex.quote(user.username), shlex.quote(user.password)
+    who = "only this machine reaches it" if alone else "other machines reach it, too"
     return [
-        f"Nexudus emulator at {server.url}; access tokens live {server.lifetime:g} s. Ctrl-C ends it.",
+        f"Nexudus emulator at {server.url}: {who}; access tokens live {server.lifetime:.10g} s. Ctrl-C ends it.",
         f"A page for people is at {server.url}/, and {NAME} emulator --control-help says how programs drive it.",
         "",
         f"export NEXUDUS_BASE_URL={server.url}",

@@ -1,6 +1,5 @@
 """Signing in for the command line: who, by which password and code, and where the tokens go."""
 
-import asyncio
 import getpass
 import os
 import sys
@@ -17,7 +16,8 @@ from nexudus_async.stores import MemoryStore, StoredToken, TokenStore
 from . import keys
 from .calls import log_out
 from .log import heard
-from .output import NAME, note, working
+from .loop import run
+from .output import NAME, note, own_line, working
 from .state import Account, KeptIn, NotSignedInError, State, same_user
 
 __all__ = ["credentials_for_login", "credentials_in_hand", "log_in"]
@@ -59,21 +59,21 @@ def log_in(state: State, account: Account, credentials: Credentials, *, keyring:
     """
     kept_in, store = _place(state, keyring=keyring)
     if isinstance(credentials, RefreshTokenCredentials):
-        asyncio.run(store.clear("nothing"))  # raises where the next token could not be kept, while this one is unspent
+        run(store.clear("nothing"))  # raises where the next token could not be kept, while this one is unspent
         token, signed_in = _take_over(account, credentials)
     else:
         token, signed_in = _sign_in(account, credentials)
-    asyncio.run(_hand_over(signed_in, store, account.key))
+    run(_hand_over(signed_in, store, account.key))
     before = state.remember(Account(account.username, account.base_url, kept_in))
     if before is not None and before.kept_in != kept_in:
         with suppress(StoreError):  # what cannot be opened is of no use to anybody
-            asyncio.run(log_out(before, state.store(before.kept_in)))
+            run(log_out(before, state.store(before.kept_in)))
     return token
 
 
 def _take_over(account: Account, credentials: RefreshTokenCredentials) -> tuple[Token, TokenStore]:
     try:
-        return asyncio.run(_signed_in(account, credentials))
+        return run(_signed_in(account, credentials))
     except LoginRequiredError:
         raise NotSignedInError(
             "the refresh token was refused: it was used, has ended, or was issued to another --client-id"
@@ -83,7 +83,7 @@ def _take_over(account: Account, credentials: RefreshTokenCredentials) -> tuple[
 def _sign_in(account: Account, credentials: PasswordCredentials) -> tuple[Token, TokenStore]:
     for typed in range(CODES + 1):
         try:
-            return asyncio.run(_signed_in(account, credentials))
+            return run(_signed_in(account, credentials))
         except TotpRequiredError:
             if not (credentials.totp is None or isinstance(credentials.totp, str)):
                 raise
@@ -142,14 +142,17 @@ async def _generation(store: TokenStore, key: str) -> int:
 def _ask(what: str, variable: str | None, *, hidden: bool = False) -> str:
     """Return the answer of the person at the terminal, or the next line of what is piped in."""
     at_terminal = sys.stdin.isatty()
-    prompt = f"{what.capitalize()}: "
+    prompt, answer = f"{what.capitalize()}: ", ""
     if at_terminal and hidden:
-        answer = getpass.getpass(prompt)
+        with suppress(EOFError):
+            answer = getpass.getpass(prompt) + "\n"
     else:
         if at_terminal:
             sys.stderr.write(prompt)
             sys.stderr.flush()
         answer = sys.stdin.readline()
+    if not answer:
+        own_line()  # Ctrl-D, and the cursor still stands behind the question
     answer = answer.rstrip("\r\n")
     if not answer:
         way_out = f", or set {variable}" if variable else ""

@@ -1,6 +1,5 @@
 """The commands that call the API: get, post, put, patch, delete."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from nexudus_async.stores import TokenStore
 
 from .calls import Answer, send, target_of
 from .log import listener
+from .loop import run
 from .options import AccountName, BaseUrl, Body, Include, Path, Verbose
 from .output import fail, show_body, working
 from .paging import print_pages
@@ -47,11 +47,11 @@ def get(
     caller = choose(state, account, base_url)
     target, store = target_of(caller.base_url, path), caller.store(state)
     if paginate:
-        failed = asyncio.run(print_pages(partial(caller.session, store), target))
+        failed = run(print_pages(partial(caller.session, store), target))
         if failed is not None:
             raise typer.Exit(fail(failed, HTTP_ERROR))
     else:
-        _print("GET", target, asyncio.run(_send(caller, store, "GET", target)), include=include)
+        _print("GET", target, run(_send(caller, store, "GET", target)), include=include)
 
 
 def _writing(method: str) -> Callable[..., None]:
@@ -67,7 +67,7 @@ def _writing(method: str) -> Callable[..., None]:
         state = State()
         caller = choose(state, account, base_url)
         target, store = target_of(caller.base_url, path), caller.store(state)
-        _print(method, target, asyncio.run(_send(caller, store, method, target, content)), include=include)
+        _print(method, target, run(_send(caller, store, method, target, content)), include=include)
 
     command.__name__ = method.lower()
     command.__doc__ = (
@@ -99,18 +99,27 @@ def _print(method: str, target: URL, answer: Answer, *, include: bool) -> None:
 
 
 def _read(source: str) -> bytes:
-    """Return the JSON in a file, or of standard input for "-". Raises `ConfigurationError` for what is no JSON."""
+    """Return the JSON in a file, or of standard input for "-", in UTF-8. Raises `ConfigurationError` for other text."""
     name = "standard input" if source == "-" else source
     try:
         content = sys.stdin.buffer.read() if source == "-" else FilePath(source).read_bytes()
-    except OSError as exc:
-        raise ConfigurationError(f"{name} cannot be read: {exc.strerror or type(exc).__name__}") from exc
+    except (OSError, ValueError) as exc:  # ValueError: no name of a file can be like that
+        if source.lstrip()[:1] in ("{", "["):
+            raise ConfigurationError("--json takes a file with the JSON in it, or - for standard input") from None
+        reason = exc.strerror if isinstance(exc, OSError) else "there is no such file"
+        raise ConfigurationError(f"{name} cannot be read: {reason or type(exc).__name__}") from exc
     try:
-        json.loads(content)
+        text = content.decode(json.detect_encoding(content))  # as Windows writes it, too
+        json.loads(text, parse_constant=_no_json)
     except json.JSONDecodeError as exc:
         problem = f"{exc.msg}, line {exc.lineno} column {exc.colno}"
     except (ValueError, RecursionError):
         problem = "it cannot be decoded"
     else:
-        return content
+        return text.encode()
     raise ConfigurationError(f"{name} is not JSON: {problem}")
+
+
+def _no_json(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python takes."""
+    raise ValueError(constant)

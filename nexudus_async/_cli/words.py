@@ -31,6 +31,7 @@ __all__ = [
     "INTERRUPTED",
     "OK",
     "SIGN_IN",
+    "UNREAD",
     "WRONG_USE",
     "exit_code_of",
     "message_of",
@@ -38,11 +39,12 @@ __all__ = [
 
 OK, FAILED, WRONG_USE, SIGN_IN, UNAVAILABLE, HTTP_ERROR = 0, 1, 2, 3, 4, 5
 INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells report it
+UNREAD: Final = 141  # the same with SIGPIPE, which ends other programs whose output nobody reads
 EXIT_CODES: Final = (
     "Exit codes: 0 all went well; 1 it failed, and one line on standard error says why; "
     "2 the command line or a setting was wrong; 3 sign in first, or the service refused to sign you in; "
     "4 the service cannot be reached or is in trouble; 5 the API answered with an error, that is, not with 2xx; "
-    "130 interrupted."
+    "130 interrupted; 141 whoever read the output had had enough, as head does."
 )
 
 _REFUSED = (LoginRequiredError, CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError)
@@ -54,6 +56,7 @@ _FOR_PROGRAMMERS: Final = (
     ),
     (re.compile(r", or, in a network you trust, pass allow_insecure_http=True"), ""),
     (re.compile(r", and pass credentials"), ""),
+    (re.compile(r"\[(Errno|WinError) -?\d+\] "), ""),
     (re.compile(r" \(\w+(Error|Exception|Timeout|Disconnected)\)"), ""),
 )
 

@@ -25,6 +25,7 @@ from nexudus_async.errors import (
     TotpRequiredError,
     WrongHostError,
     is_refusal,
+    is_unexplained,
 )
 from nexudus_async.stores._record import MAX_TEXT, Latch, Pause, Record
 
@@ -99,15 +100,16 @@ class Pauses:
         return left if left <= LONGEST_PAUSE else 0.0
 
     def _pause(self, before: Pause | None, error: TokenEndpointError, *, served: bool, at_most: float) -> Pause:
-        alike = before is not None and before.served == served
+        unexplained = is_unexplained(error)
+        alike = before is not None and before.served == served and not (unexplained and before.kind != _kind(error))
         failures = 1 + (before.failures if before is not None and alike else 0)
         retry_after, chance = error.retry_after, self._chance()
         delay = (
             served_delay(failures, retry_after, chance, at_most)
             if served
-            else empty_delay(failures, retry_after, chance)
+            else empty_delay(failures, retry_after, chance, unexplained=unexplained)
         )
-        return Pause(failures, self._clock.wall() + delay, served, type(error).__name__, str(error)[:MAX_TEXT])
+        return Pause(failures, self._clock.wall() + delay, served, _kind(error), str(error)[:MAX_TEXT])
 
     async def _latch(self, before: Latch | None, refusal: NexudusAuthError) -> Latch:
         rejections = 1 + (before.rejections if before is not None else 0)
@@ -124,3 +126,7 @@ class Pauses:
     async def _may_be_the_same(self, latch: Latch) -> bool:
         """Whether these are the credentials that were refused, as far as can be told."""
         return latch.fingerprint is None or latch.fingerprint == await self._asking.fingerprint(latch.fingerprint)
+
+
+def _kind(error: TokenEndpointError) -> str:
+    return type(error).__name__

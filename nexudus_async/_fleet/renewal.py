@@ -153,6 +153,7 @@ class FleetRenewal:
             return True
         if record.in_doubt:
             self._grants.others_have_sent(token)
+            attempt.seen(record.generation + 1)  # they may yet save the successor
         elif self._lost.may_be_lost(record, self._server):
             return self._doubt(attempt, token)
         else:
@@ -173,7 +174,7 @@ class FleetRenewal:
 
     def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
         """Return the record of a token, with the latch of the record `before`."""
-        latch = before.latch if before is not None else None
+        latch = None if before is None else before.latch
         return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
@@ -216,22 +217,20 @@ class FleetRenewal:
             signing_in = True
             if (mark := await self._asking.take_one_time(after=spent)) is not None:
                 await self._storage.note_taken(mark, self._record or Record(0))
-            failing = self._record is not None and self._record.pause is not None and not attempt.forced
-            return await self._asking.sign_in(self._client_id, after=spent, probing=failing or attempt.probing)
+            record = self._record or Record(0)
+            probing = attempt.probing or (record.pause is not None and not attempt.forced)
+            by_hand = attempt.by_credentials
+            return await self._asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
         except Exception as exc:
             unused = mark is not None and mark not in self._grants.tried
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
-    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError) -> None:
+    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError | None) -> None:
         """The refresh token held was refused: neither this process nor what it has yet to save keeps it."""
-        self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
-        attempt.refresh_token_refused(spent)
-
-    @property
-    def _client_id(self) -> str | None:
-        """The `client_id` of the chain, if it has one already."""
-        return self._record.client_id if self._record is not None else None
+        if spent is not None:
+            self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
+            attempt.refresh_token_refused(spent)
 
     async def _note_failure(
         self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
@@ -240,12 +239,13 @@ class FleetRenewal:
 
         refused: the record's refresh token was. unused: credentials for one use were noted as used, and were not sent.
         """
-        before, token = self._record, attempt.token
-        record = before or (Record(token.generation, token) if token is not None else Record(0))
-        if record.token is not None and refused:
-            record = replace(record, token=replace(record.token, refresh_token=None), in_doubt=False)
-        elif record.token is not None and record.in_doubt and record.token.refresh_token == _refresh_token_of(token):
-            record = replace(record, in_doubt=self._grants.may_have_been_used(record.token))
+        before, held = self._record, attempt.token
+        record = before or (Record(held.generation, held) if held is not None else Record(0))
+        stored, tried = record.token, None if attempt.by_credentials else held
+        if stored is not None and refused:
+            record = replace(record, token=replace(stored, refresh_token=None), in_doubt=False)
+        elif stored is not None and record.in_doubt and stored.refresh_token == _refresh_token_of(tried):
+            record = replace(record, in_doubt=self._grants.may_have_been_used(stored))
         served, at_most = attempt.served, attempt.longest_pause
         record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if unused or record != (before or Record(0)):
@@ -269,14 +269,13 @@ class FleetRenewal:
     async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = token is not None and self._apart is not None and token.client_id == self._apart
-        if own and self.unsaved:  # once it is in the store, it is the fleet's
+        if own and self._storage.is_known_here_only:  # once it is in the store, it is the fleet's
             obtained, spent = await self._asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
-            if spent is not None:
-                self._forget_refused(attempt, spent)
+            self._forget_refused(attempt, spent)
         try:
-            obtained = await self._asking.sign_in_apart(after=spent)
+            obtained = await self._asking.sign_in_apart(after=spent, for_new=attempt.forced)
         except LoginRequiredError:
             if token is None or token.refresh_token is None or spent is not None:
                 raise copy_of(error) from error
@@ -289,8 +288,7 @@ class FleetRenewal:
         obtained, spent = await self._asking.refresh_or_say_why_not(token)
         if obtained is not None:
             return obtained
-        if spent is not None:
-            self._forget_refused(attempt, spent)
+        self._forget_refused(attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent

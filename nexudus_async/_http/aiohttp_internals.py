@@ -69,6 +69,8 @@ MIDDLEWARES: Final = "_middlewares"
 """Where a session keeps its middlewares."""
 COOKIE_JAR: Final = "_cookie_jar"
 """Where a session keeps its cookies."""
+TRACE_CONFIGS: Final = "_trace_configs"
+"""Where a session keeps its trace configs, those included that a tool puts into every session that is made."""
 
 
 def own_session(gate: Gate | None) -> aiohttp.ClientSession:
@@ -95,8 +97,11 @@ def token_session_like(borrowed: aiohttp.ClientSession) -> aiohttp.ClientSession
 
 
 def untraced_session_like(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-    """Return a session with the settings of another, and its connector, but without its trace configs."""
-    return _session_like(session, connector=session.connector, connector_owner=False)
+    """Return a session with the settings of another, and its connector, but without trace configs."""
+    twin = _session_like(session, connector=session.connector, connector_owner=False)
+    if hasattr(twin, TRACE_CONFIGS):
+        setattr(twin, TRACE_CONFIGS, [])
+    return twin
 
 
 def without_cookies(session: aiohttp.ClientSession) -> aiohttp.ClientSession:

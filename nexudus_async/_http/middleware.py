@@ -63,7 +63,7 @@ class BearerMiddleware:
             return await handler(request)
         token, response = await self._send(request, handler, None)
         if response.status != UNAUTHORIZED:
-            if token is not self._unauthorized.proven:
+            if token is not self._coordinator.state.proven:
                 self._unauthorized.accepted(token, response.status)
             return response
         try:

@@ -62,7 +62,7 @@ class Sender:
     ) -> None:
         self._coordinator = coordinator = coordinator_of(manager)
         self._manager, self._unauthorized = manager, unauthorized
-        self._clock, self._emit = coordinator.state.clock, coordinator.emitter.emit
+        self._state, self._clock, self._emit = coordinator.state, coordinator.state.clock, coordinator.emitter.emit
         self._throttled = 0
         self._own_limits = None
         limits = shared
@@ -101,7 +101,7 @@ class Sender:
             hide_what_was_sent(exc)
             raise
         if response.status not in _NOTABLE:
-            if token is not self._unauthorized.proven:
+            if token is not self._state.proven:
                 self._unauthorized.accepted(token, response.status)
             return response
         return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
@@ -127,7 +127,7 @@ class Sender:
         patience = None if self._throttle is None else Patience(self._throttle, self._clock)
         while True:
             status = status_of(answer)
-            if status not in _NOTABLE and token is not self._unauthorized.proven and carried(token, answer):
+            if status not in _NOTABLE and token is not self._state.proven and carried(token, answer):
                 self._unauthorized.accepted(token, status)
             pause = await self._judge(sending, answer, token, patience, ticket)
             throttled = status in _THROTTLED and patience is not None and patience.asked is not None

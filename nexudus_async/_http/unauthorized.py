@@ -44,20 +44,18 @@ class Unauthorized:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._breaker = CircuitBreaker()
-        self.proven: Token | None = None
-        """The token that the API has accepted last, since it refused one."""
         self._worked: Token | None = None
-        """The token that it has accepted last, whatever came after."""
+        """The token that the API has accepted last, whatever came after."""
         self._suspect: tuple[Token, str, str] | None = None
         """A token that had worked, and the method and path where its replay was refused."""
         self._refused_at: tuple[str, str] | None = None
         """The method and path where the token held was refused last."""
 
     def accepted(self, token: Token, status: int) -> None:
-        """Learn that the API has answered something else than 401 to a token that is not yet `proven`."""
+        """Learn that the API has answered something else than 401 to a token that is not yet the state's `proven`."""
         if status >= GATEWAY or status in _THROTTLED:  # says nothing about the token: it may not have been looked at
             return
-        self.proven = self._worked = token
+        self._worked = token
         state = self._coordinator.state
         if state.accepted(token) and self._refused_at is not None:
             self._breaker.refused(*self._refused_at, token.generation, state.monotonic())
@@ -75,7 +73,7 @@ class Unauthorized:
         """
         if not carried:
             return None
-        self.proven = None
+        self._coordinator.state.doubted()
         coordinator, path = self._coordinator, shape_of(url)
         if coordinator.at_rest_with(token):
             if not self._may_count(token, method, path, replayable=replayable):
@@ -100,7 +98,8 @@ class Unauthorized:
         if status != UNAUTHORIZED:
             self._breaker.helped(method, path)
         elif self._worked is token:
-            self.proven, self._suspect = None, (token, method, path)
+            self._coordinator.state.doubted()
+            self._suspect = (token, method, path)
         else:
             self._breaker.refused(method, path, token.generation, self._coordinator.state.monotonic())
 

@@ -49,7 +49,7 @@ class Fate(enum.Enum):
 
 
 def fate_of(error: TokenEndpointError) -> Fate:
-    """Return what a failed attempt means. An attempt that got no answer says so itself: see `exchange.py`."""
+    """Return what a failed attempt means. An attempt that got no answer says so itself: see `transport.py`."""
     if isinstance(error, EndpointUnavailableError):
         if error.status in _THROTTLED:
             return Fate.THROTTLED

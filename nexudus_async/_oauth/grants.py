@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING, Final
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Grant
 from nexudus_async._refresh.policy import RefreshPolicy
+from nexudus_async._refresh.renewal import is_spent
 from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Secret, Token
-from nexudus_async.errors import TokenEndpointError
+from nexudus_async.errors import LoginRequiredError, TokenEndpointError
 
 from . import messages
 from .failures import Fate
+from .in_hand import SEED_AGAIN, TokensInHand
 from .replay_guard import ReplayGuard
 from .sign_in import Attempt, SignIn
 from .transport import AttemptFailed, Form, Transport
@@ -73,7 +75,7 @@ class NexudusGrants:
     async def take_one_time(self) -> str | None:
         return await self._sign_in.take_one_time()
 
-    async def sign_in(self, client_id: str | None, *, probing: bool = False) -> Token:
+    async def sign_in(self, client_id: str | None, *, probing: bool = False, by_hand: bool = False) -> Token:
         """Return a token for the credentials. client_id: the chain's, unless one was given by hand."""
         if client_id is not None and not self._named:
             self._client_id = client_id
@@ -83,7 +85,27 @@ class NexudusGrants:
         def may_retry(failed: AttemptFailed) -> bool:
             return not probing and self._sign_in.may_retry(failed)
 
-        return await self._retrying(attempt, may_retry)
+        token = await self._retrying(attempt, may_retry)
+        in_hand = self._sign_in if by_hand and isinstance(self._sign_in, TokensInHand) else None
+        return token if in_hand is None else await self._refresh_in_hand(token, in_hand)
+
+    async def _refresh_in_hand(self, token: Token, in_hand: TokensInHand) -> Token:
+        """Return the successor of tokens in hand: they replace nothing before the service has taken them.
+
+        What is known of the refresh token held is kept. Raises `LoginRequiredError` where the one in hand must not be
+        sent again; else it counts as not used.
+        """
+        kept, self._guard = self._guard, ReplayGuard(self._clock)
+        try:
+            return await self.refresh(token)
+        except BaseException as exc:
+            used = self.may_have_been_used(token)
+            self._guard = kept
+            if isinstance(exc, TokenEndpointError) and (used or is_spent(exc)):
+                raise LoginRequiredError(SEED_AGAIN) from exc
+            if not used:
+                in_hand.take_back(token)
+            raise
 
     async def sign_in_apart(self) -> Token:
         return await self._retrying(await self._sign_in.begin(_new_client_id(), apart=True), self._sign_in.may_retry)

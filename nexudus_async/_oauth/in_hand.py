@@ -32,10 +32,12 @@ NO_ACCESS_TOKEN: Final = "-"  # noqa: S105
 """Stands in the first token of a chain for the access token that there is not. It has always expired."""
 LONG_AGO: Final = datetime.fromtimestamp(1, UTC)
 SEED_AGAIN: Final = (
-    "the tokens that were handed over have been used, and their chain has ended: sign in once more, with a password, "
-    "and hand over the new refresh token (RefreshTokenCredentials(...), or NEXUDUS_REFRESH_TOKEN and NEXUDUS_CLIENT_ID)"
+    "the refresh token that was handed over has been used, or may have been, and is not sent again: sign in once more, "
+    "with a password, and hand over the new one (RefreshTokenCredentials(...), or NEXUDUS_REFRESH_TOKEN and "
+    "NEXUDUS_CLIENT_ID)"
 )
-ANOTHER_JWT: Final = "the one-time JWT has been used, and the session that it began has ended: get another one"
+ANOTHER_JWT: Final = "the one-time JWT has been used, or may have been, and is not sent again: get another one"
+MAY_BE_USED: Final = "the one-time JWT may have been used, and is not sent again: get another one"
 NO_ADDRESS: Final = f"{ANOTHER_JWT}; a refresh needs the e-mail address, which this JWT does not name: pass username="
 
 
@@ -71,6 +73,10 @@ class OneTime:
             await self.take()
         value, self._held = await self._value(), None
         return value
+
+    def take_back(self, value: str) -> None:
+        """Learn that it was not used after all."""
+        self._tried.take_back(self._tried.mark_of(value))
 
     async def _value(self) -> Secret:
         if self._held is not None and self._clock.monotonic() < self._held[1]:
@@ -111,6 +117,11 @@ class TokensInHand:
             return token
 
         return attempt
+
+    def take_back(self, token: Token) -> None:
+        """Learn that the service has not been asked after all."""
+        self._refresh_token.take_back(token.refresh_token or "")
+        self._access_token_used = False
 
     async def _first_token(self) -> Token:
         client_id = await self._credentials.fetch_client_id()
@@ -182,18 +193,22 @@ class ExchangeSignIn:
             self._tried.add(mark)  # a try that was not sent has taken it back
             try:
                 token = await self._exchange(jwt, form)
-                self._jwt.used_up = NO_ADDRESS if token.client_id is None else ANOTHER_JWT
-                return token
             except AttemptFailed as failed:
                 if form.unsent or failed.fate in NOT_USED:
                     self._tried.take_back(mark)
-                if is_refusal(failed.error):
-                    self._refused = mark
-                raise
+                    raise
+                if failed.fate is Fate.REFUSED:
+                    self._refused = mark if is_refusal(failed.error) else self._refused
+                    raise
+                lost = failed.error
             except asyncio.CancelledError:
                 if form.unsent:
                     self._tried.take_back(mark)
                 raise
+            else:
+                self._jwt.used_up = NO_ADDRESS if token.client_id is None else ANOTHER_JWT
+                return token
+            raise LoginRequiredError(f"{lost}: {MAY_BE_USED}") from lost
 
         return attempt
 

@@ -148,8 +148,9 @@ class Transport:
 
     def _session_for(self, request: GrantRequest) -> aiohttp.ClientSession:
         if request.query is not None and isinstance(self._session, HasUntraced):
-            return self._session.untraced()
-        session = self._session() if callable(self._session) else self._session
+            session = self._session.untraced()
+        else:
+            session = self._session() if callable(self._session) else self._session
         if request.query is not None and session.trace_configs:
             raise ConfigurationError(
                 "the aiohttp session for token requests has trace_configs, which would see the one-time JWT in the "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexudus_async._clock import Clock, sleep
-from nexudus_async._events import Emitter, PacingFailed, logger
+from nexudus_async._events import Emitter, PacingFailed
 from nexudus_async._validation import check_seconds
 from nexudus_async.errors import ConfigurationError, SessionClosedError
 
@@ -155,11 +155,12 @@ class Pacer:
             if self._pool is not None and (gap := await self._others_gap(self._pool)) > 0:
                 return gap
             counted = [await self._limiter.hit(item, self._key, kind) for item, kind in limits]
+            self._emitter.works("pacing", "pacing: the shared budget can be read again")
             return 0.0 if all(counted) else SHORTEST_WAIT  # another process was quicker
         except Exception as exc:  # noqa: BLE001 - whatever a Redis in trouble raises: nobody's request fails for it
             self._unpaced_until = self._clock.monotonic() + OUTAGE_PAUSE
-            kind, who = type(exc).__name__, self._emitter.account
-            logger.warning("%s: pacing: the shared budget cannot be read (%s); requests go unpaced", who, kind)
+            kind, words = type(exc).__name__, "pacing: the shared budget cannot be read (%s); requests go unpaced"
+            self._emitter.warn("pacing", kind, words, kind)
             self._emitter.emit(lambda: PacingFailed(error=kind, pause=OUTAGE_PAUSE))
             return 0.0
 

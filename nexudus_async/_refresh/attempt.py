@@ -15,6 +15,8 @@ from .policy import Freshness
 from .single_flight import Flight
 from .state import TokenState
 
+IT_WORKS = "a new token again"
+
 
 class Attempt:
     """What a flight knows and may do. by_credentials: whether they are to be sent, whatever else there is."""
@@ -87,8 +89,7 @@ class Attempt:
         waiters, grant = self.flight.waiting, obtained.grant
         granted = self._state.granted(obtained, asked_for_new=self.forced)
         token = granted.token
-        if grant is None:
-            self.by_credentials = False  # they are in use now, and the service has yet to be asked
+        self.by_credentials = False  # they are in use now: what follows is a refresh
         if granted.good:
             self.flight.succeed(token)
             self._tell_of(token, grant, waiters)
@@ -97,6 +98,7 @@ class Attempt:
         return granted
 
     def _tell_of(self, token: Token, grant: Grant | None, waiters: int) -> None:
+        self._emitter.works("tokens", IT_WORKS)
         if grant is None:
             self._emitter.emit(
                 lambda: TokenAdopted(generation=token.generation, expires_in=self._state.remaining or 0.0)
@@ -123,15 +125,21 @@ class Attempt:
         if self._is_over:
             return True
         if self.by_credentials:
-            self._state.seen(shared.generation)
+            self.seen(shared.generation)
             return False
         if not self._state.adopted(shared, asked_for_new=self.forced):
             return False
         if (token := self._state.token) is not None:
             self.flight.succeed(token)
+            self._emitter.works("tokens", IT_WORKS)
             generation = token.generation
             self._emitter.emit(lambda: TokenAdopted(generation=generation, expires_in=shared.life_left))
         return True
+
+    def seen(self, generation: int) -> None:
+        """Another process may have used this generation: the next token is above it."""
+        if not self._is_over:
+            self._state.seen(generation)
 
     def left_alone(self, seconds: float) -> None:
         """The store is down, or another process at work: the token held, good for now, is what those who wait get."""
@@ -155,16 +163,14 @@ class Attempt:
             logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
 
     def failed(self, cause: Exception) -> None:
-        """No token could be had. One warning, however many wait."""
+        """No token could be had. One warning at most, however many wait."""
         if self._is_over:
             return
         error = as_auth_error(cause, "the token source")
         failed = self._state.failed(error, counted=self._refresh_refused)
         self.flight.fail(error)
-        logger.warning(
-            "%s: no new token: %s; next attempt in %.0f s at the earliest",
-            self._emitter.account, error, failed.retry_in,
-        )  # fmt: skip
+        words = "no new token: %s; next attempt in %.0f s at the earliest"
+        self._emitter.warn("tokens", type(error).__name__, words, error, failed.retry_in)
         self._tell(error, failed)
 
     def _tell(self, error: NexudusAuthError, failed: Failed) -> None:

@@ -1,10 +1,10 @@
 """What is remembered of the failures since the last success: which error holds off the next attempt, and until when.
 
-Three kinds of failure hold differently:
+Kinds of failure hold differently:
 
 - while a token is still served, nobody waits: a long pause, which ends with the token at the latest;
 - with nothing to serve, callers fail at once with the remembered error instead of asking a dead service one by one:
-  a short pause;
+  a short pause; a longer one where it was refused without a reason, again and again;
 - refused credentials are latched, served token or not: services lock accounts that insist. No later failure of another
   kind shortens that.
 
@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nexudus_async.errors import NexudusAuthError, TokenEndpointError, TotpRequiredError, is_refusal
+from nexudus_async.errors import NexudusAuthError, TokenEndpointError, TotpRequiredError, is_refusal, is_unexplained
 
 from .policy import empty_delay, latch_delay, served_delay
 
@@ -24,6 +24,7 @@ from .policy import empty_delay, latch_delay, served_delay
 class _Kind(enum.Enum):
     SERVED = enum.auto()
     EMPTY = enum.auto()
+    UNEXPLAINED = enum.auto()
     LATCH = enum.auto()
 
 
@@ -61,12 +62,12 @@ class Backoff:
     ) -> "Backoff":
         """Return what is remembered after one more failure. at_most: as for `served_delay`."""
         refused = is_refusal(error)
-        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
+        kind = _kind_of(error, served=served)
         in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
         failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
         until = now + _delay(kind, in_a_row[kind], error, chance, at_most)
         if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
-            return replace(failed, _until=max(until, self._until))
+            return replace(failed, looked=now, _until=max(until, self._until))
         return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
 
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
@@ -74,8 +75,15 @@ class Backoff:
         refused = is_refusal(error)
         if now < self._until and (error is self.error or (self.latched and not refused)):
             return replace(self, looked=now)
-        kind = _Kind.LATCH if refused else _Kind.SERVED if served else _Kind.EMPTY
-        return replace(self, error=error, looked=now, _kind=kind, _until=until)
+        return replace(self, error=error, looked=now, _kind=_kind_of(error, served=served), _until=until)
+
+
+def _kind_of(error: NexudusAuthError, *, served: bool) -> _Kind:
+    if is_refusal(error):
+        return _Kind.LATCH
+    if served:
+        return _Kind.SERVED
+    return _Kind.UNEXPLAINED if is_unexplained(error) else _Kind.EMPTY
 
 
 def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float, at_most: float) -> float:
@@ -85,5 +93,5 @@ def _delay(kind: _Kind, count: int, error: NexudusAuthError, chance: float, at_m
             return latch_delay(count, retry_after if isinstance(error, TotpRequiredError) else None)
         case _Kind.SERVED:
             return served_delay(count, retry_after, chance, at_most)
-        case _Kind.EMPTY:
-            return empty_delay(count, retry_after, chance)
+        case _Kind.EMPTY | _Kind.UNEXPLAINED:
+            return empty_delay(count, retry_after, chance, unexplained=kind is _Kind.UNEXPLAINED)

@@ -94,7 +94,7 @@ class Coordinator:
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
 
     async def token_to_send(self) -> Token:
-        """Return a token for a request: as `token`, but for one that the API has refused, while there is no other.
+        """Return a token for a request: as `token`, but also one that the API has refused, while there is no other.
 
         Whether it is refused here too is for the API to say: it may have been a permission that was missing.
         """
@@ -114,8 +114,7 @@ class Coordinator:
 
     async def sign_in(self) -> Token:
         """Return a token for the credentials, which are sent whatever else there is."""
-        state = self.state
-        state.check_usable()
+        (state := self.state).check_usable()
         while (flight := self._under_way) is not None and not (self._attempt and self._attempt.by_credentials):
             await flight.until_ended()
             state.check_usable()
@@ -130,20 +129,22 @@ class Coordinator:
     @property
     def _forbidden(self) -> NexudusAuthError | None:
         """The failure that ends a call at once, None where an attempt, or a look, is due."""
-        state, error = self.state, self.state.holds_off
-        if error is not None and self._renewal.worth_a_look(error, state.looked_ago, served=state.served):
+        return self._forbidden_if(served=self.state.served)
+
+    def _forbidden_if(self, *, served: bool) -> NexudusAuthError | None:
+        error = self.state.held_off_by(served=served)
+        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago, served=served):
             return None
         return error
 
     def at_rest_with(self, rejected: Token) -> bool:
         """Tell whether this is the newest token, and no flight under way that might bring another."""
-        state = self.state
-        newest = state.token is not None and not state.replaced(rejected)
-        return newest and not (state.closed or self._under_way is not None)
+        state, at_rest = self.state, self._under_way is None
+        return at_rest and state.token is not None and not (state.replaced(rejected) or state.closed)
 
     def would_force(self, rejected: Token) -> bool:
-        """Tell whether `after_rejection` would launch a flight: at rest, and not held off."""
-        return self.at_rest_with(rejected) and self._forbidden is None
+        """Tell whether `after_rejection` would launch a flight: at rest, and not held off, with a refused token."""
+        return self.at_rest_with(rejected) and self._forbidden_if(served=False) is None
 
     def check_not_refused(self, rejected: Token) -> None:
         """Raise again what has kept us from a successor of this token."""
@@ -153,7 +154,7 @@ class Coordinator:
     def after_rejection(self, rejected: Token) -> Successor | None:
         """Decide what to wait for when the API has refused a token, and begin it. None: the 401 is the answer.
 
-        Raises, as `check_usable`, and again what has kept us from a successor of this token.
+        Raises as `check_usable`, and as `check_not_refused`.
         """
         state = self.state
         state.check_usable()

@@ -39,6 +39,8 @@ class TokenFacts:
         self.failures: int = 0
         self.rejections: int = 0
         self._held: Held | None = None
+        self.proven: Token | None = None
+        """The token that the API has accepted last, since it refused one."""
         self._rejected: Token | None = None
         """The token held, if the API has refused it."""
         self._no_successor: NexudusAuthError | None = None
@@ -139,9 +141,13 @@ class TokenFacts:
     @property
     def holds_off(self) -> NexudusAuthError | None:
         """The failure that forbids another attempt now."""
+        return self.held_off_by(served=self.served)
+
+    def held_off_by(self, *, served: bool) -> NexudusAuthError | None:
+        """Return the failure that forbids another attempt now, if callers are, or are not, content with the token."""
         if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
             return None
-        return self._backoff.in_force(self.monotonic(), served=self.served)
+        return self._backoff.in_force(self.monotonic(), served=served)
 
     @property
     def last_error(self) -> NexudusAuthError | None:

@@ -30,6 +30,9 @@ SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
 EMPTY_DELAYS = (0.5, 1.0, *(2.0,) * 20, 5.0)
 """Back-off with nothing to serve: callers fail meanwhile, so it must not outlive the outage; all of them share it.
 For the first half minute, two seconds at most; an outage that lasts longer is not over in the next second either."""
+UNEXPLAINED_DELAYS = (0.5, 1.0, 2.0, *SERVED_DELAYS)
+"""The same where the service, or something before it, refuses without a reason: a slip is over soon; but it may be the
+credentials that are refused, which are not to be sent every few seconds for hours."""
 LATCH_DELAYS = (60.0, 300.0, 3600.0)
 """Pauses after the first, the second and each further refusal of the credentials: services lock accounts that insist.
 None is for good: a suspension ends, a clock is set, and the service answers both as it answers a wrong password."""
@@ -189,9 +192,10 @@ def served_delay(failures: int, retry_after: float | None, chance: float, at_mos
     return _at_least(min(_step(SERVED_DELAYS, failures) * (1 + DELAY_JITTER * chance), at_most), retry_after)
 
 
-def empty_delay(failures: int, retry_after: float | None, chance: float) -> float:
+def empty_delay(failures: int, retry_after: float | None, chance: float, *, unexplained: bool = False) -> float:
     """Return how long all callers share the `failures`-th failure in a row when there is nothing to serve."""
-    return _at_least(_step(EMPTY_DELAYS, failures) * (1 - DELAY_JITTER * chance), retry_after)
+    delays = UNEXPLAINED_DELAYS if unexplained else EMPTY_DELAYS
+    return _at_least(_step(delays, failures) * (1 - DELAY_JITTER * chance), retry_after)
 
 
 def latch_delay(rejections: int, next_code_in: float | None = None) -> float:

@@ -7,6 +7,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import anyio
@@ -16,6 +17,7 @@ from nexudus_async._events import Grant, logger
 from nexudus_async._token import Token
 from nexudus_async.errors import (
     EndpointUnavailableError,
+    LoginRequiredError,
     MalformedResponseError,
     NexudusAuthError,
     TokenEndpointError,
@@ -72,17 +74,28 @@ class Asking:
             return None, exc
 
     async def sign_in(
-        self, client_id: str | None = None, *, after: TokenEndpointError | None = None, probing: bool = False
+        self,
+        client_id: str | None = None,
+        *,
+        after: TokenEndpointError | None = None,
+        probing: bool = False,
+        by_hand: bool = False,
     ) -> Obtained:
         """Return a token for the credentials, with a second one-time code where the first was refused.
 
         after: the refusal of a refresh token that it follows, which is then the cause of its error.
-        probing: as for `Grants.sign_in`.
+        probing, by_hand: as for `Grants.sign_in`.
         """
-        return await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing), after)
+        obtained = await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing, by_hand=by_hand), after)
+        return replace(obtained, grant="refresh_token") if by_hand and obtained.grant is None else obtained
 
-    async def sign_in_apart(self, *, after: TokenEndpointError | None = None) -> Obtained:
-        """Return a token that leaves the chain that others share alone; else as `sign_in`."""
+    async def sign_in_apart(self, *, after: TokenEndpointError | None = None, for_new: bool = False) -> Obtained:
+        """Return a token that leaves the chain that others share alone; else as `sign_in`.
+
+        for_new: one that was handed over is not good enough.
+        """
+        if for_new and self.grants.grant is None:
+            raise LoginRequiredError("nothing here can sign in while the store is down")
         return await self._sign_in(self.grants.sign_in_apart, after)
 
     async def take_one_time(self, *, after: TokenEndpointError | None = None) -> str | None:
@@ -217,7 +230,8 @@ class AloneRenewal:
             if spent is not None:
                 attempt.refresh_token_refused(spent)
             if obtained is None:
-                obtained = await self._asking.sign_in(after=spent, probing=attempt.probing)
+                by_hand, probing = attempt.by_credentials, attempt.probing
+                obtained = await self._asking.sign_in(after=spent, probing=probing, by_hand=by_hand)
             granted = attempt.granted(obtained)
             if granted is None or granted.good:
                 return

@@ -149,6 +149,7 @@ class TokenState(TokenFacts):
     def rejected(self, token: Token) -> None:
         """The API has answered 401 to a token."""
         self.rejections += 1
+        self.proven = None
         held = self.token
         if held is not None and not self.replaced(token):
             self._rejected = held
@@ -157,11 +158,16 @@ class TokenState(TokenFacts):
 
     def accepted(self, token: Token) -> bool:
         """The API has answered something else to a token; tell whether it had refused it, and there was no other."""
+        self.proven = token
         if self._rejected is None or self.replaced(token):
             return False
         was_refused = self.refused is not None
         self._not_rejected()
         return was_refused
+
+    def doubted(self) -> None:
+        """The API has answered 401, which may be a permission: the next answer to the token says more."""
+        self.proven = None
 
     def logged_out(self, *, shared: bool) -> None:
         """Forget the token and the failures, and let nothing that is under way change that.

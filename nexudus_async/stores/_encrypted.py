@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import NoReturn
 
 from nexudus_async._validation import check_methods
-from nexudus_async.errors import ConfigurationError, StoreError
+from nexudus_async.errors import ConfigurationError, StoreError, UnreadableRecordError
 
 from ._protocol import KeepsConnections, StoredToken, TellsServer, TokenStore
 from ._support import extra, parse
@@ -120,7 +120,7 @@ class EncryptedStore:
         """Raise `StoreError` when there is a record that these keys do not decrypt."""
         try:
             sealed = await self._inner.load(key)
-        except StoreError:
-            return  # what `inner` cannot read it replaces; if it is down, its save says so
+        except UnreadableRecordError:
+            return  # nobody can read it
         if sealed is not None:
             self._open(key, sealed)

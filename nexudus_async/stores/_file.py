@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from anyio.lowlevel import RunVar
 
-from nexudus_async.errors import ConfigurationError, StoreError, copy_of, without_frames
+from nexudus_async.errors import ConfigurationError, StoreError, UnreadableRecordError, copy_of, without_frames
 
 from . import _file_records
 from ._file_locks import Claim, locks_beside, writing
@@ -206,14 +206,16 @@ class _SharedFile:
     def _load(self, key: str) -> StoredToken | None:
         content = _file_records.load(self._path, self._content)
         if content is None:
-            raise StoreError(f"{self._path} is not a token store's file; the next save replaces it")
+            raise UnreadableRecordError(f"{self._path} is not a token store's file; the next save replaces it")
         self._content = content
         if key not in content.records:
             return None
         try:
             return from_plain(content.records[key])
         except ValueError:
-            raise StoreError(f"{self._path} holds a record that cannot be read; the next save replaces it") from None
+            raise UnreadableRecordError(
+                f"{self._path} holds a record that cannot be read; the next save replaces it"
+            ) from None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread and return its result.

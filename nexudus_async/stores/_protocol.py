@@ -26,7 +26,8 @@ class TokenStore(Protocol):
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, or None. Cancelling has no effect on the store.
 
-        Raises `StoreError` also for a record that is there and cannot be read.
+        Raises `UnreadableRecordError` for a record that is there, and that nobody can read: it counts as none. Raises
+        `StoreError` for one that may be good, and that only this process cannot read, as without the right key.
         """
         ...
 

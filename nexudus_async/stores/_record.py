@@ -112,13 +112,18 @@ def outranks(record: Record | None, unsaved: Record) -> bool:
 
 
 def above(unsaved: Record, newest: Record | None) -> Record:
-    """Return what is unsaved one generation above the newest record, a tombstone with the `client_id` of its chain."""
+    """Return what is unsaved one generation above the newest record.
+
+    A tombstone keeps the `client_id` of the chain, and what holds the fleet off: a logout mends no service, and makes
+    no password right.
+    """
     if newest is None:
         return unsaved
     generation = max(unsaved.generation, newest.generation + 1)
-    token = None if unsaved.token is None else dataclasses.replace(unsaved.token, generation=generation)
-    client_id = unsaved.client_id or newest.client_id
-    return dataclasses.replace(unsaved, generation=generation, token=token, client_id=client_id)
+    raised = dataclasses.replace(unsaved, generation=generation, client_id=unsaved.client_id or newest.client_id)
+    if unsaved.token is None:
+        return dataclasses.replace(raised, latch=unsaved.latch or newest.latch, pause=unsaved.pause or newest.pause)
+    return dataclasses.replace(raised, token=dataclasses.replace(unsaved.token, generation=generation))
 
 
 def encode(record: Record, key: str) -> StoredToken:

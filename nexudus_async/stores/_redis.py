@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
 
 from nexudus_async._token import Secret
 from nexudus_async._validation import check_methods, check_seconds
-from nexudus_async.errors import ConfigurationError, StoreError, without_frames
+from nexudus_async.errors import ConfigurationError, StoreError, UnreadableRecordError, without_frames
 
 from ._protocol import StoredToken
 from ._redis_client import OPERATION_LIMIT, OwnClient, words_of
@@ -54,10 +54,15 @@ end
 return 0
 """
 
-# A name that a server gives itself at each start. By a script with a key, a cluster asks the node that has the key.
+# The name that a server gives itself at each start, and the one that its data get when a replica takes over: who was
+# primary, replica and primary again may lack writes, too. By a script with a key, a cluster asks the node that has it.
 SERVER = """
-local info = redis.pcall('info', 'server')
-return type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+local function find(section, pattern)
+  local info = redis.pcall('info', section)
+  return type(info) == 'string' and string.match(info, pattern)
+end
+local name = find('server', 'run_id:(%w+)')
+return name and name .. ':' .. (find('replication', 'master_replid:(%w+)') or '')
 """
 
 
@@ -121,7 +126,7 @@ class RedisStore:
             return None if text is None else decode(text)
         except ValueError:
             text = None  # this frame is in the traceback
-        raise StoreError("redis: the stored record cannot be read; the next save replaces it")
+        raise UnreadableRecordError("redis: the stored record cannot be read; the next save replaces it")
 
     async def save(self, key: str, record: StoredToken) -> None:
         """Keep `record`, unless the one that is there has a higher generation.
@@ -167,7 +172,7 @@ class RedisStore:
                     await finish(self._script("unlock", RELEASE, name, token))
 
     async def server(self, key: str) -> str | None:
-        """Return the name that the server of `key` has given itself at its start; None where it may not be asked.
+        """Return the name of the server of `key`, another after each start and fail-over; None where it hides it.
 
         Raises `StoreError` without an answer. Cancelling takes effect at once, and has none on the store.
         """

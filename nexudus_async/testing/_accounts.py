@@ -136,7 +136,7 @@ class Accounts:
         self._access: dict[str, _AccessToken] = {}
         self._refresh: dict[str, RefreshToken] = {}
         self._live: dict[str, str] = {}  # client_id → its one live refresh token
-        self._held: dict[str, list[str]] = {}  # client_id → its access tokens that may still live, the newest last
+        self._held: dict[tuple[User, str], list[str]] = {}  # user and client_id → access tokens, the newest last
         self._reset_tokens: set[str] = set()
         self.one_time: OneTimeTokens[User] = OneTimeTokens(clock)
 
@@ -180,7 +180,7 @@ class Accounts:
         now = self._clock.monotonic()
         pair = TokenPair(secrets.token_urlsafe(192), secrets.token_hex(16), client_id, lifetime)
         self._access[pair.access_token] = _AccessToken(user, now + lifetime, lifetime)
-        self._held.setdefault(client_id, []).append(pair.access_token)
+        self._held.setdefault((user, client_id), []).append(pair.access_token)
         self._kill(self._live.get(client_id), RefreshTokenState.SUPERSEDED)
         self._refresh[pair.refresh_token] = RefreshToken(user, client_id, now + REFRESH_TOKEN_LIFETIME)
         self._live[client_id] = pair.refresh_token
@@ -204,22 +204,22 @@ class Accounts:
         return known.user
 
     def signed_in(self) -> Iterator[SignedIn]:
-        """Yield what each `client_id` holds, those that hold nothing any more left out."""
+        """Yield what each `client_id` of each user holds, those that hold nothing any more left out."""
         now = self._clock.monotonic()
-        for client_id in list(self._held):
-            access = self._held[client_id] = self._living_access(client_id)
+        for user, client_id in list(self._held):
+            access = self._held[user, client_id] = self._living_access(user, client_id)
             token = self._live.get(client_id, "")
             known = self.look_up(token)
-            live = known is not None and known.state is RefreshTokenState.LIVE
+            live = known is not None and known.state is RefreshTokenState.LIVE and known.user is user
             refresh = Living(token, known.expires_at - now, REFRESH_TOKEN_LIFETIME) if known and live else None
             if access:
                 newest = self._access[access[-1]]
                 living = Living(access[-1], newest.expires_at - now, newest.lifetime)
-                yield SignedIn(newest.user.username, client_id, living, len(access) - 1, refresh)
-            elif known is not None and refresh is not None:
-                yield SignedIn(known.user.username, client_id, None, 0, refresh)
+                yield SignedIn(user.username, client_id, living, len(access) - 1, refresh)
+            elif refresh is not None:
+                yield SignedIn(user.username, client_id, None, 0, refresh)
             else:
-                del self._held[client_id]
+                del self._held[user, client_id]
 
     def make_reset_token(self) -> str:
         token = secrets.token_hex(20)
@@ -255,9 +255,9 @@ class Accounts:
             text in (user.password, user.totp_secret, user.api_access_token) for user in self._users.values()
         )
 
-    def _living_access(self, client_id: str) -> list[str]:
+    def _living_access(self, user: User, client_id: str) -> list[str]:
         now = self._clock.monotonic()
-        return [token for token in self._held.get(client_id, ()) if self._access[token].expires_at > now]
+        return [token for token in self._held[user, client_id] if self._access[token].expires_at > now]
 
     def _kill(self, refresh_token: str | None, state: RefreshTokenState) -> None:
         known = self._refresh.get(refresh_token or "")

@@ -1,14 +1,18 @@
 """The API behind the bearer: who am I, and a few endpoints that exist for tests only."""
 
 import asyncio
+import re
 
 from aiohttp import WSMsgType, hdrs, web
 
 from ._accounts import Accounts, User
-from ._routing import Handler, Route
+from ._masking import shown
+from ._notes import NOTE
+from ._routing import Handler, Route, json_error
 
 __all__ = ["Handler", "Route", "bearer_of", "builtin_handlers"]
 
+_FILTER = re.compile(r"(from_|to_)?[A-Z][A-Za-z]*_[A-Z]\w*|page|size|orderBy|dir")
 _USER_ID_OFFSET = 2_000  # a user's Id is not the Id of its coworker
 
 
@@ -79,6 +83,11 @@ class _Profile:
         return web.json_response({"Id": user.coworker_id + _USER_ID_OFFSET, "Email": user.username})
 
     def _user(self, request: web.Request) -> User:
+        """Return whose bearer it is; refuse a filter, which the service would ignore here without a word."""
+        filters = [name for name in request.query if _FILTER.fullmatch(name)]
+        if filters:
+            NOTE.get().remark = f"there are no filters here; {shown(filters[0])} would change nothing"
+            raise json_error(web.HTTPBadRequest, NOTE.get().remark or "")
         user = bearer_of(request, self._accounts)
         assert user is not None  # the bearer was checked just before
         return user

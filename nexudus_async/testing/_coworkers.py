@@ -15,7 +15,7 @@ from aiohttp import web
 
 from nexudus_async._clock import Clock
 
-from ._masking import last_four
+from ._masking import SHOWN, shown
 from ._notes import NOTE
 from ._routing import Handler, json_error
 from ._settings import Settings
@@ -25,7 +25,6 @@ _FILTER = "Coworker_"
 _DATES = ("CreatedOn", "UpdatedOn")
 _TO_THE_MINUTE = "%Y-%m-%dT%H:%M"
 _PAGING = ("page", "size", "orderBy", "dir")
-_SHOWN = 60  # characters; what is longer is no filter, and may be a token
 _DIRECTIONS = {"1": 1, "-1": -1, "ascending": 1, "descending": -1}
 
 Record = dict[str, Any]
@@ -118,19 +117,20 @@ class Coworkers:
         page, size = _whole(query, "page", 1), _whole(query, "size", 25)
         order, direction = query.get("orderBy", "Id"), _direction(query)
         if order not in fields:
-            raise UnusableQueryError(f"orderBy is one of {', '.join(fields)}; not {_shown(order)}")
+            raise UnusableQueryError(f"orderBy is one of {', '.join(fields)}; not {shown(order)}")
+        _check_values(query, self.records)
         found = [record for record in self.records if _matches(record, query)]
         found.sort(key=lambda record: _sortable(record.get(order)), reverse=direction < 0)
         first, pages = (page - 1) * size, math.ceil(len(found) / size)
-        shown = found[first : first + size]
+        records = found[first : first + size]
         return {
-            "Records": shown,
+            "Records": records,
             "CurrentPage": page,
             "CurrentPageSize": size,
             "CurrentOrderField": order,
             "CurrentSortDirection": direction,
-            "FirstItem": first + 1 if shown else 0,
-            "LastItem": first + len(shown) if shown else 0,
+            "FirstItem": first + 1 if records else 0,
+            "LastItem": first + len(records) if records else 0,
             "TotalItems": len(found),
             "TotalPages": pages,
             "HasNextPage": page < pages,
@@ -143,9 +143,20 @@ def _check_names(query: Mapping[str, str], fields: tuple[str, ...]) -> None:
     known = [*_PAGING, *(f"{_FILTER}{name}" for name in fields), *ranges]
     for name in query:
         if name not in known:
-            near = difflib.get_close_matches(name[:_SHOWN], known, n=1)
+            near = difflib.get_close_matches(name[:SHOWN], known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise UnusableQueryError(f"unknown filter {_shown(name)}{hint}")
+            raise UnusableQueryError(f"unknown filter {shown(name)}{hint}")
+
+
+def _check_values(query: Mapping[str, str], records: list[Record]) -> None:
+    """Refuse what no record can match: an empty list would look like an answer."""
+    for name, value in query.items():
+        field = name.removeprefix(_FILTER)
+        kinds = {type(record[field]) for record in records if record.get(field) is not None}
+        if name != field and kinds == {bool} and value.lower() not in ("true", "false"):
+            raise UnusableQueryError(f"{name} is true or false; not {shown(value)}")
+        if name != field and kinds == {int} and not value.lstrip("-").isdecimal():
+            raise UnusableQueryError(f"{name} is a whole number; not {shown(value)}")
 
 
 def _matches(record: Record, query: Mapping[str, str]) -> bool:
@@ -174,26 +185,22 @@ def _moment(name: str, value: str) -> datetime:
         return datetime.strptime(value, _TO_THE_MINUTE).replace(tzinfo=UTC)
     except ValueError:
         raise UnusableQueryError(
-            f"{name} is a time to the minute, such as 2026-01-31T08:00; not {_shown(value)}"
+            f"{name} is a time to the minute, such as 2026-01-31T08:00; not {shown(value)}"
         ) from None
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     value = query.get(name, str(default))
     if not (value.isascii() and value.isdigit() and 0 < int(value) < 2**31):
-        raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {_shown(value)}")
+        raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {shown(value)}")
     return int(value)
 
 
 def _direction(query: Mapping[str, str]) -> int:
     value = query.get("dir", "1")
     if value.lower() not in _DIRECTIONS:
-        raise UnusableQueryError(f"dir is 1 for ascending or -1 for descending; not {_shown(value)}")
+        raise UnusableQueryError(f"dir is 1 for ascending or -1 for descending; not {shown(value)}")
     return _DIRECTIONS[value.lower()]
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else last_four(text)
 
 
 def _sortable(value: object) -> tuple[int, float, str]:

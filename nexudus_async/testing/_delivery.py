@@ -1,11 +1,13 @@
 """Puts an answer on the wire, whole or broken as a fault wants it."""
 
 import json
+from typing import cast
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from ._faults import Cut, Fault
+from ._notes import NOTE
 
 _CHUNK = b" " * 65_536
 
@@ -22,7 +24,7 @@ async def deliver(request: web.Request, fault: Fault, own: web.StreamResponse | 
         return await _stream_filler(request, fault)
     response = own if fault.status is None and own is not None else _invented(fault)
     if isinstance(response, web.Response) and (fault.members or fault.without):
-        _alter(response, fault)
+        response = _altered(response, fault)
     if isinstance(response, web.Response) and fault.cut is Cut.TRUNCATE:
         return await _truncate(request, response)
     return response
@@ -35,10 +37,17 @@ def _invented(fault: Fault) -> web.Response:
     return web.Response(status=fault.status or 200, body=body, headers=headers)
 
 
-def _alter(response: web.Response, fault: Fault) -> None:
-    members = json.loads(response.text or "{}")
-    members.update(fault.members)
-    response.text = json.dumps({name: value for name, value in members.items() if name not in fault.without})
+def _altered(response: web.Response, fault: Fault) -> web.Response:
+    try:
+        members = json.loads(response.text or "{}")
+    except ValueError:
+        members = None
+    if not isinstance(members, dict):
+        NOTE.get().remark = "the fault changes members of a JSON object, and this answer is none"
+        return web.json_response({"Message": f"Emulator: {NOTE.get().remark}."}, status=500)
+    changed = {**cast(dict[str, object], members), **fault.members}
+    response.text = json.dumps({name: value for name, value in changed.items() if name not in fault.without})
+    return response
 
 
 def _drop(request: web.Request) -> Dropped:

@@ -8,6 +8,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from ._masking import shown
 from ._routing import PathPattern
 from ._waiting import Level
 
@@ -230,9 +231,9 @@ class FaultPlan:
         every path but the token endpoint's. Raises `ValueError` for what would never strike.
         """
         if where not in ("token", "*") and not where.startswith("/"):
-            raise ValueError(f'where is "token", "*" or a path that begins with a slash, not {where!r}')
+            raise ValueError(f'where is "token", "*" or a path that begins with a slash, not {shown(where)}')
         if where.startswith("/_emulator"):
-            raise ValueError(f"the control interface has no faults: where is a path of the API, not {where!r}")
+            raise ValueError(f"the control interface has no faults: where is a path of the API, not {shown(where)}")
         if times is not None and times < 1:
             raise ValueError(f"times is 1 or more, or None for every request, not {times!r}")
         pattern = PathPattern(where) if "{" in where or "}" in where else None

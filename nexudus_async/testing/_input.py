@@ -3,7 +3,14 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, NoReturn, cast
+
+from ._masking import shown
+
+MOST: Final = 1e10
+"""The largest number of seconds that anything here may take: three centuries, with which clocks can still count."""
+_DIGITS: Final = 309  # of whole numbers, the sign counted: with more they are no float
+_READABLE: Final = 10**20  # in a message
 
 _KINDS: dict[type, str] = {
     dict: "an object",
@@ -20,9 +27,13 @@ class InvalidInputError(ValueError):
 
 
 def parse_json(text: str, what: str) -> object:
-    """Return the value of a JSON text. Raises `InvalidInputError` that says where it is broken."""
+    """Return the value of a JSON text. Raises `InvalidInputError` that says where it is broken.
+
+    Python would take NaN and Infinity, which are no JSON, and numbers that no float can hold; they would come out
+    again in the emulator's answers.
+    """
     try:
-        return cast(object, json.loads(text))
+        return cast(object, json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole))
     except json.JSONDecodeError as exc:
         raise InvalidInputError(f"{what} is JSON; at line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
     except RecursionError:
@@ -42,7 +53,9 @@ class Fields:
         self._members = cast(Mapping[str, Any], value)
         for name in self._members:
             if name not in known:
-                raise InvalidInputError(f"{what} has no {str(name)!r}; it may have {', '.join(known) or 'no members'}")
+                raise InvalidInputError(
+                    f"{what} has no {shown(str(name))}; it may have {', '.join(known) or 'no members'}"
+                )
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
@@ -60,6 +73,12 @@ class Fields:
         value = self._members.get(name, default)
         if not isinstance(value, str) or not value:
             raise self._wrong(name, "a text that is not empty", value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(
+                f"{name} of {self._what} is a text without half a character, as \\ud800 is"
+            ) from None
         return value
 
     def optional_text(self, name: str) -> str | None:
@@ -73,20 +92,20 @@ class Fields:
         return value
 
     def number(self, name: str, default: float | None = None, *, least: float = 0.0) -> float:
-        """Return a finite number, `least` or more; `default` where it is missing, None for none."""
+        """Return a number from `least` to `MOST`; `default` where it is missing, None for none."""
         value = self._members.get(name, default)
-        if not _is_number(value) or not least <= value < math.inf:
-            raise self._wrong(name, f"a number, {least:g} or more", value)
+        if not _is_number(value) or not least <= value <= MOST:
+            raise self._wrong(name, f"a number from {least:g} to {MOST:.0f}", value)
         return float(value)
 
     def optional_number(self, name: str, *, least: float = 0.0) -> float | None:
-        """Return a finite number, None for null and where it is missing."""
+        """Return such a number, None for null and where it is missing."""
         return None if self._members.get(name) is None else self.number(name, least=least)
 
     def whole(self, name: str, default: int | None = None, *, least: int = 1, most: int = 2**53) -> int:
         """Return a whole number; `default` where it is missing, None for none."""
         value = self._members.get(name, default)
-        if not _is_number(value) or value != int(value) or not least <= value <= most:
+        if not _is_number(value) or not least <= value <= most or value != int(value):
             raise self._wrong(name, f"a whole number from {least} to {most}", value)
         return int(value)
 
@@ -120,9 +139,26 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _kind(value: object) -> str:
+def _no_number(name: str) -> float:
+    raise InvalidInputError(f"JSON has no {name}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _too_large()
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits) <= _DIGITS else _too_large()
+
+
+def _too_large() -> NoReturn:
+    raise InvalidInputError("a number is too large: it has at most 308 digits")
+
+
+def _kind(value: Any) -> str:
     if value is None:
         return "null"
     if _is_number(value):
-        return str(value)
+        return str(value) if isinstance(value, float) or abs(value) <= _READABLE else "one that large"
     return "an empty text" if value == "" else _KINDS.get(type(value), "that")

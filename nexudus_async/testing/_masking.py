@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-_SHOWN = 4  # characters of a secret, enough to tell two apart
+_LAST = 4  # characters of a secret, enough to tell two apart
+SHOWN = 60  # characters of what somebody wrote, in a message; what is longer is no name, and may be a token
 _LONG_ENOUGH = 16  # characters; of a shorter one, four would be too much
 _SECRET_NAMES = frozenset(
     {"password", "totp", "token", "access_token", "refresh_token", "authorization", "t", "jwt", "code", "secret"}
@@ -13,7 +14,12 @@ _SECRET_NAMES = frozenset(
 
 def last_four(secret: str) -> str:
     """Return the last characters of a secret behind an ellipsis; of a short one the ellipsis alone."""
-    return "…" + (secret[-_SHOWN:] if len(secret) >= _LONG_ENOUGH else "")
+    return "…" + (secret[-_LAST:] if len(secret) >= _LONG_ENOUGH else "")
+
+
+def shown(text: str) -> str:
+    """Return what somebody wrote, for a message: in quotes; of a long text the end alone."""
+    return repr(text) if len(text) <= SHOWN else last_four(text)
 
 
 class Masker:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
+from ._masking import shown
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -36,7 +38,7 @@ class PathPattern:
         pieces = _PARAMETER.split(text)  # text, name, text, name, …, text
         literal = "".join(pieces[::2])
         if "{" in literal or "}" in literal or len(names) != len(set(names)):
-            raise ValueError(f"in a path, braces hold a name of their own, as in /api/things/{{Id}}; not {text!r}")
+            raise ValueError(f"in a path, braces hold a name of their own, as in /api/things/{{Id}}; not {shown(text)}")
         expression = [re.escape(p) if i % 2 == 0 else f"(?P<{p}>[^/]+)" for i, p in enumerate(pieces)]
         self._expression = re.compile("".join(expression))
 
@@ -47,9 +49,13 @@ class PathPattern:
 
 
 class Routes:
-    """Routes by method, "*" for every one, and path: exact ones before patterns, later before earlier ones."""
+    """Routes by method, "*" for every one, and path: exact ones before patterns, later before earlier ones.
 
-    def __init__(self) -> None:
+    missing: what a 404 says.
+    """
+
+    def __init__(self, missing: str = "No such resource.") -> None:
+        self._missing = missing
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[PathPattern, str, Route]] = []
 
@@ -77,7 +83,7 @@ class Routes:
                     return route
         if found:
             raise not_allowed(request.method, [known for known, _, _ in found])
-        raise json_error(web.HTTPNotFound, "No such resource.")
+        raise json_error(web.HTTPNotFound, self._missing)
 
     def has(self, method: str, path: str) -> bool:
         """Return whether there is a route for exactly this method; "*" does not count."""

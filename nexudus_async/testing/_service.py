@@ -138,11 +138,18 @@ class Service:
         fault = self.faults.take("token" if exchange.is_token_request else "*", exchange.request.path)
         if fault is None:
             return await self._answer(exchange)
-        own = await self._answer(exchange) if fault.applied else None
+        own = await self._own(exchange) if fault.applied else None
         await fault.wait()
         if own is None and not fault.replaces_answer:
-            own = await self._answer(exchange)
+            own = await self._own(exchange)
         return await deliver(exchange.request, fault, own)
+
+    async def _own(self, exchange: _Exchange) -> web.StreamResponse:
+        """Return the service's own answer, also where a handler raises it: a 404 can be late, too."""
+        try:
+            return await self._answer(exchange)
+        except web.HTTPException as exc:
+            return web.Response(status=exc.status, headers=exc.headers, body=exc.body)
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         if exchange.is_token_request:

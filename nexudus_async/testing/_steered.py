@@ -9,6 +9,7 @@ from ._described import change_settings
 from ._faults import Fault, FaultPlan, Hold
 from ._grants import client_id_of
 from ._limits import Limits
+from ._masking import shown
 from ._observed import Observed
 from ._one_time import JWT_LIFETIME
 from ._routing import Handler, Route
@@ -16,6 +17,8 @@ from ._seed import read_seed
 from ._settings import Settings
 from ._totp import totp_code
 from ._world import World
+
+_NAMED = 10  # users that a message names; a seed may have thousands
 
 
 class Steered(Observed):
@@ -29,17 +32,25 @@ class Steered(Observed):
 
     @property
     def user(self) -> User:
-        """The user that exists from the start, or the one that has replaced it."""
-        return self._world.accounts.find(self._first_user.username) or self._first_user
+        """The user that is meant where none is named: the one that exists from the start, or was set.
+
+        Whoever has replaced it stands for it; once it was removed, the first of those that there are.
+        """
+        first = self._first_user
+        return self._world.accounts.find(first.username) or next(iter(self.users), first)
+
+    @user.setter
+    def user(self, user: User) -> None:
+        self._first_user = user
 
     @property
     def username(self) -> str:
-        """The name of the user that exists from the start."""
+        """The name of `user`."""
         return self.user.username
 
     @property
     def password(self) -> str:
-        """Its password as it is now."""
+        """The password of `user` as it is now."""
         return self.user.password
 
     @property
@@ -71,8 +82,15 @@ class Steered(Observed):
         """Return the user of that name, whatever its case. Raises `LookupError` when there is none."""
         user = self._world.accounts.find(username)
         if user is None:
-            raise LookupError(f"no user is called {username!r}; there are {', '.join(u.username for u in self.users)}")
+            raise LookupError(f"no user is called {shown(username)}; {self._who_there_is()}")
         return user
+
+    def _who_there_is(self) -> str:
+        names = [user.username for user in self.users]
+        if not names:
+            return "there are no users: add one first"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names[:_NAMED])}{more}"
 
     def remove_user(self, username: str) -> None:
         """End a user's sessions and forget it. Raises `LookupError` when there is none."""

@@ -1,7 +1,6 @@
 """Time-based one-time passwords (RFC 6238), so that the emulator needs no extra package."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -29,5 +28,5 @@ def _key(secret: str) -> bytes:
     compact = secret.replace(" ", "").rstrip("=").upper()
     try:
         return base64.b32decode(compact + "=" * (-len(compact) % 8))
-    except binascii.Error:
+    except ValueError:  # binascii's error is one; letters beyond ASCII raise another
         raise ValueError("a TOTP secret is base32 text: letters A to Z and digits 2 to 7") from None

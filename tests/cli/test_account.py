@@ -40,6 +40,15 @@ async def test_from_login_to_logout(shell: Shell) -> None:
     assert not [secret for secret in shell.emulator.secrets if secret in (shell.folder / "tokens.json").read_text()]
 
 
+async def test_token_goes_to_curl_without_being_an_argument(shell: Shell) -> None:
+    """As a whole header, from a pipe; --json is another thing."""
+    await shell.log_in()
+    token = (await shell.run("token")).stdout
+    result = await shell.run("token", "--header")
+    assert outcome(result) == (0, f"Authorization: Bearer {token}", "")
+    assert (await shell.run("token", "--header", "--json")).returncode == 2
+
+
 async def test_files_are_for_their_owner_and_hold_no_password(shell: Shell) -> None:
     await shell.log_in()
     account = shell.folder / "account.json"
@@ -242,6 +251,18 @@ async def test_wrong_codes_are_not_asked_for_without_end(shell: Shell) -> None:
     code, text = await asyncio.to_thread(sit_down)
     assert code == 3
     assert text.endswith("nexudus-async: the two-factor code was refused: nexudus-async login asks for another\n")
+
+
+@pytest.mark.parametrize("prompt", ["User name: ", "Password: "])
+def test_nothing_more_to_come_at_a_question_is_no_answer(tmp_path: Path, prompt: str) -> None:
+    """Ctrl-D: what is said of it begins on a line of its own."""
+    given = {"NEXUDUS_USERNAME": "ops@example.com"} if prompt == "Password: " else {}
+    with Terminal("login", env=PLAIN | {"NEXUDUS_STATE_DIR": str(tmp_path)} | given) as terminal:
+        terminal.wait_for(prompt)
+        terminal.type("\x04")
+        assert terminal.end() == 2
+    what = prompt.removesuffix(": ").lower()
+    assert f"{prompt}\nnexudus-async: no {what} was given: type it" in terminal.text
 
 
 @pytest.mark.parametrize("prompt", ["User name: ", "Password: "])

@@ -29,19 +29,18 @@ async def test_get_prints_what_came(shell: Shell) -> None:
 
 @pytest.mark.parametrize("command", [f"get {TEAMS} | head -c 1", f"get {CUSTOMER} | true"])
 async def test_pipe_without_a_reader_is_no_error_message(shell: Shell, command: str) -> None:
-    """Whether it goes away in the middle of a long answer or before a short one."""
+    """Whether it goes away in the middle of a long answer or before a short one; the exit code is what SIGPIPE's is."""
     shell.emulator.fail(TEAMS, Fault.big(3_000_000), times=1)
     await shell.log_in()
     result = await asyncio.to_thread(
         subprocess.run,
-        f"{sys.executable} -m nexudus_async {command}",
-        shell=True,
+        ["bash", "-c", f"{sys.executable} -m nexudus_async {command} >/dev/null; exit ${{PIPESTATUS[0]}}"],
         env=shell.env,
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, b"")
+    assert (result.returncode, result.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("path", ["https://example.com/x", "//example.com/x", "http://["])
@@ -147,6 +146,14 @@ async def test_body_is_taken_from_standard_input_only_where_told(shell: Shell) -
     assert "Content-Type" not in shell.emulator.requests[-1].headers
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+async def test_body_goes_out_in_utf_8_however_it_was_written(shell: Shell, tmp_path: Path, encoding: str) -> None:
+    """As programs on Windows write files (RFC 8259, 8.1: UTF-8, without a mark in front)."""
+    (tmp_path / "body.json").write_bytes('["Zo\u00eb"]'.encode(encoding))
+    result = await shell.run("post", ECHO, "--json", str(tmp_path / "body.json"), **shell.credentials)
+    assert json.loads(result.stdout)["Body"] == '["Zo\u00eb"]'
+
+
 async def test_write_that_was_not_carried_out_is_sent_again(shell: Shell) -> None:
     """After a 401 and after throttling; the record is made once."""
     shell.emulator.fail(COWORKERS, Fault.throttled(retry_after=0))
@@ -163,6 +170,8 @@ async def test_write_that_was_not_carried_out_is_sent_again(shell: Shell) -> Non
         (["--json", "-"], '{"a": 1,\n}', "standard input is not JSON: "),
         (["--json", "-"], "", "standard input is not JSON: "),
         (["--json", "-"], "[" * 100_000, "standard input is not JSON: "),
+        (["--json", "-"], "NaN", "standard input is not JSON: "),
+        (["--json", '{"FullName": "Zoe"}'], "", "--json takes a file with the JSON in it, or - for standard input"),
         (["--json", "nowhere.json"], "", "nowhere.json cannot be read: No such file or directory"),
         (["--json", "."], "", ". cannot be read: Is a directory"),
     ],

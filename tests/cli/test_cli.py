@@ -1,19 +1,24 @@
 """The command line as a whole: help, wrong use, closed streams, what is missing."""
 
+import asyncio
+import gc
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from nexudus_async import __version__
+from nexudus_async._cli import loop
 
 from .shell import FORKS, PLAIN, run
 
 COMMANDS = ["login", "status", "token", "logout", "get", "post", "put", "patch", "delete", "emulator", "demo"]
 OPTIONS = {
-    "account", "base-url", "client-id", "control-help", "enforce-limits", "help", "host", "include", "json", "keyring",
-    "lifetime", "no-keyring", "paginate", "port", "refresh-token", "seed", "totp-secret", "user", "verbose",
+    "account", "base-url", "client-id", "control-help", "enforce-limits", "header", "help", "host", "include", "json",
+    "keyring", "lifetime", "no-keyring", "paginate", "port", "refresh-token", "seed", "totp-secret", "user", "verbose",
 }  # fmt: skip
 
 
@@ -24,6 +29,9 @@ OPTIONS = {
         (["demo", "--loud"], "No such option:? '?--loud"),
         (["emulator", "--port", "99999"], "'--port'"),
         (["emulator", "--lifetime", "soon"], "'--lifetime'"),
+        (["emulator", "--lifetime", "inf"], "'--lifetime'"),
+        (["emulator", "--lifetime", "nan"], "'--lifetime'"),
+        (["get"], "Missing argument"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], complaint: str) -> None:
@@ -31,7 +39,9 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], complaint: 
     assert (result.returncode, result.stdout) == (2, "")
     assert re.search(complaint, result.stderr)
     assert result.stderr.startswith("nexudus-async: ")
-    assert result.stderr.endswith("; see nexudus-async --help\n")
+    known = f" {arguments[0]}" if arguments[0] in COMMANDS else ""
+    assert result.stderr.endswith(f"; see nexudus-async{known} --help\n")
+    assert "None" not in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -86,6 +96,50 @@ def test_closed_streams_are_no_crash(closed: str) -> None:
         shell=True, env=PLAIN, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "complaint"),
+    [
+        ("login", 2, "no user name was given"),
+        ("post /api/emulator/echo --json -", 2, "standard input is not JSON"),
+        ("status", 3, "nobody is signed in"),
+    ],
+)
+def test_closed_standard_input_is_an_empty_one(tmp_path: Path, command: str, code: int, complaint: str) -> None:
+    result = subprocess.run(
+        f"{sys.executable} -m nexudus_async {command} <&-", env=PLAIN | {"NEXUDUS_STATE_DIR": str(tmp_path)},
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (code, "", 1), result.stderr
+    assert complaint in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk_is_one_line_without_numbers_of_the_system() -> None:
+    result = subprocess.run(
+        f"{sys.executable} -m nexudus_async --version > /dev/full",
+        shell=True, env=PLAIN, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (1, "nexudus-async: No space left on device\n")
+
+
+@pytest.mark.skipif(not hasattr(asyncio.SelectorEventLoop, "_make_self_pipe"), reason="asyncio makes its loops anew")
+def test_interrupted_while_the_loop_is_made_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left half made: what complains of that is an error in every test here."""
+    make = asyncio.SelectorEventLoop._make_self_pipe  # type: ignore[attr-defined]
+
+    def interrupted(loop: asyncio.SelectorEventLoop) -> None:
+        signal.raise_signal(signal.SIGINT)
+        make(loop)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "_make_self_pipe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(asyncio.sleep(0))
+    gc.collect()
+    monkeypatch.undo()
+    assert loop.run(asyncio.sleep(0, "all is well")) == "all is well"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 INTERRUPTED_EARLY = """

@@ -269,6 +269,38 @@ async def test_listening_to_others_says_what_that_means() -> None:
         assert b"whoever reaches 0.0.0.0 can sign in here, read every token and set everything" in warning
 
 
+async def test_listening_to_nobody_else_says_so_too() -> None:
+    async with serving() as (_, said):
+        assert said.splitlines()[0].endswith(
+            ": only this machine reaches it; access tokens live 604799 s. Ctrl-C ends it."
+        )
+
+
+ENDED_AT_WORK = """
+import gc, os, signal, sys
+from nexudus_async._cli import app, emulator
+
+announced = emulator._announced
+
+def ended(*arguments, **keywords):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return announced(*arguments, **keywords)
+
+emulator._announced = ended
+code = app.run(["emulator"])
+gc.collect()
+sys.exit(code)
+"""
+
+
+def test_end_by_a_service_manager_is_quiet_whenever_it_comes() -> None:
+    """In the middle of its own work, too, where an exception would be one of the task's."""
+    result = subprocess.run(
+        [sys.executable, "-c", ENDED_AT_WORK], env=PLAIN, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_help_tells_of_the_control_interface() -> None:
     assert "/_emulator" in FORKS.run("emulator", "--help", env=PLAIN).stdout
     text = FORKS.run("emulator", "--control-help", env=PLAIN).stdout
@@ -282,3 +314,15 @@ def test_first_line_after_ctrl_c_is_a_line_of_its_own() -> None:
         terminal.type("\x03")
         assert terminal.end() == 0
     assert terminal.seen.endswith("^C\r\n")
+
+
+async def test_without_a_name_the_first_user_of_the_command_line_is_meant(tmp_path: Path) -> None:
+    """By the control interface, too, and before those of the seed."""
+    (tmp_path / "seed.json").write_text('{"users": [{"username": "seed@example.com", "password": "s"}]}')
+    arguments = ("--user", "a@example.com:secret", "--seed", str(tmp_path / "seed.json"), "--json")
+    async with serving(*arguments, announced_by=b"\n") as (_, said), aiohttp.ClientSession() as http:
+        for endpoint, status in (("issue", 201), ("jwt", 201)):
+            async with http.post(f"{json.loads(said)['control']}/{endpoint}", json={}) as answer:
+                assert answer.status == status, await answer.text()
+        async with http.get(f"{json.loads(said)['control']}/sessions") as answer:
+            assert [each["username"] for each in (await answer.json())["sessions"]] == ["a@example.com"]

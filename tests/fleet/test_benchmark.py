@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fleet.py"
 @pytest.mark.fleet
 async def test_the_benchmark_counts_what_a_store_saves() -> None:
     """One JSON row per fleet: with a store never two token requests at once, and the others adopt."""
-    arguments = [str(SCRIPT), "--processes", "2", "--seconds", "2", "--json"]
+    arguments = [str(SCRIPT), "--quick", "--processes", "2", "--seconds", "2", "--json"]
     process = await create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
     output, _ = await process.communicate()
     rows = {(row["store"], row["in_step"]): row for row in json.loads(output)}

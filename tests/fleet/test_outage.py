@@ -258,3 +258,20 @@ def test_a_refresh_by_hand_that_meets_a_look_during_a_pause_tries_all_the_same(d
         assert pod.statistics().generation == 2
 
     play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("pods", [1, 4], ids=["alone", "with a store"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_sign_in_that_is_refused_without_a_reason_is_no_storm(pods: int, status: int) -> None:
+    """Something before the service may have said it, or the service: for hours, with callers all the time."""
+    hours = 4
+
+    async def scene(world: World) -> None:
+        world.endpoint.fault = lambda _grant: status
+        made = [world.pod(shared=pods > 1) for _ in range(pods)]
+        await asyncio.gather(*spawn(*(call(world, pod, hours * 3600, every=10) for pod in made)))
+        world.endpoint.fault = lambda _grant: None
+        back = await call(world, made[0], world.now() + 400, every=1)
+        assert back.served
+
+    assert len(play(scene, lifetime=3600).endpoint.log) <= hours * 3600 / 300 + 20

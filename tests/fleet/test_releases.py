@@ -103,6 +103,35 @@ def test_a_pause_holds_and_tells_why() -> None:
     play(scene, lifetime=3600)
 
 
+@pytest.mark.parametrize("until", [START_WALL + 86400 * 365, math.inf, -1.0], ids=["a year", "for good", "long ago"])
+def test_a_pause_that_no_host_would_make_is_that_of_a_wrong_clock(until: float) -> None:
+    """It holds nobody off."""
+
+    async def scene(world: World) -> None:
+        put(world, HEAD + NO_TOKEN + '"latch": null, "logged_out_until": 0.0' + PAUSE % json.dumps(until), 0)
+        assert await world.pod().token()
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("version", ["0", '"1"', "1.5", "null", "-1"])
+def test_a_record_of_no_known_version_is_none(version: str) -> None:
+    """However much the rest of it looks like one of ours."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        await pod.token()
+        await asyncio.sleep(0.1)
+        ((key, stored),) = world.store.records.items()
+        foreign = stored.payload.replace('"version": 1', f'"version": {version}')
+        world.store.records[key] = StoredToken(stored.generation, foreign)
+        another = world.pod()
+        assert (await another.token()).access_token != (await pod.token()).access_token
+        assert [event for event in world.events if isinstance(event, StoreFailed)]
+
+    play(scene, lifetime=3600)
+
+
 def test_a_tombstone_of_the_release_before_is_one() -> None:
     """Who holds the chain that it has ended drops it."""
 

@@ -122,6 +122,102 @@ def test_a_logout_while_what_is_unsaved_is_being_saved_is_the_last_word(delay: f
     play(scene, lifetime=3600)
 
 
+def cut_off(world: World, *, cut: bool) -> None:
+    """Let what is asked from now on fail at once, or work again; what is under way takes its time."""
+    world.store.latency = 0.01 if cut else OPERATION
+    world.store.loads_down = cut
+
+
+def test_a_failing_save_does_not_put_back_what_it_took() -> None:
+    """A newer token has come in between, by a sign-in without the store: that is what is left."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world)
+        world.store.saves_down = True
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        world.store.latency = OPERATION
+        saving = asyncio.create_task(save_now(one))
+        await asyncio.sleep(2 * OPERATION + 0.5)  # it has looked twice, and saves now
+        cut_off(world, cut=True)
+        newest = await one.refresh()
+        await saving
+        world.store.saves_down = world.store.loads_down = False
+        await settled(world)
+        assert record(world).token == newest
+        await two.refresh()
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+def test_what_a_save_finds_pointless_is_what_it_took() -> None:
+    """Another process has saved a token as new; this one has signed in once more meanwhile, and that is news."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world)
+        world.store.saves_down = True
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        world.store.saves_down = False
+        await two.refresh()
+        await asyncio.sleep(0.1)
+        assert record(world).generation == 2
+        world.store.latency = OPERATION
+        saving = asyncio.create_task(save_now(one))
+        await asyncio.sleep(0.5)
+        cut_off(world, cut=True)
+        newest = await one.refresh()
+        cut_off(world, cut=False)
+        world.store.latency = 0.01
+        world.store.loads_down = False
+        await asyncio.sleep(0)
+        await saving
+        await settled(world)
+        assert (newest.generation, record(world).token) == (3, newest)
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("delay", [0.5, 1.9, 2.5, 3.9])
+def test_no_token_is_saved_after_a_logout(delay: float) -> None:
+    """Not even for the moment until the tombstone is there: the saver looks whose the slot is before it saves."""
+
+    async def scene(world: World) -> None:
+        (one,) = await begin(world, 1)
+        world.store.saves_down = True
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        world.store.saves_down, world.store.latency = False, OPERATION
+        saving = asyncio.create_task(save_now(one))
+        await asyncio.sleep(delay)
+        leaving = asyncio.create_task(one.logout())
+        while not (saving.done() and leaving.done()):
+            before = dict(world.store.records)
+            await asyncio.sleep(0.1)
+            assert world.store.records == before or record(world).token is None
+        assert record(world).token is None
+
+    play(scene, lifetime=3600)
+
+
+def test_after_close_nothing_is_saved_any_more() -> None:
+    """The store was out of reach, and the task that saves later is gone."""
+
+    async def scene(world: World) -> None:
+        (one,) = await begin(world, 1)
+        world.store.down = True
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        await one.close()
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("nexudus_async")]
+        world.store.down = False
+        before = dict(world.store.records)
+        await asyncio.sleep(200)
+        assert world.store.records == before
+
+    play(scene, lifetime=3600)
+
+
 @pytest.mark.parametrize("delay", [0.5, 2.5, 4.0])
 def test_close_during_a_save_waits_for_it(delay: float) -> None:
     """Of a flight, whose caller has the token already."""

@@ -1,16 +1,14 @@
-"""One process of a fleet: it requests without a pause until its standard input ends, then reports what it saw.
+"""One process of a fleet: it requests without a pause until it is told to end, then reports what it saw.
 
-Run by `processes.py`, with `Settings` as JSON in its one argument and the secrets in the environment.
+Run by `processes.py`.
 """
 
 import asyncio
 import dataclasses
-import json
-import os
-import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, TypeAlias
 
 import aiohttp
 
@@ -30,8 +28,6 @@ from nexudus_async import (
 CUSTOMER = "/api/public/billing/customer"
 NAME = "X-Worker"
 """The header that tells the emulator which process a request comes from."""
-KEY = "NEXUDUS_TEST_KEY"
-"""The environment variable of the key to encrypt the records with."""
 CALLERS = 2
 PAUSE = 0.04
 """Seconds between two requests of one caller: some hundred requests in each lifetime of a fleet of eight."""
@@ -39,12 +35,17 @@ PAUSE = 0.04
 
 @dataclass(frozen=True)
 class Settings:
-    """store: a URL of Valkey, or else the path of a file. lease: of the lock in Valkey, in seconds."""
+    """store: a URL of Valkey, or else the path of a file. lease: of the lock in Valkey, in seconds.
+
+    key: to encrypt the records with, "" for none.
+    """
 
     name: str
     url: str
+    user: tuple[str, str]
     store: str
-    lease: float = 5.0
+    lease: float
+    key: str
 
 
 @dataclass
@@ -61,32 +62,48 @@ class Report:
         self.store_failures += isinstance(event, StoreFailed)
 
 
+Pipe: TypeAlias = "Connection[Report | str, Report | str]"
+
+
+class ShortLease(RedisStore):
+    """Whose locks end sooner than a manager would accept: here no refresh takes as long as it must allow for."""
+
+    @property
+    def lease(self) -> float:
+        return 60.0
+
+
 def open_store(settings: Settings) -> TokenStore:
     store: TokenStore = FileStore(settings.store)
     if settings.store.startswith("redis://"):
-        store = RedisStore(settings.store, lease=settings.lease)
-    return EncryptedStore(store, os.environ[KEY]) if KEY in os.environ else store
+        store = ShortLease(settings.store, lease=settings.lease)
+    return EncryptedStore(store, settings.key) if settings.key else store
 
 
-async def main(settings: Settings) -> None:
+def work(pipe: Pipe, settings: Settings) -> None:
+    """Be one process: say "ready" with the first answer, and report when told to end."""
+    asyncio.run(main(pipe, settings))
+
+
+async def main(pipe: Pipe, settings: Settings) -> None:
     report = Report()
     async with (
         aiohttp.ClientSession(headers={NAME: settings.name}) as http,
         TokenSession(
-            PasswordCredentials.from_env(), base_url=settings.url, client_session=http, store=open_store(settings),
-            policy=RefreshPolicy(advisory_window=1), on_event=report.on_event,
+            PasswordCredentials(*settings.user), base_url=settings.url, client_session=http,
+            store=open_store(settings), policy=RefreshPolicy(advisory_window=1), on_event=report.on_event,
         ) as session,
     ):  # fmt: skip
-        callers = [asyncio.create_task(_call(session, report)) for _ in range(CALLERS)]
-        await asyncio.to_thread(sys.stdin.read)
+        callers = [asyncio.create_task(_call(pipe, session, report)) for _ in range(CALLERS)]
+        await asyncio.to_thread(pipe.recv)
         for caller in callers:
             caller.cancel()
         await asyncio.wait(callers)
         report.statistics = dataclasses.asdict(session.statistics())
-    sys.stdout.write(json.dumps(dataclasses.asdict(report)) + "\n")
+    pipe.send(report)
 
 
-async def _call(session: TokenSession, report: Report) -> None:
+async def _call(pipe: Pipe, session: TokenSession, report: Report) -> None:
     while True:
         started = time.monotonic()
         try:
@@ -98,10 +115,5 @@ async def _call(session: TokenSession, report: Report) -> None:
         report.requests += 1
         report.slowest = max(report.slowest, time.monotonic() - started)
         if report.requests == 1:
-            sys.stdout.write("ready\n")
-            sys.stdout.flush()
+            pipe.send("ready")
         await asyncio.sleep(PAUSE)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(Settings(**json.loads(sys.argv[1]))))

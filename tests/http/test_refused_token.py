@@ -298,3 +298,35 @@ async def test_without_a_password_too(emulator: NexudusEmulator, connect: Connec
         with pytest.raises(Exception, match="used already"):
             await session.get(CUSTOMER)
         assert session.statistics().refused
+
+
+async def test_an_answer_that_accepts_the_token_ends_what_was_rejected_by_hand(
+    emulator: NexudusEmulator, carrier: Carrier
+) -> None:
+    """`manager.reject()` is told by somebody who had a 401 elsewhere; the API accepted the token before, and does."""
+    session = carrier.session
+    assert await carrier.status("GET", CUSTOMER) == 200
+    die(emulator)
+    emulator.fail("token", Fault.answer(503), times=None)
+    with pytest.raises(EndpointUnavailableError):
+        await session.manager.reject(await session.token())
+    assert freshness_of(carrier) is Freshness.REFUSED
+    emulator.fail(CUSTOMER, Fault.answer(200, b"{}"), times=1)
+    assert await carrier.status("GET", CUSTOMER) == 200
+    assert freshness_of(carrier) is Freshness.FRESH
+
+
+async def test_a_pause_for_a_good_token_does_not_let_a_401_pass_the_circuit_breaker(
+    emulator: NexudusEmulator, carrier: Carrier
+) -> None:
+    """A refresh failed while the token was good, so that the next one waits; a 401 is no way around both rules."""
+    for path in ("/api/zero", "/api/one"):
+        emulator.fail(path, Fault.answer(401, b"{}"), times=None)
+    assert await carrier.status("GET", FORBIDDEN) == 401  # which is futile, so that other paths force one a minute:
+    assert await carrier.status("GET", "/api/zero") == 401
+    emulator.fail("token", Fault.answer(503), times=None)
+    with pytest.raises(EndpointUnavailableError):
+        await carrier.session.refresh()
+    before = len(emulator.token_requests)
+    assert await carrier.status("GET", "/api/one") == 401
+    assert len(emulator.token_requests) == before

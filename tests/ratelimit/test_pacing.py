@@ -168,6 +168,20 @@ async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
     assert [event for event in connect.events if isinstance(event, PacingFailed)] == [failed] * 2
 
 
+async def test_a_redis_that_stays_down_is_told_ever_more_rarely(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried each minute: that makes sixty events in an hour, and seven lines."""
+    session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))
+    for _ in range(60):
+        assert await status(session) == 200
+        connect.clock.advance(60)
+    assert len([event for event in connect.events if isinstance(event, PacingFailed)]) == 60
+    lines = [record.getMessage() for record in caplog.records if "pacing" in record.getMessage()]
+    assert len(lines) == 7
+    assert lines[-1].endswith("more since the last such line)")
+
+
 async def test_nobody_is_let_through_during_a_pause_that_the_api_asked_for(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from nexudus_async import (
     CredentialsRejectedError,
     EndpointUnavailableError,
+    MalformedResponseError,
     NexudusAuthError,
     PasswordResetRequiredError,
     TotpRequiredError,
@@ -61,6 +62,25 @@ def test_with_nothing_to_serve_they_are_short() -> None:
     """0.5 s growing to 2, and to 5 when half a minute has not helped; a quarter shorter at most."""
     assert pauses(OUTAGE, 24, served=False) == [0.5, 1, *[2] * 20, 5, 5]
     assert pauses(OUTAGE, 24, served=False, chance=1.0) == [0.375, 0.75, *[1.5] * 20, 3.75, 3.75]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_without_a_reason_may_be_one_of_the_credentials(status: int) -> None:
+    """A slip is over soon; what lasts is asked some fifteen times an hour, and not 720. It is a row of its own."""
+    error = MalformedResponseError("no reason", status=status)
+    steps = [0.5, 1, 2, 30, 60, 120, 300, 300]
+    assert pauses(error, 8, served=False) == steps
+    assert pauses(error, 4, served=True) == [30, 60, 120, 300]
+    backoff, now = Memory(), START
+    for _ in range(10):
+        now += backoff.failed(OUTAGE, now, served=False)
+    assert backoff.failed(error, now, served=False) == 0.5
+
+
+@pytest.mark.parametrize("status", [None, 200, 500, 600])
+def test_an_answer_that_is_no_refusal_is_an_outage(status: int | None) -> None:
+    """Something is in the way; it is over when it is over."""
+    assert pauses(MalformedResponseError("no token", status=status), 5, served=False) == [0.5, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -130,6 +150,7 @@ def test_a_failure_of_another_kind_shortens_no_latch() -> None:
     backoff.failed(error, START, served=False)
     assert backoff.failed(OUTAGE, START + 10, served=False) == 50
     assert backoff.value.in_force(START + 59, served=False) is error
+    assert backoff.value.looked == START + 10  # with the present credentials: no need to look whether they are others
     slow = EndpointUnavailableError("throttled", retry_after=100)
     assert backoff.failed(slow, START + 20, served=False) == 100
 

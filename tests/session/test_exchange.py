@@ -6,11 +6,12 @@ import json
 import logging
 import pickle
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import aiohttp
+import aiohttp.abc
 import pytest
 
 from nexudus_async import (
@@ -19,23 +20,25 @@ from nexudus_async import (
     EndpointUnavailableError,
     ExchangeCredentials,
     LoginRequiredError,
-    MalformedResponseError,
     MemoryStore,
     NexudusAuthError,
     RefreshPolicy,
     StoredToken,
     StoreError,
     TokenEndpoint,
+    TokenEndpointError,
     TokenObtained,
     TokenSession,
     WrongHostError,
 )
+from nexudus_async._http import aiohttp_internals
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
 from tests.inside import key_of
 from tests.leaks import leaked
 from tests.values.renderers import Factory, leaks, on_every_loop, run
 
+SHARED = pytest.mark.parametrize("shared", [False, True], ids=["alone", "with a store"])
 EXCHANGE = "/api/sys/users/exchange"
 MEMBER = "member@example.com"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -172,7 +175,7 @@ async def test_not_tried_again_where_it_may_have_been_used(
     clock.autojump = True
     session = await connect(ExchangeCredentials(emulator.one_time_jwt()))
     emulator.fail(EXCHANGE, fault, times=None)
-    with pytest.raises(NexudusAuthError):
+    with pytest.raises(EndpointUnavailableError if recovers else LoginRequiredError) as failure:
         await session.token()
     assert exchanges(emulator) == sent
     emulator.faults.clear()
@@ -180,8 +183,13 @@ async def test_not_tried_again_where_it_may_have_been_used(
     if recovers:
         await session.token()
     else:
-        with pytest.raises(LoginRequiredError):
-            await session.token()
+        assert str(failure.value).endswith(
+            "the one-time JWT may have been used, and is not sent again: get another one"
+        )
+        assert isinstance(failure.value.__cause__, TokenEndpointError)
+        for call in (session.token, session.refresh, session.sign_in):
+            with pytest.raises(LoginRequiredError, match="get another one"):
+                await call()
         assert exchanges(emulator) == sent
 
 
@@ -199,15 +207,66 @@ async def test_what_was_not_sent_is_tried_again(
         clock.advance(60)
 
 
+class Resolver(aiohttp.abc.AbstractResolver):
+    """Knows no name, then a machine's."""
+
+    known = False
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[aiohttp.abc.ResolveResult]:
+        if not self.known:
+            raise OSError(-2, "Name or service not known")
+        return [aiohttp.abc.ResolveResult(hostname=host, host="127.0.0.1", port=port, family=2, proto=0, flags=0)]
+
+    async def close(self) -> None: ...
+
+
+@SHARED
+@pytest.mark.parametrize("how", ["token", "sign_in"])
+async def test_no_name_and_no_tls_use_nothing_up(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, shared: bool, how: str
+) -> None:
+    """DNS in trouble, then a server that speaks no TLS; then the same JWT begins a session."""
+    clock.autojump = True
+    resolver, store = Resolver(), MemoryStore() if shared else None
+    port = emulator.url.rpartition(":")[2]
+    credentials = ExchangeCredentials(emulator.one_time_jwt())
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as http:
+        options: dict[str, Any] = {"client_session": http, "store": store, "allow_insecure_http": True}
+        for scheme, known, works in (("https", False, False), ("https", True, False), ("http", True, True)):
+            resolver.known = known
+            session = await connect(credentials, base_url=f"{scheme}://nexudus.example:{port}", **options)
+            for _ in range(1 if works else 2):
+                clock.advance(60)
+                if works:
+                    await getattr(session, how)()
+                else:
+                    with pytest.raises(EndpointUnavailableError, match="could not be reached"):
+                        await getattr(session, how)()
+            await session.close()
+    assert exchanges(emulator) == 1
+
+
+async def test_the_deadline_may_have_come_too_late(emulator: NexudusEmulator, connect: Connect) -> None:
+    """The service was still at it."""
+    policy = RefreshPolicy(flight_deadline=0.2, connect_timeout=0.1)
+    session = await connect(ExchangeCredentials(emulator.one_time_jwt()), policy=policy)
+    with emulator.hold(EXCHANGE):
+        with pytest.raises(EndpointUnavailableError, match="no answer"):
+            await session.token()
+        with pytest.raises(LoginRequiredError, match="get another one"):
+            await session.sign_in()
+    assert exchanges(emulator) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
         (Fault.html(), WrongHostError),
         (Fault.answer(405), WrongHostError),
         (Fault.answer(307, headers={"Location": "https://elsewhere.example/?token=x"}), WrongHostError),
-        (Fault.json({"access_token": "a", "expires_in": 5}), MalformedResponseError),
-        (Fault.json({"token": "a b", "expires_in": 5}), MalformedResponseError),
-        (Fault.json({"token": "a", "expires_in": 0}), MalformedResponseError),
+        (Fault.json({"access_token": "a", "expires_in": 5}), LoginRequiredError),
+        (Fault.json({"token": "a b", "expires_in": 5}), LoginRequiredError),
+        (Fault.json({"token": "a", "expires_in": 0}), LoginRequiredError),
         (
             Fault.json({"error": "invalid_grant", "error_description": f"{JWT} is no good"}, 400),
             CredentialsRejectedError,
@@ -372,6 +431,42 @@ async def test_no_trace_config_sees_the_exchange(
         assert [url.partition("/api")[2] for url in seen] == ["/token"]
         await session.close()
         assert not http.closed
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["own", "lent"])
+@pytest.mark.parametrize("known", [False, True], ids=["another aiohttp", "this aiohttp"])
+async def test_a_tool_that_traces_every_session_does_not_see_it_either(
+    emulator: NexudusEmulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, lent: bool, known: bool
+) -> None:
+    """As those of OpenTelemetry and Sentry do, in the constructor of aiohttp's session; else nothing is sent."""
+    seen: list[str] = []
+
+    async def on_start(_session: object, _context: object, params: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(str(params.url))
+
+    construct = aiohttp.ClientSession.__init__
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_start.append(on_start)
+    all_sessions = [tracing]
+
+    def traced(session: aiohttp.ClientSession, *args: Any, **options: Any) -> None:
+        construct(session, *args, **(options | {"trace_configs": all_sessions}))
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    if not known:
+        monkeypatch.setattr(aiohttp_internals, "TRACE_CONFIGS", "_elsewhere")
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession()) if lent else None
+        session = await connect(ExchangeCredentials(emulator.one_time_jwt()), client_session=http)
+        if known:
+            async with session.get(CUSTOMER) as response:
+                assert response.status == 200
+            assert [url.partition("/api")[2] for url in seen] == ["/public/billing/customer"]
+        else:
+            with pytest.raises(ConfigurationError, match="trace_configs"):
+                await session.token()
+            assert exchanges(emulator) == 0
+    assert all_sessions == [tracing]
 
 
 async def test_a_traced_session_of_an_endpoint_of_its_own_is_refused(emulator: NexudusEmulator) -> None:

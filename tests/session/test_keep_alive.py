@@ -48,6 +48,14 @@ async def test_it_starts_with_the_first_request_too(connect: Connect) -> None:
     assert keepers() == []
 
 
+@pytest.mark.parametrize("use", ["token", "refresh", "sign_in"])
+async def test_whatever_is_used_first_it_starts(connect: Connect, use: str) -> None:
+    """There is something to keep from then on."""
+    session = await connect(keep_alive=True)
+    await getattr(session, use)()
+    assert len(keepers()) == 1
+
+
 async def test_without_it_nothing_runs(connect: Connect, clock: ManualClock) -> None:
     """No task and no timer."""
     session = await connect()

@@ -141,8 +141,28 @@ def test_a_refresh_by_hand_passes(shared: bool) -> None:
     play(scene, lifetime=LIFETIME)
 
 
-def test_it_asks_the_store_seldom() -> None:
-    """While another process has the lock, or the endpoint is out of order."""
+def test_it_asks_the_store_seldom_while_another_process_has_the_lock() -> None:
+    """For as long as that may take."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        await pod.token()
+        await asyncio.sleep(0.1)
+        ((key, _),) = world.store.records.items()
+        await world.leap(LATEST - 65)
+        keeper = kept_alive(pod)
+        await world.until(LATEST - 5)
+        async with world.store.refresh_lock(key):
+            before = Counter(world.store.counts)
+            await asyncio.sleep(3600)
+            assert 0 < (world.store.counts - before)["load"] <= 3600 / 4
+        await keeper.stop()
+
+    play(scene, lifetime=LIFETIME)
+
+
+def test_it_asks_the_store_seldom_while_the_endpoint_is_out_of_order() -> None:
+    """The whole fleet together, and not each process for itself."""
 
     async def scene(world: World) -> None:
         pods: list[TokenManager] = [world.pod() for _ in range(5)]

@@ -14,14 +14,18 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from nexudus_async import (
     ConfigurationError,
     CredentialsRejectedError,
+    EndpointUnavailableError,
+    ExchangeCredentials,
     LoginRequiredError,
     MemoryStore,
     Pacing,
     PasswordCredentials,
+    RefreshPolicy,
     RefreshTokenCredentials,
     SessionClosedError,
     StoredToken,
@@ -163,6 +167,34 @@ async def test_a_callable_that_fails_is_not_remembered(make: Make, vault: Vault,
     assert (counted.made, counted.failed, counted.open) == (1, 2, 1)
 
 
+@pytest.mark.parametrize("trouble", ["never ends", "is cancelled", "raises"])
+async def test_one_accounts_callable_holds_up_nobody_else(make: Make, vault: Vault, trouble: str) -> None:
+    """It is given up after the flight's deadline; whoever asked is told, and asks anew."""
+    broken = True
+
+    async def later(account: str) -> PasswordCredentials:
+        if account == name(0) and broken:
+            if trouble == "is cancelled":
+                raise asyncio.CancelledError
+            if trouble == "raises":
+                raise LookupError(account)
+            await asyncio.Event().wait()
+        return vault(account)
+
+    sessions = make(later, policy=RefreshPolicy(flight_deadline=0.3, connect_timeout=0.1))
+    stuck = [asyncio.create_task(sessions.session(name(0))) for _ in range(3)]
+    await asyncio.sleep(0)
+    others = await asyncio.gather(*(sessions.session(name(number)) for number in range(1, 30)))
+    assert [await who(each) for each in others[:3]] == [name(1), name(2), name(3)]
+    async with asyncio.timeout(2):
+        results = await asyncio.gather(*stuck, return_exceptions=True)
+    expected = LookupError if trouble == "raises" else EndpointUnavailableError
+    assert [type(each) for each in results] == [expected] * 3
+    assert (sessions.statistics().failed, len(sessions)) == (1, 29)
+    broken = False
+    assert await who(await sessions.session(name(0))) == name(0)
+
+
 @pytest.mark.parametrize("given", ["a password", None, 7])
 async def test_what_are_no_credentials_is_said(make: Make, given: Any) -> None:
     """None is good with a store only."""
@@ -201,6 +233,43 @@ async def test_tokens_in_hand_are_filed_under_the_account(emulator: NexudusEmula
     session = await make(in_hand, store=store).session(name(3))
     assert await who(session) == name(3)
     assert key_of(session) == key_of(TokenSession(store=store, account=name(3), base_url=emulator.url))
+
+
+async def test_what_was_handed_over_is_used_once_though_the_session_is_made_anew(
+    emulator: NexudusEmulator, make: Make
+) -> None:
+    """Without a store: the callable has nothing newer, which is said without a request; then it has."""
+    pairs = [emulator.issue(name(number)) for number in range(2)]
+
+    def given(account: str) -> RefreshTokenCredentials:
+        return RefreshTokenCredentials(pairs[account == name(1)].refresh_token, client_id=account)
+
+    sessions = make(given, max_sessions=1)
+    for number in (0, 1):
+        await (await sessions.session(name(number))).token()
+    async with await sessions.session(name(0)) as session:
+        with pytest.raises(LoginRequiredError, match="hand over the new one"):
+            await session.token()
+    assert len(emulator.token_requests) == 2
+    pairs[0] = emulator.issue(name(0))
+    assert await who(await sessions.session(name(0))) == name(0)
+    assert emulator.refresh_tokens_reused == 0
+
+
+@pytest.mark.parametrize("kind", ["jwt", "tokens"])
+async def test_what_is_remembered_of_that_is_bounded(emulator: NexudusEmulator, make: Make, kind: str) -> None:
+    """By as many accounts as may be open."""
+
+    def given(account: str) -> Any:
+        if kind == "jwt":
+            return ExchangeCredentials(emulator.one_time_jwt(account))
+        return RefreshTokenCredentials(emulator.issue(account).refresh_token, client_id=account)
+
+    sessions = make(given, max_sessions=2)
+    for number in range(10):
+        await (await sessions.session(name(number))).token()
+    await until(lambda: len(sessions) == 2)
+    assert len(sessions._members._tried) == 2
 
 
 async def test_one_accounts_failure_is_its_own(
@@ -278,13 +347,107 @@ async def test_what_is_under_way_is_not_closed(
     assert busy.closed
 
 
-async def test_a_body_is_read_after_its_session_is_closed(emulator: NexudusEmulator, make: Make) -> None:
-    """The connections are everybody's."""
-    sessions = make(max_sessions=1)
-    response = await (await sessions.session(name(0))).get(CUSTOMER)
-    await sessions.session(name(1))
-    await asyncio.sleep(0)
-    assert (await response.json())["Email"] == name(0)
+class Open:
+    """Serves a body at /body that goes on until it may end, and a WebSocket at /socket."""
+
+    def __init__(self, emulator: NexudusEmulator) -> None:
+        self.may_end = asyncio.Event()
+        emulator.route("GET", "/body", self.body)
+        emulator.route("GET", "/socket", self.socket)
+
+    async def body(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"[")
+        await self.may_end.wait()
+        await response.write(b"]")
+        return response
+
+    async def socket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
+
+HOW_IT_ENDS = ["read", "left", "WebSocket closed", "WebSocket dropped"]
+
+
+@pytest.mark.parametrize("how", HOW_IT_ENDS)
+async def test_what_goes_on_after_its_call_keeps_its_session_open(
+    emulator: NexudusEmulator, make: Make, clock: ManualClock, how: str
+) -> None:
+    """A body that is read in pieces, a WebSocket: whoever has one may send more. Until its end, whichever it is."""
+    service = Open(emulator)
+    sessions = make(max_sessions=1, idle_timeout=100)
+    busy = await sessions.session(name(0))
+    opened: Any = await (busy.ws_connect("/socket") if "WebSocket" in how else busy.get("/body"))
+    for number in (1, 2):
+        await sessions.session(name(number))
+        await until(lambda: clock.sleepers >= 1)
+        clock.advance(200)
+        await asyncio.sleep(0.01)
+    assert (busy.closed, sessions.statistics().in_use) == (False, 1)
+    assert await who(busy) == name(0)
+    match how:
+        case "read":
+            service.may_end.set()
+            assert await opened.read() == b"[]"
+        case "left":
+            opened.release()
+        case "WebSocket closed":
+            await opened.close()
+        case _:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                del opened
+                gc.collect()
+    assert (busy.closed, sessions.statistics().in_use) == (False, 0)
+    service.may_end.set()
+    await sessions.session(name(3))
+    assert busy.closed
+
+
+async def test_it_is_idle_from_its_end_on(emulator: NexudusEmulator, make: Make, clock: ManualClock) -> None:
+    """And not from the beginning of the request: what follows a long download is served by the same session."""
+    service = Open(emulator)
+    sessions = make(idle_timeout=100)
+    busy = await sessions.session(name(0))
+    response = await busy.get("/body")
+    for _ in range(10):
+        await until(lambda: clock.sleepers >= 1)
+        clock.advance(60)
+        await asyncio.sleep(0.01)
+    service.may_end.set()
+    assert await response.read() == b"[]"
+    await until(lambda: clock.sleepers >= 1)
+    clock.advance(60)
+    await asyncio.sleep(0.01)
+    assert await who(busy) == name(0)
+
+
+async def test_room_is_made_when_a_use_ends(emulator: NexudusEmulator, make: Make) -> None:
+    """Whoever is done is closed when the next one is, or somebody asks: there are no more than have to be."""
+    sessions = make(max_sessions=1, idle_timeout=None)
+    members = [await sessions.session(name(0))]
+    with emulator.hold(CUSTOMER) as hold:
+        tasks: list[asyncio.Task[str]] = []
+        for number in range(3):
+            if number:
+                members.append(await sessions.session(name(number)))
+            tasks.append(asyncio.create_task(who(members[number])))
+            await hold.wait(number + 1)
+        assert len(sessions) == 3
+        tasks[0].cancel()
+        await asyncio.wait([tasks[0]])
+        assert [each.closed for each in members] == [False, False, False]
+        tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
+        assert [each.closed for each in members] == [True, False, False]
+    assert await tasks[2] == name(2)
+    assert [each.closed for each in members] == [True, True, False]
+    assert await who(members[2]) == name(2)
 
 
 async def test_an_idle_one_is_closed(emulator: NexudusEmulator, make: Make, clock: ManualClock) -> None:
@@ -446,6 +609,31 @@ async def test_a_throttle_that_is_asked_for_is_one_for_all(
     await let_time_pass(clock, first, *others)
     assert [task.result() for task in (first, *others)] == [name(number) for number in range(10)]
     assert [session.statistics().throttled for session in several] == [1] + [0] * 9
+
+
+async def test_settings_are_not_shared_by_being_the_same(
+    emulator: NexudusEmulator, make: Make, clock: ManualClock, vault: Vault
+) -> None:
+    """Two that are made by hand with the same objects, be it one session or many: each has its own pace and pauses."""
+    settings: dict[str, Any] = {"throttle": Throttle(), "pacing": Pacing(spacing=1000)}
+    several = [make(**settings), make(**settings)]
+    sessions = [await each.session(name(number)) for number, each in enumerate(several)]
+    options: dict[str, Any] = {"base_url": emulator.url, "clock": clock} | settings
+    sessions += [TokenSession(vault(name(number)), **options) for number in (2, 3)]
+    async with asyncio.timeout(2):
+        assert [await who(session) for session in sessions] == [name(number) for number in range(4)]
+    clock.advance(1000)
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    first = asyncio.create_task(who(sessions[0]))
+    await until(lambda: sessions[0].statistics().paused_for > 0)
+    assert [session.statistics().paused_for for session in sessions[1:]] == [0, 0, 0]
+    async with asyncio.timeout(2):
+        assert [await who(session) for session in sessions[1:]] == [name(number) for number in range(1, 4)]
+    clock.advance(1000)
+    async with asyncio.timeout(2):
+        assert await first == name(0)
+    for session in sessions[2:]:
+        await session.close()
 
 
 async def test_closing_one_ends_its_waits_and_nobody_elses(

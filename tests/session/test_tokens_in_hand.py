@@ -149,8 +149,8 @@ async def test_who_asks_for_a_new_token_gets_one_from_the_service(
 ) -> None:
     """`refresh()` and `sign_in()` are not content with the access token in hand."""
     session = await connect(in_hand(emulator, lives=600))
-    token = await getattr(session, how)()
-    assert (token.generation, len(emulator.token_requests)) == (2, 1)
+    await getattr(session, how)()
+    assert len(emulator.token_requests) == 1
     assert (session.statistics().renewals, session.statistics().adoptions) == (1, 0)
 
 

@@ -10,9 +10,14 @@ __all__ = ["EPSILON", "Hold", "Pauses"]
 
 EPSILON = 0.005
 """Seconds. The client rounds the age of a token to the millisecond."""
-STEPS = {"served": (30, 60, 120, 300), "empty": (0.5, 1, *(2,) * 20, 5), "latch": (60, 300, 3600)}
+STEPS = {
+    "served": (30, 60, 120, 300),
+    "empty": (0.5, 1, *(2,) * 20, 5),
+    "unexplained": (0.5, 1, 2, 30, 60, 120, 300),
+    "latch": (60, 300, 3600),
+}
 """Seconds, after the first failure of a kind and each further one: a token is still served; there is none; the
-credentials were refused."""
+credentials were refused; there is no token, and a refusal without a reason."""
 JITTER = 0.25
 CODES_TRIED = 3
 """How often in a row the next one-time code may be tried, before the pauses of refused credentials begin."""

@@ -116,7 +116,7 @@ class Sendings:
         call, limits, access = sending.call, self._limits, (sending.authorization or "").removeprefix("Bearer ")
         if status == UNAUTHORIZED:
             self._book.reject(access)
-        elif 0 < status < BROKEN and not (sending.gated and status in THROTTLED):
+        elif 0 < status < BROKEN and status not in THROTTLED:
             self._book.accept(access)
             self._replays.accepted(call.sent)
         named = asked

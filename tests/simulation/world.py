@@ -12,6 +12,7 @@ from nexudus_async import (
     CredentialsRejectedError,
     Event,
     Freshness,
+    MalformedResponseError,
     NexudusAuthError,
     PasswordCredentials,
     PasswordResetRequiredError,
@@ -250,7 +251,9 @@ class World:
             if type(error) is NexudusAuthError:
                 self.report(f"unexpected: {error!r} from {error.__cause__!r}")
             pause = self.session.statistics().retry_in
+            without_reason = isinstance(error, MalformedResponseError) and error.status in range(400, 500)
             kind = "latch" if isinstance(error, LATCHING) else "served" if self._is_served() else "empty"
+            kind = "unexplained" if kind == "empty" and without_reason else kind
             code = isinstance(error, TotpRequiredError) and self.setting.two_factor == "callable"
             self.chain.failed(kind, pause, code=code)
 

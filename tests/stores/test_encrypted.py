@@ -44,6 +44,21 @@ async def test_keys_rotate(inner: MemoryStore) -> None:
     assert await both.load("a") == RECORD
 
 
+async def test_a_store_that_cannot_be_read_just_now_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there may be another's, whose key this process does not have: the save says that the store is down."""
+    inner = MemoryStore()
+    await EncryptedStore(inner, OLD).save("a", RECORD)
+    with monkeypatch.context() as patch:
+        patch.setattr(inner, "load", _down)
+        with pytest.raises(StoreError, match="down"):
+            await EncryptedStore(inner, NEW).save("a", StoredToken(9, "fresh"))
+    assert await EncryptedStore(inner, OLD).load("a") == RECORD
+
+
+async def _down(key: str) -> StoredToken | None:
+    raise StoreError("down")
+
+
 @pytest.mark.parametrize("generation", [1, 7, 8])
 async def test_a_wrong_key_replaces_nothing(inner: MemoryStore, generation: int) -> None:
     """A process with the wrong keys is told so by `save`, and takes nobody's tokens; `clear` is the way out."""

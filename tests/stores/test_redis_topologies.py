@@ -22,7 +22,7 @@ from nexudus_async.errors import StoreError
 from nexudus_async.stores import RedisStore, StoredToken
 from nexudus_async.testing import NexudusEmulator
 from tests.inside import key_of
-from tests.valkey import PATIENCE, Valkey, behind_tls, form_cluster, primary_of, running, sentinel, wait_until
+from tests.valkey import PATIENCE, Valkey, behind_tls, follow, form_cluster, primary_of, running, sentinel, wait_until
 
 from .certificates import server_context
 
@@ -120,6 +120,21 @@ async def test_a_restarted_server_has_another_name(tmp_path: Path) -> None:
         server.start()
         assert await store.server("a") not in (None, first)
         await store.aclose()
+
+
+async def test_who_was_a_replica_in_between_has_another_name(tmp_path: Path) -> None:
+    """It was not restarted, and lacks what it had not heard of when it took over again."""
+    with running(tmp_path, 2, repl_diskless_sync_delay="0") as (one, two):
+        await asyncio.to_thread(follow, two, one)
+        store, other = RedisStore(one.url), RedisStore(two.url)
+        first = await store.server("a")
+        two.command("REPLICAOF", "NO", "ONE")
+        assert await other.server("a") not in (None, first)
+        await asyncio.to_thread(follow, one, two)
+        one.command("REPLICAOF", "NO", "ONE")
+        assert await store.server("a") not in (None, first)
+        for each in (store, other):
+            await each.aclose()
 
 
 # A sentinel

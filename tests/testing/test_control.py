@@ -111,6 +111,18 @@ async def test_tokens_are_minted_shown_and_revoked(http: Http) -> None:
     assert await http.call(renewed["access_token"]) == 401
 
 
+async def test_users_of_one_client_id_are_told_apart(http: Http) -> None:
+    """Its refresh token is the last one's; the access tokens live on, each its user's."""
+    await http.control("POST", "/users", {"username": "b@example.com", "password": "b"})
+    for username in ("ops@example.com", "b@example.com"):
+        await http.control("POST", "/issue", {"username": username, "client_id": "worker"})
+    sessions = (await http.control("GET", "/sessions"))["sessions"]
+    assert [(each["username"], each["older"], each["refresh"] is None) for each in sessions] == [
+        ("b@example.com", 0, False),
+        ("ops@example.com", 0, True),
+    ]
+
+
 async def test_a_magic_link(http: Http) -> None:
     """A JWT, good for one exchange."""
     jwt = (await http.control("POST", "/jwt", {"username": "ops@example.com", "lifetime": 60}))["token"]
@@ -231,3 +243,32 @@ async def test_the_control_interface_leaves_no_trace(http: Http) -> None:
     await http.ask("GET", "/")
     assert http.status == 200
     assert (await http.control("GET", "/counts"))["requests"] == 0
+
+
+async def test_nobody_named_is_the_first_of_those_there_are(http: Http) -> None:
+    """Also when the one from the start has gone; with nobody at all that is said."""
+    await http.control("POST", "/users", {"username": "b@example.com", "password": "b"})
+    await http.control("DELETE", "/users/ops@example.com")
+    for endpoint in ("/issue", "/jwt"):
+        await http.control("POST", endpoint, {})
+    assert [each["username"] for each in (await http.control("GET", "/sessions"))["sessions"]] == ["b@example.com"]
+    await http.control("DELETE", "/users/b@example.com")
+    for endpoint in ("/issue", "/jwt"):
+        answer = await http.ask("POST", "/_emulator" + endpoint, {})
+        assert http.status == 404
+        assert answer["Message"].endswith("there are no users: add one first")
+
+
+async def test_a_message_about_users_is_short_however_many_there_are(http: Http) -> None:
+    """It names ten."""
+    users = [{"username": f"u{number}@example.com", "password": "x"} for number in range(1_000)]
+    await http.control("POST", "/seed", {"users": users})
+    answer = await http.ask("GET", "/_emulator/users/nobody")
+    assert http.status == 404
+    assert answer["Message"].endswith("u8@example.com and 991 more")
+
+
+async def test_a_wrong_address_tells_where_the_list_is(http: Http) -> None:
+    """With a slash too many, for one."""
+    answer = await http.ask("GET", "/_emulator/")
+    assert (http.status, "GET /_emulator lists all" in answer["Message"]) == (404, True)

@@ -80,3 +80,26 @@ async def test_faults_every_time_and_forgotten(http: Http) -> None:
     assert [await http.call(token, f"/api/spaces/coworkers/{n}") for n in (1, 2, 3)] == [503] * 3
     assert (await http.control("DELETE", "/faults"))["faults"] == []
     assert await http.call(token, "/api/spaces/coworkers/1") == 200
+
+
+async def test_a_changed_answer_that_has_no_members_is_told(http: Http) -> None:
+    """A fault that cannot do what it says must not let a test pass."""
+    token = (await http.control("POST", "/issue", {}))["access_token"]
+    await http.control("POST", "/faults", {"where": "/api/public/teams/my", "kind": "alter", "members": {"Id": 5}})
+    assert await http.call(token, "/api/public/teams/my") == 500
+    assert "members of a JSON object" in http.text
+    record = (await http.control("GET", "/requests"))["requests"][-1]
+    assert "members of a JSON object" in record["remark"]
+
+
+@pytest.mark.parametrize("kind", ["delay", "truncate"])
+async def test_a_404_is_late_and_cut_off_as_any_answer(http: Http, kind: str) -> None:
+    """An answer that the service gives by refusing is an answer."""
+    token = (await http.control("POST", "/issue", {}))["access_token"]
+    more = {"seconds": 0} if kind == "delay" else {}
+    await http.control("POST", "/faults", {"where": "/api/nowhere", "kind": kind, **more})
+    if kind == "delay":
+        assert await http.call(token, "/api/nowhere") == 404
+    else:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await http.call(token, "/api/nowhere")

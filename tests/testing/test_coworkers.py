@@ -66,6 +66,8 @@ async def test_filters(client: Client, token: str, query: str, expected: list[in
         ("Coworker_Nonsense=1", "unknown filter 'Coworker_Nonsense'"),
         ("from_Coworker_UpdatedOn=2026-01-01", "a time to the minute, such as 2026-01-31T08:00"),
         ("from_Coworker_UpdatedOn=2026-01-01T00:00:00Z", "a time to the minute"),
+        ("Coworker_Active=yes", "Coworker_Active is true or false; not 'yes'"),
+        ("Coworker_Id=seven", "Coworker_Id is a whole number; not 'seven'"),
         ("size=0", "size is a whole number, 1 or more"),
         ("size=%C2%B2", "size is a whole number"),
         ("page=x", "page is a whole number"),
@@ -79,6 +81,16 @@ async def test_what_means_nothing_is_reported(client: Client, token: str, query:
     assert answer.status == 400
     assert says in answer.json["Message"]
     assert client.emulator.requests[-1].remark == answer.json["Message"]
+
+
+@pytest.mark.parametrize("path", ["/api/public/teams/my", "/api/public/billing/customer", "/api/auth/me"])
+@pytest.mark.parametrize("query", ["from_Team_UpdatedOn=2026-01-01T00:00", "Team_Name=x", "page=2"])
+async def test_a_filter_where_there_are_none_is_reported_too(client: Client, token: str, path: str, query: str) -> None:
+    """What is no filter, such as a number against caches, is let through."""
+    answer = await client.call(f"{path}?{query}", token)
+    assert (answer.status, "there are no filters here" in answer.json["Message"]) == (400, True)
+    assert client.emulator.requests[-1].remark == answer.json["Message"]
+    assert (await client.call(f"{path}?_=1&token=x", token)).status == 200
 
 
 async def test_an_unknown_filter_names_the_known_ones(client: Client, token: str) -> None:

@@ -154,7 +154,14 @@ async def test_the_page_is_legible(page: Tab, emulator: NexudusEmulator, client:
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
         assert await page.run("document.documentElement.scrollWidth") <= width
+        assert await page.run(CELLS_OUT_OF_SIGHT) == [], width
 
+
+CELLS_OUT_OF_SIGHT = """
+[...document.querySelectorAll('#rows td')]
+  .filter(e => e.textContent && e.getBoundingClientRect().right > innerWidth).map(e => e.textContent)
+"""
+"""What a person would have to scroll aside for: a status that is not seen is not looked for."""
 
 COLOURS = """
 [...document.querySelectorAll('body *')]

@@ -120,7 +120,7 @@ async def test_a_user_can_be_removed(client: Client) -> None:
     client.emulator.remove_user("B@example.com")
     assert (await client.call(CUSTOMER, pair.access_token)).status == 401
     assert (await client.sign_in(username="b@example.com", password="pw")).status == 400
-    with pytest.raises(LookupError, match=r"no user is called 'b@example\.com'; there are ops@example\.com"):
+    with pytest.raises(LookupError, match=r"no user is called 'b@example\.com'; there is ops@example\.com"):
         client.emulator.remove_user("b@example.com")
 
 

@@ -12,8 +12,10 @@ import sys
 import pytest
 
 import nexudus_async
-from nexudus_async import ConfigurationError, Event, RefreshFailed, TokenObtained, TokenRejected
-from nexudus_async._events import check_listener, deliver
+from nexudus_async import ConfigurationError, Event, RefreshFailed, StoreFailed, TokenObtained, TokenRejected
+from nexudus_async._events import Emitter, check_listener, deliver
+from nexudus_async.errors import StoreError
+from nexudus_async.testing import ManualClock
 
 REJECTED = TokenRejected(generation=3, renewal=True)
 
@@ -107,6 +109,29 @@ def test_what_a_listener_raises_goes_no_further(caplog: pytest.LogCaptureFixture
         ("ERROR", "the listener raised ValueError on TokenRejected")
     ]
     assert "hunter2" not in caplog.text
+
+
+def test_a_listener_that_always_raises_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The first time is told, then ever more rarely, with a count; of each kind."""
+    clock = ManualClock()
+
+    def broken(event: Event) -> None:
+        raise ValueError
+
+    emitter = Emitter(broken, "Anna", clock)
+    for _ in range(1000):
+        emitter.emit(lambda: REJECTED)
+        clock.advance(1)
+    emitter.emit(lambda: StoreFailed(operation="load", error=StoreError("down")))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "Anna: the listener raised ValueError on TokenRejected",
+        *(
+            f"Anna: the listener raised ValueError on TokenRejected ({count} more since the last such line)"
+            for count in (29, 59, 119, 239, 479)
+        ),
+        "Anna: the listener raised ValueError on StoreFailed",
+    ]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])

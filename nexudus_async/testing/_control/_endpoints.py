@@ -41,7 +41,7 @@ class Control:
         self._emulator = emulator
         self._world = world
         self._access = Access(host, remote_control)
-        self._routes = Routes()
+        self._routes = Routes("No such resource; GET /_emulator lists all there are.")
         for (method, path), handler in self.handlers().items():
             self._routes.add(method, path, Route(handler, authenticated=False))
 
@@ -277,8 +277,11 @@ async def _fields(request: web.Request, what: str, known: tuple[str, ...]) -> Fi
 
 
 def _numbers(query: Any) -> dict[str, object]:
-    """Return a query with its whole numbers as numbers."""
-    return {name: int(value) if value.isascii() and value.isdigit() else value for name, value in query.items()}
+    """Return a query with its whole numbers as numbers; what is longer than any of use stays text."""
+    return {
+        name: int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
+        for name, value in query.items()
+    }
 
 
 def _json(value: object, status: int = 200) -> web.Response:

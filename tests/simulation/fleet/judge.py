@@ -12,7 +12,7 @@ from tests.simulation.pauses import EPSILON
 from tests.simulation.service import Outcome
 
 from .facts import Flight, Issued, Seen, Sent
-from .store import Content, StoreServer, content_of
+from .store import LEASE, Content, StoreServer, content_of
 
 __all__ = ["Judge"]
 
@@ -90,6 +90,8 @@ class Judge:
     def _check_overlap(self, sent: Sent, other: Sent) -> None:
         if sent.process == other.process:
             self._report("never 1: a process sends two token requests at once")
+        elif self._now() - other.flight.began >= LEASE:
+            pass  # it has waited for two one-time codes, and the lock has ended
         elif not (sent.blind or other.blind or self.server.lost_at >= min(other.flight.began, sent.flight.began)):
             self._report(f"never 1: {sent.request.grant} while another process has one under way")
 
@@ -119,6 +121,8 @@ class Judge:
             return
         if own and each.blind and not sent.blind:
             self._report("blind: a refresh token that was sent while the store was down is sent again")
+        elif not own and each.flight.failed and not self.seen[sent.process].has_credentials:
+            return  # it read that the token is in doubt, and has no other way to a token
         elif outcome in (Outcome.DELIVERED, Outcome.REFUSED):
             which = ("apart: " if own else "unnoted: ") if each.flight.failed else ""
             whose = "its own" if own else "another's"
@@ -180,6 +184,8 @@ class Judge:
         seen.unseen = False
         if content is None:
             return
+        if content.is_tombstone and content.generation >= self._generation(process):
+            seen.current = None  # be it of another chain, and newer than the logout: nobody can tell
         if content.is_tombstone and content.generation in self._graves and not self.may_be_old:
             self._bury(seen, content.client_id, self._graves[content.generation])
             task = asyncio.current_task()

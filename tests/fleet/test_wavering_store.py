@@ -1,0 +1,245 @@
+"""A store that answers now and then: what it does late, does in spite of an error, or has and cannot read.
+
+In virtual time (`tests/fleet/virtual.py`).
+"""
+
+import asyncio
+
+import pytest
+
+from nexudus_async import (
+    CredentialsRejectedError,
+    LoginRequiredError,
+    StoredToken,
+    StoreError,
+    TokenManager,
+    UnreadableRecordError,
+)
+from nexudus_async.stores._record import Latch, Pause, Record, above, decode, encode
+from tests.inside import put_store, save_now
+
+from .virtual import Store, World, play
+
+
+class Wavering(Store):
+    """Its next operations fail, each in the way named for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing_loads = 0
+        self.saves_work_and_fail = False
+        self.unreadable = False
+
+    async def load(self, key: str) -> StoredToken | None:
+        found = await super().load(key)
+        if self.failing_loads:
+            self.failing_loads -= 1
+            raise StoreError("no answer")
+        if self.unreadable:
+            raise UnreadableRecordError("not a record")
+        return found
+
+    async def save(self, key: str, record: StoredToken) -> None:
+        await super().save(key, record)
+        self.unreadable = False
+        if self.saves_work_and_fail:
+            raise StoreError("the answer was lost")
+
+
+def record(store: Store) -> Record:
+    ((key, stored),) = store.records.items()
+    return decode(stored, key)
+
+
+async def begin(world: World, store: Store, pods: int = 2) -> list[TokenManager]:
+    made = [world.pod(store=store) for _ in range(pods)]
+    for pod in made:
+        await pod.token()
+    await asyncio.sleep(1)
+    return made
+
+
+def test_what_is_unsaved_is_never_saved_unseen() -> None:
+    """The load before it failed: nobody knows what the store has by now."""
+    store = Wavering()
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, store)
+        store.saves_down = True
+        await one.refresh()
+        await asyncio.sleep(0.1)
+        store.saves_down = False
+        await two.logout()
+        store.failing_loads = 1
+        saves = store.counts["save"]
+        await save_now(one)
+        assert store.counts["save"] == saves
+        await save_now(one)
+        assert record(store).token is None
+
+    play(scene, lifetime=3600)
+
+
+def test_a_record_that_nobody_can_read_counts_as_none() -> None:
+    """One sign-in under the lock, which replaces it; the fleet goes on with one chain."""
+    store = Wavering()
+
+    async def scene(world: World) -> None:
+        store.unreadable = True
+        pods = [world.pod(store=store) for _ in range(3)]
+        tokens = await asyncio.gather(*(pod.token() for pod in pods))
+        assert len({token.access_token for token in tokens}) == 1
+        assert record(store).token == tokens[0]
+
+    assert play(scene, lifetime=3600).endpoint.count("password") == 1
+
+
+def test_a_warm_process_puts_its_own_in_the_place_of_what_nobody_can_read() -> None:
+    """In doubt at first: another process may be refreshing."""
+    store = Wavering()
+
+    async def scene(world: World) -> None:
+        (one,) = await begin(world, store, 1)
+        store.unreadable = True
+        await world.until(3599)
+        await one.token()
+        await asyncio.sleep(1)
+        assert record(store).token == one.current()
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+def test_a_chain_of_ones_own_is_shared_once_it_may_be_in_the_store() -> None:
+    """The save failed, and was carried out: another process may have refreshed with it."""
+    store = Wavering()
+
+    async def scene(world: World) -> None:
+        store.failing_loads = 1
+        one, two = world.pod(store=store), world.pod(store=store)
+        await one.token()
+        store.saves_work_and_fail = True
+        await save_now(one)
+        store.saves_work_and_fail = False
+        assert one.statistics().unsaved
+        await two.token()
+        await two.refresh()
+        here, away = store, Store()
+        away.down = True
+        put_store(one, away)
+        await world.until(3590)
+        await one.token()
+        put_store(one, here)
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+def test_a_chain_that_the_store_was_never_told_of_is_refreshed_without_it() -> None:
+    """It is one's own: no further sign-in."""
+
+    async def scene(world: World) -> None:
+        world.store.down = True
+        pod = world.pod()
+        await pod.token()
+        await world.until(3599)
+        await pod.token()
+
+    endpoint = play(scene, lifetime=3600).endpoint
+    assert (endpoint.count("password"), endpoint.count("refresh_token")) == (1, 1)
+
+
+def test_a_late_save_replaces_no_newer_token() -> None:
+    """Who finds a token in doubt is above whatever the one who wrote that may yet save."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, world.store)
+        ((key, before),) = world.store.records.items()
+        world.store.saves_down = False
+        refreshed = await one.refresh()
+        await asyncio.sleep(0.1)
+        late = world.store.records[key]
+        noted = Record(before.generation, decode(before, key).token, in_doubt=True)
+        world.store.records[key] = encode(noted, key)
+        signed_in = await two.refresh()
+        await asyncio.sleep(0.1)
+        assert refreshed.generation < signed_in.generation
+        await world.store.save(key, late)
+        assert record(world.store).token == signed_in
+
+    play(scene, lifetime=3600)
+
+
+def test_a_logout_that_comes_second_takes_notice_of_the_first() -> None:
+    """It was put off, a sign-in came in between, and the other's ends that: this process hears of it at once."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, world.store)
+        ((key, _),) = world.store.records.items()
+        async with world.store.refresh_lock(key):
+            first = asyncio.create_task(one.logout())
+            await asyncio.sleep(0.5)
+        await one.token()
+        await two.logout()
+        await first
+        await asyncio.sleep(10)
+        assert one.current() is None or record(world.store).token == one.current()
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("newest", [Record(7), Record(7, client_id="theirs")], ids=str)
+def test_a_tombstone_keeps_what_holds_the_fleet_off(newest: Record) -> None:
+    """A logout mends no service, and makes no password right."""
+    latch, pause = Latch(1, 2.0, "CredentialsRejectedError"), Pause(1, 2.0, False, "EndpointUnavailableError", "")
+    held = Record(newest.generation, client_id=newest.client_id, latch=latch, pause=pause)
+    tombstone = above(Record(3, logged_out_until=9.0), held)
+    assert (tombstone.generation, tombstone.latch, tombstone.pause) == (8, latch, pause)
+
+
+def test_a_logout_does_not_wake_the_passwords_of_others() -> None:
+    """One process has found the password wrong; another, which still had a token, logs out: nobody sends it again."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, world.store)
+        world.endpoint.password = "changed"
+        world.endpoint.revoke()
+        token = one.current()
+        assert token is not None
+        with pytest.raises(CredentialsRejectedError):
+            await one.reject(token)
+        sent = len(world.endpoint.log)
+        await two.logout()
+        three = world.pod("wrong", store=world.store)
+        for pod in (one, two):
+            with pytest.raises(CredentialsRejectedError):
+                await pod.token()
+        assert len(world.endpoint.log) <= sent + 1  # a logout may probe once
+        await three.close()
+
+    play(scene, lifetime=3600)
+
+
+def test_a_tombstone_that_the_store_loses_is_remembered_by_who_made_it() -> None:
+    """Another process puts the chain back, of whose end it never heard: the one that ended it does not adopt that."""
+
+    async def scene(world: World) -> None:
+        one = world.pod()
+        await one.token()
+        worker = world.pod(None)
+        await worker.token()
+        ((key, _),) = world.store.records.items()
+        for _ in range(3):
+            await one.refresh()
+            await asyncio.sleep(0.1)
+        world.store.down = True
+        await worker.logout()
+        world.store.down = False
+        await asyncio.sleep(60)
+        assert record(world.store).token is None
+        world.store.flush()
+        newest = one.current()
+        assert newest is not None
+        world.store.records[key] = encode(Record(newest.generation, newest, client_id=newest.client_id), key)
+        with pytest.raises(LoginRequiredError):
+            await worker.token()
+
+    play(scene, lifetime=3600)
