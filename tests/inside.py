@@ -69,6 +69,12 @@ def pause(session: TokenSession, seconds: float) -> None:
     gate_of(session).throttled(UNPACED, seconds, write=False)
 
 
+def put_rate(session: TokenSession, rate: float) -> None:
+    """Let the session have learnt this rate."""
+    pause(session, 0)
+    gate_of(session)._rates.all.limit = rate
+
+
 def pacer_of(session: TokenSession) -> Pacer:
     pacer = session._sender.pacer
     assert pacer is not None

@@ -11,8 +11,8 @@ refusal is one event: what had been sent before it was handled says nothing new.
 
 **In the dark.** From a refusal until a request that was sent after it is served, the limiter may be closed: a window
 that is used up, not a rate that is too high. Requests go one at a time then, with twice the pause after each refusal,
-and the limit is not touched. If that lasts, it was a window: what the run before it had served, divided by run and dark
-together, is the limit, and the next round is a window long.
+and the limit is not touched. If that lasts, it was a window: what was served since it had opened, divided by the time
+until it opens again, is the limit, and the next round is a window long.
 """
 
 import math
@@ -27,10 +27,11 @@ HOVER: Final = 0.95
 """Share of the limit at the start of a round: what a burst of others, a late timer and a noisy network take."""
 RISE: Final = 1.0 - HOVER
 """Share of the limit by which the rate grows in a round: at its end it is the limit, and the next step is a probe."""
-CONVEX: Final = 0.5
-"""Share of the limit times rounds³ by which it grows besides after the first round: a doubled limit takes two more."""
-ROUND_ANSWERS: Final = 12
-"""Answers in a round, so that at most one in about 15 is a refusal: RFC 9438 probes per time, a job counts requests."""
+CONVEX: Final = 0.1
+"""Share of the limit, times rounds³, by which it grows besides after the first: a doubled limit takes three more."""
+ROUND_ANSWERS: Final = 8
+"""Answers in a round, so that at most one in about ten is a refusal: RFC 9438 probes per time, a job counts requests.
+With more of them the sessions that share a limit would take longer to come to shares alike."""
 ROUND_SECONDS: Final = 1.0
 """Seconds a round takes at least: more than the second for which windows and `Retry-After` count at least."""
 ROUND_TRIPS: Final = 10
@@ -41,7 +42,8 @@ PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
 
 IDLE: Final = 1.0
-"""Seconds without a request that count in a measurement at most: the limiter was not full then."""
+"""Seconds without a request that count in a measurement at most: the limiter was not full then. In the dark none do:
+those who were refused wait as they were asked to, while the limiter may be open again."""
 SLOWEST: Final = 0.1
 """Requests per second that are sent at least, as in the dark: however many share a limit, nobody starves."""
 
@@ -133,7 +135,7 @@ class AdaptiveRate:
         self._ready = max(self._next, self.held_until)
         self._waited = self._ready > came
         if not self._waited:
-            self._since += max(0.0, now - max(self._ready, self._since) - IDLE)
+            self._since += max(0.0, now - max(self._ready, self._since) - (0.0 if self.dark else IDLE))
         if self._waited:
             self._busy = now
         elif now - self._busy > FORGET:

@@ -1,18 +1,17 @@
-"""The rates of one account's requests: of all, and of the writes among them.
+"""The rates of one account's requests: one for all of them, and one that writes pass besides.
 
-**How a session uses it.** `RequestRates` holds two: one for all requests, one that writes pass besides.
+How a session uses them:
 
 1. *Before sending.* Not `engaged`: send, at once; that is one attribute check, and so until the first throttled answer.
-   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with the most replays
-   left. Its head goes when `delay()` is 0 (a timer for as long as it says), with the ticket of `take()`. Nobody sleeps
-   for a time computed earlier: the rate may have changed. The wait for the token comes before the queue.
-2. *After an answer.* 409/429 that is throttling: `throttled(ticket, now, asked)`, unless it asks for more than
-   `Throttle.max_wait`, which is its caller's affair and blocks nobody. Any other: `served(ticket, now)`. Then look at
-   the queue again. A request that was refused waits what it was asked to, and returns to the queue; not asked, at once.
+   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with few replays left
+   let the others go ahead. Its head goes when `delay()` is 0, with the ticket of `take()`. Nobody sleeps for a time
+   computed earlier: the rate may have changed. The wait for the token comes before the queue.
+2. *After an answer.* 409/429 that is throttling: `throttled()`, unless it asks for more than the request may wait:
+   that is its caller's affair and blocks nobody. Any other: `served()`. Then look at the queue again. A request that
+   was refused waits what it was asked to, and returns to the queue.
 3. *Failed or cancelled after `take()`*: `released()`. Cancelled in the queue: it leaves it, nothing was taken.
 4. *Pauses.* `delay()` includes them: after the first throttled answer, for what it asks, or `Throttle.first_wait`; and
    for every wait of `LONG` or more. Shorter ones are kept by the request alone, the others are paced.
-5. `statistics()`: `limit` of both (None: not learnt), `engaged`, the longer `delay()`, the length of the queue.
 """
 
 from .adaptive_rate import LONG, AdaptiveRate

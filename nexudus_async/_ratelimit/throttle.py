@@ -28,8 +28,13 @@ class Throttle:
         the documented limits that a caller would sit out. An answer that asks for more is returned at once.
     first_wait: seconds to wait for a 429 that names none; doubled each time.
 
-    While a pause lasts the session sends nothing, those requests included that wait for a connection of its pool; in
-    the pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
+    From the first throttled answer on the session sends at the rate that the service lets through, which it learns
+    from what is served and what is refused, and from `RateLimit` fields; `statistics().rate` shows it. The first pause
+    is kept by all, and so is each of 2 s or more; after a shorter one only the request itself waits. Ten minutes
+    without a refusal, and without a request that had to wait, and nothing is paced any more.
+
+    During a pause the session sends nothing, those requests included that wait for a connection of its pool; in the
+    pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
     A 409 without `Retry-After` is an ordinary conflict, and the caller's. Raises `ConfigurationError` for nonsense.
     """
 

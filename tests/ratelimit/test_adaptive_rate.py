@@ -107,11 +107,11 @@ def test_a_refusal_ends_the_start_near_what_was_served(client: Client) -> None:
 
 
 def test_the_rate_comes_back_to_the_limit_and_then_goes_beyond_it_ever_faster(client: Client) -> None:
-    """In a round of twelve answers; the next is twice as high after three, so that a limit that was raised is found."""
+    """In a round of eight answers; after three more it is twice as high, so that a limit that was raised is found."""
     learn(client, 5)
     limit = client.rate.limit
     assert limit is not None
-    client.serve(10)
+    client.serve(6)
     assert HOVER * limit < client.rate.rate <= limit * 1.01
     assert not client.rate.above
     client.serve(4)
@@ -128,7 +128,7 @@ def test_a_rate_that_nobody_needs_does_not_grow(client: Client) -> None:
     for _ in range(50):
         client.now += 1
         client.rate.served(client.rate.take(client.now, client.now), client.now)
-    assert client.rate.rate == before
+    assert client.rate.rate == pytest.approx(before, rel=0.01)  # the round trip is shorter now
 
 
 def test_one_refusal_is_one_event(client: Client) -> None:
