@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import sys
+from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
@@ -76,8 +77,7 @@ def emulator(
 
     Exit code 1 if the port is taken.
     """
-    # How containers and service managers end it: as Ctrl-C, which asyncio knows to take out of the middle of its work.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _as_ctrl_c)  # how containers and service managers end it
     try:
         server = NexudusEmulator(
             host=host, port=port, lifetime=lifetime, enforce_limits=enforce_limits, keep_requests=REMEMBERED,
@@ -90,6 +90,18 @@ def emulator(
         raise typer.Exit(OK) from None
     except OSError as exc:
         raise typer.Exit(fail(_why(exc, host, port), FAILED)) from None
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does, which asyncio knows to take out of the middle of its work.
+
+    In the background of a shell's script Ctrl-C is ignored, and this is not.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        interrupt(number, frame)
+    else:
+        raise KeyboardInterrupt
 
 
 def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None, seed: str | None) -> list[User]:

@@ -18,6 +18,7 @@ from nexudus_async.errors import (
     StoreError,
     TokenEndpointError,
     TotpRequiredError,
+    UnreadableRecordError,
     WrongHostError,
 )
 
@@ -78,7 +79,7 @@ def message_of(error: Exception) -> str:
         case NotSignedInError():
             return str(error)
         case LoginRequiredError():
-            return f"nobody is signed in, or not any more: {NAME} login"
+            return f"{_why_nobody(error)}: {NAME} login"
         case TokenEndpointError():
             return _of_the_endpoint(error)
         case StoreError():
@@ -141,3 +142,12 @@ def _plain(words: str) -> str:
     for pattern, instead in _FOR_PROGRAMMERS:
         words = pattern.sub(instead, words)
     return words
+
+
+def _why_nobody(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UnreadableRecordError):
+            return str(cause).removesuffix("; the next save replaces it")
+        cause = cause.__cause__
+    return "nobody is signed in, or not any more"

@@ -32,12 +32,16 @@ class StoreAccess:
         self._store, self._key, self._emitter, self._tried = store, key, emitter, tried
         self._failing: set[str] = set()
         """The operations that failed when they were tried last."""
+        self.unreadable: UnreadableRecordError | None = None
+        """Why the record that was loaded last counts as none."""
 
     async def load(self) -> Record | None:
         """Return the record, or None without one. Raises `StoreError`."""
+        self.unreadable = None
         try:
             stored = await self._bounded("load", self._store.load(self._key))
-        except UnreadableRecordError:
+        except UnreadableRecordError as exc:
+            self.unreadable = exc
             return Record(0)  # nothing to adopt, and every record replaces it
         if stored is None:
             self._can("load")

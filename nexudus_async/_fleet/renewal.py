@@ -222,6 +222,8 @@ class FleetRenewal:
             by_hand = attempt.by_credentials
             return await self._asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
         except Exception as exc:
+            if isinstance(exc, LoginRequiredError):
+                exc.__cause__ = exc.__cause__ or self._storage.unreadable
             unused = mark is not None and mark not in self._grants.tried
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise

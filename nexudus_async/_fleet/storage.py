@@ -68,6 +68,11 @@ class Storage:
         unsaved = self._unsaved
         return above(unsaved, record) if unsaved is not None and self._overdue else record
 
+    @property
+    def unreadable(self) -> StoreError | None:
+        """Why the record that was loaded last counts as none."""
+        return self._access.unreadable
+
     async def note_taken(self, mark: str, record: Record) -> None:
         """Note with `record` that credentials for one use are about to be used; else they count as not used."""
         try:

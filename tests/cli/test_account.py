@@ -175,12 +175,15 @@ async def test_renewal_refused_is_exit_code_3(shell: Shell) -> None:
     assert (result.returncode, result.stdout) == (3, "")
 
 
-@pytest.mark.parametrize("name", ["account.json", "tokens.json"])
-async def test_file_that_cannot_be_read_is_one_line_and_mended_by_login(shell: Shell, name: str) -> None:
+@pytest.mark.parametrize(("name", "code"), [("account.json", 1), ("tokens.json", 3)])
+async def test_file_that_cannot_be_read_is_one_line_and_mended_by_login(shell: Shell, name: str, code: int) -> None:
     await shell.log_in()
     (shell.folder / name).write_text("not JSON")
     result = await shell.run("token")
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (code, "")
+    assert name in result.stderr
+    assert "login" in result.stderr or "sign in again" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
     await shell.log_in()
     assert (await shell.run("get", TEAMS)).returncode == 0
 
