@@ -13,8 +13,8 @@ import _harness
 
 SCRIPTS = (
     "hot_path.py", "hot_path.py --uvloop", "cold_herd.py", "cold_herd.py --uvloop", "expiry_cliff.py",
-    "expiry_cliff.py --uvloop", "cancellation_storm.py", "many_accounts.py", "import_time.py", "fleet.py",
-    "fleet.py --bad-days", "soak.py",
+    "expiry_cliff.py --uvloop", "cancellation_storm.py", "many_accounts.py", "import_time.py", "job_rate.py",
+    "fleet.py", "fleet.py --bad-days", "soak.py",
 )  # fmt: skip
 
 

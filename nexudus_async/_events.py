@@ -104,9 +104,11 @@ class TokenRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled(Event):
-    """The API asked for a pause; the whole session keeps it.
+    """The API throttled a request, and it will be sent again.
 
-    status: 409 or 429. wait: seconds. attempt: which replay of this request it leads to, from 1.
+    status: 409 or 429. wait: seconds that it waits. All keep that of the first, and every one of 2 s or more that the
+    answer asked for; after shorter ones the others go on, at the rate that was learnt.
+    attempt: which replay of this request it leads to, from 1.
     method, path: of the request that was throttled, without its query.
     """
 
@@ -170,7 +172,8 @@ class Statistics:
     retry_in: seconds that back-off still holds, 0 for none.
 
     Of a session only: throttled: answers whose pause was kept. paused_for: seconds that the pause in force still
-    lasts, 0 for none. queued: requests that wait for its end, or are paced.
+    lasts, 0 for none. queued: requests that wait for its end, or for their turn. rate: requests per second that the API
+    lets through, as learnt from throttled answers; None: not learnt.
     """
 
     generation: int
@@ -187,6 +190,7 @@ class Statistics:
     throttled: int = 0
     paused_for: float = 0.0
     queued: int = 0
+    rate: float | None = None
 
 
 class Outage:
@@ -242,9 +246,10 @@ class Emitter:
             deliver(self._listener, replace(event(), account=self.account), lambda kind: self._due("listener", kind))
 
     def warn(self, what: str, kind: str, words: str, *arguments: object) -> None:
-        """Log a warning of `what` fails, unless it is one of too many; another kind of failure is told of at once."""
-        if (more := self._due(what, kind)) is not None:
-            logger.warning(f"%s: {words}%s", self.account, *arguments, more)
+        """Log a warning that `what` fails; one of too many for debugging only. Another kind is told of at once."""
+        more = self._due(what, kind)
+        level = logging.DEBUG if more is None else logging.WARNING
+        logger.log(level, f"%s: {words}%s", self.account, *arguments, more or "")
 
     def works(self, what: str, words: str) -> None:
         """Log that it works again, where it was told that it does not."""

@@ -22,6 +22,7 @@
 | `nexudus_token_freshness` | gauge: 1 for the present state, 0 for the others | `account`, `state` |
 | `nexudus_requests_queued` | gauge: requests that are paced, or wait for the end of a pause | `account` |
 | `nexudus_requests_paused_for_seconds` | gauge: for how long that pause still lasts | `account` |
+| `nexudus_requests_rate` | gauge: requests per second that the API lets through, once it is learnt | `account` |
 
 The gauges are of what is watched, read when they are scraped. No label grows without bound, `account` aside, whose
 values are yours. In prometheus_client's multiprocess mode there are no gauges: it knows none that are read when asked.
@@ -69,6 +70,7 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[Statistics], float | None]], ...]
     ("nexudus_token_unsaved", "Whether the store lacks the newest token", lambda of: of.unsaved),
     ("nexudus_requests_queued", "Requests that are paced or wait for the end of a pause", lambda of: of.queued),
     ("nexudus_requests_paused_for_seconds", "How long the pause in force still lasts", lambda of: of.paused_for),
+    ("nexudus_requests_rate", "Requests per second that the API lets through, as learnt", lambda of: of.rate),
 )
 
 

@@ -7,7 +7,8 @@ The folders follow the rooms of the package; what runs through several rooms is 
     refresh      freshness and policy, back-off, single flight
     fleet        several processes, one chain (real processes; marked `fleet`)
     oauth        the protocol, the endpoint's tries, lost answers, refused passwords
-    ratelimit    Retry-After, the gate, throttling (one request, many, the pool, WebSockets), pacing
+    ratelimit    Retry-After and RateLimit fields, the adaptive rate, the gate, throttling (one request, many, the pool,
+                 WebSockets), jobs against limiters in virtual time, pacing
     http         origins, 401 and replay, whose authorization, netrc, lent sessions, what aiohttp has to have, secrets;
                  the same for session and middleware
     session      serving, sharing, closing, keep-alive, the manager, bad input

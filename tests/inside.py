@@ -7,6 +7,7 @@ from nexudus_async import Token, TokenManager, TokenSession, TokenStore
 from nexudus_async._fleet.renewal import FleetRenewal
 from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._manager import coordinator_of
+from nexudus_async._ratelimit.adaptive_rate import UNPACED
 from nexudus_async._ratelimit.gate import Gate
 from nexudus_async._ratelimit.pacing import Pacer
 
@@ -61,6 +62,17 @@ def token_session_of(session: TokenSession) -> aiohttp.ClientSession:
 
 def gate_of(session: TokenSession) -> Gate:
     return session._sender.gate
+
+
+def pause(session: TokenSession, seconds: float) -> None:
+    """Let the session hear of a throttled answer, to a request that was sent before."""
+    gate_of(session).throttled(UNPACED, seconds, write=False)
+
+
+def put_rate(session: TokenSession, rate: float) -> None:
+    """Let the session have learnt this rate."""
+    pause(session, 0)
+    gate_of(session)._rates.all.limit = rate
 
 
 def pacer_of(session: TokenSession) -> Pacer:

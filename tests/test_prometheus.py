@@ -23,6 +23,7 @@ from nexudus_async.prometheus import PrometheusMetrics
 from nexudus_async.stores import MemoryStore
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.inside import put_rate
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 Scrape = Callable[[], Awaitable[dict[Sample, float]]]
@@ -167,6 +168,9 @@ async def test_requests_that_wait_for_the_end_of_a_pause_are_shown(
     seen = await scrape()
     assert seen[named("nexudus_requests_queued", account="ops")] == 1
     assert seen[named("nexudus_requests_paused_for_seconds", account="ops")] == pytest.approx(30)
+    assert named("nexudus_requests_rate", account="ops") not in seen
+    put_rate(session, 20)
+    assert (await scrape())[named("nexudus_requests_rate", account="ops")] == 20
     request.cancel()
     await asyncio.wait([request])
 

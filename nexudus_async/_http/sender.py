@@ -4,6 +4,7 @@ And again, once after a 401, and as often as `Throttle` grants after a 409 or 42
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import aiohttp
@@ -11,9 +12,11 @@ from yarl import URL
 
 from nexudus_async._events import Statistics, Throttled
 from nexudus_async._manager import TokenManager, coordinator_of
+from nexudus_async._ratelimit.adaptive_rate import UNPACED
+from nexudus_async._ratelimit.fields import remaining_in
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from nexudus_async._ratelimit.limits import Limits
-from nexudus_async._ratelimit.pacing import Pacer, Pacing
+from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
 from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from nexudus_async._token import Token
 
@@ -92,7 +95,7 @@ class Sender:
         except HeldBack as held:
             sending = Sending(session, method, target, headers, options)
             sending.resume_at(held)
-            place = self.gate.place(HELD_BACK)
+            place = self.gate.place(HELD_BACK, write=method in WRITES)
             return await self._persist(sending, *await self._send_in_turn(sending, place))
         except BaseException as exc:
             hide_what_was_sent(exc)
@@ -101,7 +104,7 @@ class Sender:
             if token is not self._state.proven:
                 self._unauthorized.accepted(token, response.status)
             return response
-        return await self._persist(Sending(session, method, target, headers, options), response, token, None)
+        return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
 
     async def connect(self, handshake: Handshake) -> "WebSocket":
         """Open a WebSocket. Raises aiohttp's error for a refusal that no replay has helped."""
@@ -117,7 +120,7 @@ class Sender:
                 await self._coordinator.token_to_send()
             await self._wait_for_pace(self.pacer, method)
 
-    async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, ticket: object) -> _Answer:
+    async def _persist(self, sending: _Sendable[_Answer], answer: _Answer, token: Token, ticket: float) -> _Answer:
         """Replay as long as there is a reason to, and return the last answer."""
         replay: Replay | None = None
         replayed = False
@@ -138,37 +141,42 @@ class Sender:
                 replayed = True
                 release(answer)  # before the wait: its connection may be the last of the pool, its body endless
                 await replay.token()
-                answer, token, ticket = await self._send_again(sending)
+                answer, token, ticket = await self._send_again(sending, patience, 0.0)
             elif pause is not None and sending.replayable_after(answer):
                 release(answer)
-                answer, token, ticket = await self._send_again(sending)
+                answer, token, ticket = await self._send_again(sending, patience, pause)
             else:
                 return answer
 
     async def _judge(
-        self, sending: _Sendable[_Answer], answer: _Answer, token: Token, patience: Patience | None, ticket: object
+        self, sending: _Sendable[_Answer], answer: _Answer, token: Token, patience: Patience | None, ticket: float
     ) -> float | None:
-        """Begin the pause that a throttled answer asks for, or give the ticket to the next."""
-        well, pause = True, None
+        """Tell the gate what came of its ticket, and return the seconds that a throttled request waits."""
+        gate, write = self.gate, sending.method in WRITES
+        if patience is None or isinstance(answer, aiohttp.ClientWebSocketResponse) or not carried(token, answer):
+            gate.served(ticket, write=write)
+            return None
+        if gate.engaged:
+            gate.told(remaining_in(answer.headers or {}, self._clock.wall()), write=write)
+        if answer.status not in _THROTTLED:
+            gate.served(ticket, write=write)
+            return None
         try:
-            if (
-                patience is not None
-                and not isinstance(answer, aiohttp.ClientWebSocketResponse)
-                and answer.status in _THROTTLED
-                and carried(token, answer)
-            ):
-                well = False
-                pause = await patience.pause_for(answer)
-                well = patience.asked is None  # an ordinary conflict
-                if pause is not None:
-                    self._throttled += 1
-                    self.gate.pause(pause)
-                    self._tell(sending, answer.status, pause, patience.replays)
+            pause = await patience.pause_for(answer)
         except BaseException:  # cancelled while it read the words of a 429: nobody else knows of the answer
             discard(answer)
+            gate.released(ticket, write=write)
             raise
-        finally:
-            self.gate.leave(ticket, well=well)
+        if patience.asked is None:  # an ordinary conflict
+            gate.served(ticket, write=write)
+        elif pause is not None:
+            self._throttled += 1
+            gate.throttled(ticket, patience.named, write=write)
+            self._tell(sending, answer.status, pause, patience.replays)
+        elif patience.spent and gate.engaged:  # it is the caller's: what it asks for holds nobody
+            gate.throttled(ticket, None, write=write)
+        else:
+            gate.released(ticket, write=write)
         return pause
 
     def _replay_of(self, sending: _Sendable[_Answer], token: Token, answer: _Answer) -> Replay | None:
@@ -181,23 +189,30 @@ class Sender:
             discard(answer)
             raise
 
-    async def _send_again(self, sending: _Sendable[_Answer]) -> tuple[_Answer, Token, object]:
+    async def _send_again(
+        self, sending: _Sendable[_Answer], patience: Patience | None, wait: float
+    ) -> tuple[_Answer, Token, float]:
+        """Send a replay. wait: seconds that it waits in any case."""
+        spared, write = patience is not None and patience.short, sending.method in WRITES
+        place = self.gate.place(REPLAY, write=write, wait=wait, spared=spared)
         if self.pacer is not None:  # a replay is a request like any other
             await self._wait_for_pace(self.pacer, sending.method)
-        return await self._send_in_turn(sending, self.gate.place(REPLAY))
+        return await self._send_in_turn(sending, place)
 
     async def _send_in_turn(
         self, sending: _Sendable[_Answer], place: Place | None = None
-    ) -> tuple[_Answer, Token, object]:
-        """Send with the newest token, and return the ticket that has to be given back.
+    ) -> tuple[_Answer, Token, float]:
+        """Send with the newest token, and return the ticket whose outcome the gate is to hear of.
 
         place: in the queue; by default behind all others.
         """
-        gate = self.gate
+        gate, write = self.gate, sending.method in WRITES
         while True:
-            ticket = None
+            ticket = UNPACED
             if gate.engaged:
-                place = place or gate.place(NEW)
+                if self._manager.current() is None:  # or those who have had their turn would all wait, and go at once
+                    await self._coordinator.token_to_send()
+                place = place or gate.place(NEW, write=write)
                 ticket = await self._pass(gate, place)
             try:
                 token = self._manager.current() or await self._coordinator.token_to_send()
@@ -205,17 +220,23 @@ class Sender:
                     # The caller's own middlewares may have begun something that cannot be begun again.
                     with holding(NOT_OURS if "middlewares" in sending.options else ticket):
                         return await sending.send(token), token, ticket
+                gate.released(ticket, write=write)
             except HeldBack as held:
+                gate.released(ticket, write=write)
                 sending.resume_at(held)
+                write = sending.method in WRITES
             except BaseException as exc:
-                gate.leave(ticket, failed=isinstance(exc, Exception))
+                gate.released(ticket, write=write, failed=isinstance(exc, Exception))
                 raise
-            place = place or gate.place(HELD_BACK)
+            place = place or gate.place(HELD_BACK, write=write)
 
     def added_to(self, statistics: Statistics) -> Statistics:
         """Return the statistics of the manager with what is known here."""
         queued = self.gate.waiting + (self.pacer.waiting if self.pacer is not None else 0)
-        return replace(statistics, throttled=self._throttled, paused_for=self.gate.pause_left(), queued=queued)
+        gate = self.gate
+        return replace(
+            statistics, throttled=self._throttled, paused_for=gate.pause_left(), queued=queued, rate=gate.rate
+        )
 
     def close(self) -> None:
         """End every wait for the gate and for the pace."""
@@ -234,10 +255,10 @@ class Sender:
         else:
             await self._waits.until_closed(pacer.wait(method), lambda _: None)
 
-    async def _pass(self, gate: Gate, place: Place) -> object:
+    async def _pass(self, gate: Gate, place: Place) -> float:
         if self._own_limits is not None:
             return await gate.enter(place)
-        return await self._waits.until_closed(gate.enter(place), gate.leave)
+        return await self._waits.until_closed(gate.enter(place), partial(gate.released, write=place.write))
 
     def _tell(self, sending: _Sendable[_Answer], status: int, pause: float, attempt: int) -> None:
         self._emit(

@@ -11,28 +11,14 @@ refusal is one event: what had been sent before it was handled says nothing new.
 
 **In the dark.** From a refusal until a request that was sent after it is served, the limiter may be closed: a window
 that is used up, not a rate that is too high. Requests go one at a time then, with twice the pause after each refusal,
-and the limit is not touched. If that lasts, it was a window: what the run before it had served, divided by run and dark
-together, is the limit, and the next round is a window long.
-
-**How a session uses it.** `RequestRates` holds two: one for all requests, one that writes pass besides.
-
-1. *Before sending.* Not `engaged`: send, at once; that is one attribute check, and so until the first throttled answer.
-   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with the most replays
-   left. Its head goes when `delay()` is 0 (a timer for as long as it says), with the ticket of `take()`. Nobody sleeps
-   for a time computed earlier: the rate may have changed. The wait for the token comes before the queue.
-2. *After an answer.* 409/429 that is throttling: `throttled(ticket, now, asked)`, unless it asks for more than
-   `Throttle.max_wait`, which is its caller's affair and blocks nobody. Any other: `served(ticket, now)`. Then look at
-   the queue again. A request that was refused waits what it was asked to, and returns to the queue; not asked, at once.
-3. *Failed or cancelled after `take()`*: `released()`. Cancelled in the queue: it leaves it, nothing was taken.
-4. *Pauses.* `delay()` includes them: after the first throttled answer, for what it asks, or `Throttle.first_wait`; and
-   for every wait of `LONG` or more. Shorter ones are kept by the request alone, the others are paced.
-5. `statistics()`: `limit` of both (None: not learnt), `engaged`, the longer `delay()`, the length of the queue.
+and the limit is not touched. If that lasts, it was a window: what was served since it had opened, divided by the time
+until it opens again, is the limit, and the next round is a window long.
 """
 
 import math
 from typing import Final
 
-__all__ = ["UNPACED", "AdaptiveRate", "RequestRates"]
+__all__ = ["LONG", "UNPACED", "AdaptiveRate"]
 
 UNPACED: Final = -math.inf
 """The ticket of a request that was sent while nothing was throttled."""
@@ -41,16 +27,25 @@ HOVER: Final = 0.95
 """Share of the limit at the start of a round: what a burst of others, a late timer and a noisy network take."""
 RISE: Final = 1.0 - HOVER
 """Share of the limit by which the rate grows in a round: at its end it is the limit, and the next step is a probe."""
-CONVEX: Final = 0.5
-"""Share of the limit times rounds³ by which it grows besides after the first round: a doubled limit takes two more."""
-ROUND_ANSWERS: Final = 12
-"""Answers in a round, so that at most one in about 15 is a refusal: RFC 9438 probes per time, a job counts requests."""
+CONVEX: Final = 0.1
+"""Share of the limit, times rounds³, by which it grows besides after the first: a doubled limit takes three more."""
+ROUND_ANSWERS: Final = 8
+"""Answers in a round, so that at most one in about ten is a refusal: RFC 9438 probes per time, a job counts requests.
+With more of them the sessions that share a limit would take longer to come to shares alike."""
 ROUND_SECONDS: Final = 1.0
 """Seconds a round takes at least: more than the second for which windows and `Retry-After` count at least."""
 ROUND_TRIPS: Final = 10
 """Round trips a round takes at least: a probe costs the refusals of one round trip, since its answer is that late."""
+CALM: Final = 4
+"""Requests served since the last refusal, after which the next one is unlikely: below, the rate is still too high."""
 PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
+
+IDLE: Final = 1.0
+"""Seconds without a request that count in a measurement at most: the limiter was not full then. In the dark none do:
+those who were refused wait as they were asked to, while the limiter may be open again."""
+SLOWEST: Final = 0.1
+"""Requests per second that are sent at least, as in the dark: however many share a limit, nobody starves."""
 
 START: Final = 2.0
 """Requests per second of the slow start: what Nexudus documents, 120 a minute."""
@@ -61,9 +56,13 @@ DARK_GAIN: Final = 10.0
 DARK_SECONDS: Final = 2.0
 DARK_REQUESTS: Final = 5
 """Seconds, and requests at the limit, that make a dark a window's. Shorter windows are measured well without."""
+LONGEST_WINDOW: Final = 60.0
+"""Seconds of the windows that are looked for."""
 LONGEST_STEP: Final = 10.0
 """Seconds between two requests in the dark at most, so that a minute's window is found open within some seconds; and
 for which the answer to one is awaited before the next goes: longer than a slow one, shorter than aiohttp's 300."""
+OUTAGE: Final = 3
+"""Failures in a row, after which requests no longer go one at a time."""
 LONG: Final = 2.0
 """Seconds: `Retry-After` counts whole ones, so "1" may be a tenth. From 2 on it is a closed window: nobody sends."""
 TELLING: Final = (2.0, 60.0)
@@ -86,20 +85,25 @@ class AdaptiveRate:
         """Whether requests are paced: from a throttled answer until it is forgotten."""
         self.limit: float | None = None
         """The limiter's rate as learnt; None: not yet, a slow start is under way."""
-        self._next = self._held_until = -math.inf  # no request before either
+        self.held_until = -math.inf
+        """No request before that: a pause."""
+        self._next = -math.inf  # nor before that
+        self._failures = 0
         self._event = -math.inf  # when the last refusal was handled
         self._since, self._served = -math.inf, 0  # what is measured
         self._grown = 0.0  # seconds into the rounds; in the slow start: requests per second
         self._gain = START_GAIN
         self._window = self._round_trip = 0.0
-        self._dark = self._alone = False  # alone: one request at a time
+        self.dark = False
+        """Whether nothing that was sent since the last refusal has been served."""
+        self._alone = False  # one request at a time
         self._dark_since = self._dark_until = -math.inf
         self._streak = 0
-        self._run: tuple[int, float] | None = None  # served, and seconds, before the dark
+        self._window_since, self._window_served = -math.inf, 0  # the same, over several refusals
         self._ready = -math.inf  # from when on the newest request might have gone
         self._waited = False  # whether it had to
         self._busy = -math.inf
-        self._reset = math.inf
+        self._reset, self._counts = math.inf, False  # of the `RateLimit` fields
 
     @property
     def rate(self) -> float:
@@ -119,16 +123,19 @@ class AdaptiveRate:
     @property
     def probing(self) -> bool:
         """Whether a refusal is likely, so that it should not meet a request that has few replays left."""
-        return self.engaged and (self.limit is None or self._dark or self.above)
+        unsure = self._waited if self.limit is None else self.above or self._served < CALM
+        return self.engaged and (self.dark or unsure)
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent, 0 for none."""
-        return max(0.0, self._held_until - now, self._next - now) if self.engaged else 0.0
+        return max(0.0, self.held_until - now, self._next - now if self.engaged else 0.0)
 
     def take(self, now: float, came: float) -> float:
         """Send a request now that came then, and return its ticket."""
-        self._ready = max(self._next, self._held_until)
+        self._ready = max(self._next, self.held_until)
         self._waited = self._ready > came
+        if not self._waited:
+            self._since += max(0.0, now - max(self._ready, self._since) - (0.0 if self.dark else IDLE))
         if self._waited:
             self._busy = now
         elif now - self._busy > FORGET:
@@ -137,19 +144,29 @@ class AdaptiveRate:
         self._next = max(self._next, now - CATCH_UP) + step
         return now
 
-    def released(self, now: float) -> None:
-        """Hear that a request has ended without an answer that says anything: if it went alone, let another go."""
+    def released(self, ticket: float, now: float, *, failed: bool = False) -> None:
+        """Hear that a request has ended without an answer that says anything: if it went alone, let another go.
+
+        failed: it got none. Several in a row are an outage, and no throttling: nobody sits through others' time-outs.
+        """
+        if ticket < self._event:
+            return
         if self._alone:
             self._next = min(self._next, now + 1.0 / self.rate)
+        self._failures += failed
+        if self._failures >= OUTAGE:
+            self._alone = False
 
     def served(self, ticket: float, now: float) -> None:
         """Hear of an answer that was not throttled."""
         self._served += 1
+        self._window_served += 1
         if ticket != UNPACED:
             self._round_trip += (now - ticket - self._round_trip) / 8.0 if self._round_trip else now - ticket
         if ticket < self._event:
             return
-        if self._dark:
+        self._failures = 0
+        if self.dark:
             self._lighten(ticket, now)
         if self.limit is None:
             self._grown += self._gain
@@ -164,12 +181,12 @@ class AdaptiveRate:
             return
         fresh = ticket >= self._event
         if asked is not None and asked >= LONG:
-            self._held_until = max(self._held_until, now + asked)
+            self.hold(now + asked)
             self._alone = self._alone or fresh
         if not fresh:
             return
         self._event = now
-        if self._dark:
+        if self.dark:
             self._alone = True
             self._dark_until = ticket
             self._streak += 1
@@ -177,109 +194,66 @@ class AdaptiveRate:
         else:
             self._learn(now)
 
+    def hold(self, until: float) -> None:
+        """Let nothing go before that."""
+        self.held_until = max(self.held_until, until)
+
     def told(self, remaining: float, reset: float, now: float) -> None:
         """Hear of `RateLimit` fields: how many requests remain for how many seconds. They are believed within bounds.
 
-        None left: a pause. The first answer in a new window: its limit, within a factor of two of what is known.
+        None left: a pause, if they count at all. The first answer in a new window: its limit, within a factor of two
+        of what is known.
         """
         shortest, longest = TELLING
         if not (self.engaged and shortest <= reset <= longest):
             return
         if remaining <= 0:
-            self._held_until = max(self._held_until, now + reset)
+            if self._counts:
+                self.hold(now + reset)
         elif reset > self._reset:
             known = self.limit or START
             self.limit = min(max(remaining / reset, known / 2.0), known * 2.0)
             self._grown, self._window = 0.0, reset
-        self._reset = reset
+        self._reset, self._counts = reset, remaining > 0
 
     def _engage(self, now: float, pause: float) -> None:
-        self.engaged = self._dark = self._alone = True
-        self._event = self._held_until = self._dark_until = self._since = now + pause
-        self._dark_since, self._run, self._served, self._streak, self._grown = now, None, 0, 0, 0.0
+        self.engaged = self.dark = self._alone = True
+        self.hold(now + pause)
+        self._failures = 0
+        self._event = self._dark_until = self._since = now + pause
+        self._dark_since, self._served, self._streak, self._grown = now, 0, 0, 0.0
+        self._window_since, self._window_served = self._since, 0
         self._next = -math.inf
 
     def _learn(self, now: float) -> None:
         """A refusal: measure, and begin a round and a dark."""
         rate, elapsed = self.rate, now - self._since
-        self._run = self._served, elapsed
+        if now - self._window_since > LONGEST_WINDOW:
+            self._window_since, self._window_served = self._since, self._served
         prior = PRIOR if self.limit is not None else 0
         measured = min(rate, (self._served + prior) / (elapsed + prior / rate))
-        self.limit = math.sqrt(measured * rate)
+        self.limit = max(math.sqrt(measured * rate), SLOWEST)
         self._begin(now)
-        self._dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0
+        self.dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0
         self._next = now + 1.0 / self.rate
 
     def _lighten(self, ticket: float, now: float) -> None:
         """The first that was served since the refusal: the dark is over. How long was it?"""
         if self._alone:
             self._next = ticket + 1.0 / self.rate
-        self._dark = self._alone = False
-        dark = (max(self._dark_until, self._held_until) + self._ready) / 2.0 - self._dark_since  # it ended in between
+        self.dark = self._alone = False
+        dark = (max(self._dark_until, self.held_until) + self._ready) / 2.0 - self._dark_since  # it ended in between
         if self.limit is None:
             self._gain = min(START_GAIN, DARK_GAIN / dark) if dark > DARK_SECONDS else START_GAIN
             self._since, self._served = now, 1
-        elif dark > max(DARK_SECONDS, DARK_REQUESTS / self.limit) and self._run is not None:
-            served, elapsed = self._run
-            self._window = elapsed + dark
-            self.limit = min(self.limit, (served + 1) / (self._window + 1.0 / self.limit))
+            self._window_since, self._window_served = now, 1
+        elif dark > max(DARK_SECONDS, DARK_REQUESTS / self.limit):
+            self._window = self._dark_since + dark - self._window_since
+            self.limit = max(min(self.limit, self._window_served / (self._window + 1.0 / self.limit)), SLOWEST)
             self._begin(now)
-            self._served = 1
+            self._window_since, self._window_served, self._served = now, 1, 1
         else:
             self._window /= 2.0
 
     def _begin(self, now: float) -> None:
         self._since, self._served, self._grown = now, 0, 0.0
-
-
-class RequestRates:
-    """The rates of one account: of all requests, and of the writes among them, which have a limit of their own."""
-
-    def __init__(self, first_wait: float = 1.0) -> None:
-        self.all = AdaptiveRate(first_wait)
-        self.writes = AdaptiveRate(first_wait)
-        self.engaged = False
-        """Whether a request has to ask. Reads need not wait while only writes are throttled: their `delay` is 0."""
-
-    def probing(self, *, write: bool) -> bool:
-        """Return whether a refusal is likely."""
-        return any(rate.probing for rate in self._rates(write))
-
-    def delay(self, now: float, *, write: bool) -> float:
-        """Return the seconds until the next read or write may be sent, 0 for none."""
-        return max(rate.delay(now) for rate in self._rates(write))
-
-    def take(self, now: float, came: float, *, write: bool) -> float:
-        """Send a request now that came then, and return its ticket."""
-        for rate in self._rates(write):
-            if rate.engaged:
-                rate.take(now, came)
-        self.engaged = self.all.engaged or self.writes.engaged
-        return now
-
-    def released(self, now: float, *, write: bool) -> None:
-        """Hear that a request has ended without an answer."""
-        for rate in self._rates(write):
-            rate.released(now)
-
-    def served(self, ticket: float, now: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
-        for rate in self._rates(write):
-            if rate.engaged:
-                rate.served(ticket, now)
-
-    def throttled(self, ticket: float, now: float, asked: float | None = None, *, write: bool) -> None:
-        """Hear of a throttled answer. Which limit it met is not said: one hears of it, the other that it says nothing.
-
-        A read has met the limit of all. A write has met its own, unless just then too many are sent in all and not
-        too many writes.
-        """
-        self.engaged = True
-        own = write and not (self.all.above and self.writes.limit is not None and not self.writes.above)
-        met, other = (self.writes, self.all) if own else (self.all, self.writes)
-        met.throttled(ticket, now, asked)
-        if write:
-            other.released(now)
-
-    def _rates(self, write: bool) -> "tuple[AdaptiveRate, ...]":
-        return (self.all, self.writes) if write else (self.all,)

@@ -1,13 +1,13 @@
-"""The gate: one throttled answer stops the whole session, one request probes, the rest follow in a ramp.
+"""The gate: where the requests of a session wait for their turn once one of them was throttled.
 
-The gate is open as long as nothing was throttled, and costs an attribute check. Once an answer asks for a pause, every
-request that is still to be sent waits in a queue: first those that were throttled, then those that aiohttp's pool had
-queued, then who comes later, each in the order of their calls. When the pause is over, one is let through; if it is
-answered unthrottled, two; then four, and so on until nobody waits and the gate opens again.
+It is open as long as nothing was throttled, and costs an attribute check. After the first throttled answer every
+request that is still to be sent goes by it, at the rate that the service lets through (`adaptive_rate`): first those
+that were throttled, then those that aiohttp's pool had queued, then who comes later, each in the order of their calls.
+Reads do not wait behind writes, which have a limit of their own. While a refusal is likely, those that have few replays
+left let the others go ahead.
 
-Who is let through has a ticket, which is good until the next pause: what was sent before that says nothing about the
-ramp. A request that is cancelled or fails gives its place to the next and widens nothing; but several failures in a
-row are an outage, and no throttling, so that the ramp goes on.
+Who goes has a ticket, the time at which it went, and whoever got one says what came of it: `served`, `throttled` or
+`released`. A request that is cancelled or fails gives its turn to the next.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
@@ -24,19 +25,18 @@ import aiohttp
 from nexudus_async._clock import Clock, sleep
 from nexudus_async.errors import SessionClosedError
 
-REPLAY, HELD_BACK, NEW = 0, 1, 2
-"""Who is let through first."""
-Place = tuple[int, int]
-OUTAGE: Final = 3
-"""Failures in a row, after which the ramp goes on without an answer: nobody sits through the time-outs of others."""
-PATIENCE: Final = 10.0
-"""Seconds of the event loop, because this is about the network, after which those who wait for an answer to the probe
-let one more through: longer than a slow answer, shorter than aiohttp's five minutes."""
+from .adaptive_rate import UNPACED
+from .fields import Remaining
+from .request_rates import RequestRates
 
-TICKET: contextvars.ContextVar[object] = contextvars.ContextVar("nexudus_async ticket", default=None)
-"""The ticket of the request that is being sent, for the connector, which sees it after it waited in the pool."""
-NOT_OURS: Final = object()
+REPLAY, HELD_BACK, NEW = 0, 1, 2
+"""Who goes first."""
+NOT_OURS: Final = math.inf
 """The ticket of a request that carries its caller's authorization, and that no gate stops."""
+TICKET: contextvars.ContextVar[float] = contextvars.ContextVar("nexudus_async ticket", default=UNPACED)
+"""The ticket of the request that is being sent, for the connector, which sees it after it waited in the pool."""
+SOON: Final = 1e-6
+"""Seconds that a sleep may be too short: clocks are floats."""
 
 
 class HeldBack(Exception):  # noqa: N818 - no error: the request has yet to be sent
@@ -51,7 +51,7 @@ class HeldBack(Exception):  # noqa: N818 - no error: the request has yet to be s
 
 
 @contextmanager
-def holding(ticket: object) -> Generator[None]:
+def holding(ticket: float) -> Generator[None]:
     """Let the requests that are sent inside the block have this ticket."""
     before = TICKET.set(ticket)
     try:
@@ -60,124 +60,176 @@ def holding(ticket: object) -> Generator[None]:
         TICKET.reset(before)
 
 
-class Gate:
-    """What all requests of one session pass, one by one while it is `engaged`."""
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the queue. due: not before that. spared: it has few replays left. write: it passes two limits."""
 
-    def __init__(self, clock: Clock) -> None:
+    rank: int
+    serial: int
+    due: float = field(default=-math.inf, compare=False)
+    spared: bool = field(default=False, compare=False)
+    write: bool = field(default=False, compare=False)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    place: Place
+    ticket: "asyncio.Future[float]"
+    came: float
+
+    def __lt__(self, other: "_Waiting") -> bool:
+        return self.place < other.place
+
+
+class Gate:
+    """What all requests of one session pass while it is `engaged`, or of many sessions that share it.
+
+    first_wait: seconds of the pause after a first throttled answer that asks for none.
+    """
+
+    def __init__(self, clock: Clock, first_wait: float = 1.0) -> None:
         self._clock = clock
+        self._rates = RequestRates(first_wait)
         self.engaged = False
-        """Whether requests must `enter` and `leave`."""
+        """Whether requests must `enter`, and say what came of it."""
         self.waiting = 0
-        """How many wait for their ticket."""
+        """How many wait for their turn."""
         self._closed = False
-        self._until = -math.inf
-        self._queue: list[tuple[int, int, asyncio.Future[object]]] = []
+        self._queues: dict[tuple[bool, bool], list[_Waiting]] = {
+            (w, s): [] for w in (False, True) for s in (False, True)
+        }
+        self._resting: list[tuple[float, int, _Waiting]] = []
         self._serial = itertools.count()
-        self._ticket = object()
-        self._under_way = self._failures = 0
-        self._let_through = 1
         self._alarm: asyncio.Task[None] | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+
+    @property
+    def rate(self) -> float | None:
+        """The requests per second that the service lets through, as learnt; None: not yet."""
+        return self._rates.all.limit if self.engaged else None
 
     def pause_left(self) -> float:
         """Return the seconds for which nothing is sent, 0 for none."""
-        return max(0.0, self._until - self._clock.monotonic())
+        return max(0.0, self._rates.held_until - self._clock.monotonic())
 
-    def pause(self, seconds: float) -> None:
-        """Send nothing for so long, a longer pause in force aside; then begin again with one request."""
-        self._until = max(self._until, self._clock.monotonic() + seconds)
-        self._ticket = object()
-        self._under_way = self._failures = 0
-        self._let_through = 1
-        self.engaged = True
-        self._stop_watching()
-        if (self._alarm is None or self._alarm.done()) and not self._closed:  # done: an eager loop has run all of it
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.create_task(self._ring(), context=contextvars.Context(), name="nexudus_async throttle")
+    def place(self, rank: int, *, write: bool = False, wait: float = 0.0, spared: bool = False) -> Place:
+        """Return a place in the queue behind all of this rank. wait: seconds that this request waits in any case."""
+        due = self._clock.monotonic() + wait if wait > 0 else -math.inf
+        return Place(rank, next(self._serial), due=due, spared=spared, write=write)
 
-    def place(self, rank: int) -> Place:
-        """Return a place in the queue behind all of this rank."""
-        return rank, next(self._serial)
+    def admits(self, ticket: float) -> bool:
+        """Tell whether a request that went then may still be sent: no pause has begun since."""
+        return not self.engaged or ticket >= self._rates.held_until
 
-    def admits(self, ticket: object) -> bool:
-        """Tell whether a request with this ticket, None for none, may be sent now."""
-        return not self.engaged or ticket is self._ticket or ticket is NOT_OURS
+    async def enter(self, place: Place) -> float:
+        """Wait for a ticket and return it; whoever got one says what came of it.
 
-    async def enter(self, place: Place) -> object:
-        """Wait for a ticket and return it; whoever got one must `leave`.
-
-        Raises `SessionClosedError`. Cancelling gives the ticket to the next.
+        Raises `SessionClosedError`. Cancelling gives the turn to the next.
         """
         if self._closed:
             raise SessionClosedError("the session is closed: make a new one")
-        ticket: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (*place, ticket))
+        ticket: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(place, ticket, came=max(self._clock.monotonic(), place.due))
+        heapq.heappush(self._resting, (place.due, place.serial, waiting))
         self.waiting += 1
         try:
             self._pump()
             await ticket
         except BaseException:  # cancelled, or the end of the program
-            if not ticket.cancel() and not ticket.cancelled():  # it was our ticket already
-                self.leave(ticket.result())
+            if not ticket.cancel() and not ticket.cancelled():  # it was our turn already
+                self.released(ticket.result(), write=place.write)
             raise
         finally:
             self.waiting -= 1
+            if not self.waiting:
+                self._ring_at(math.inf)
         if self._closed:
             raise SessionClosedError("the session was closed while this request waited for the API's throttling to end")
         return ticket.result()
 
-    def leave(self, ticket: object, *, well: bool = False, failed: bool = False) -> None:
-        """Give the ticket back. well: its answer was not throttled, so that more may follow. failed: it got none."""
-        if ticket is not self._ticket:
-            return
-        self._under_way -= 1
-        self._failures = 0 if well else self._failures + failed
-        if well or (failed and self._failures >= OUTAGE):
-            self._let_through += 1  # one more for each good answer: twice as many for each round of them
+    def served(self, ticket: float, *, write: bool) -> None:
+        """Hear of an answer that was not throttled."""
+        if self.engaged:
+            self._rates.served(ticket, self._clock.monotonic(), write=write)
+            self._pump()
+
+    def throttled(self, ticket: float, asked: float | None, *, write: bool) -> None:
+        """Hear of a throttled answer. asked: the seconds that it asks to wait, if it does."""
+        self._rates.throttled(ticket, self._clock.monotonic(), asked, write=write)
+        self.engaged = True
         self._pump()
-        if well and self._under_way == 0:  # and so nobody waits
-            self.engaged = False
-            self._stop_watching()
+
+    def told(self, said: Remaining | None, *, write: bool) -> None:
+        """Hear of the `RateLimit` fields of an answer."""
+        if said is not None:
+            self._rates.told(said.requests, said.seconds, self._clock.monotonic(), write=write)
+
+    def released(self, ticket: float, *, write: bool, failed: bool = False) -> None:
+        """Hear that a request has ended without an answer that says anything. failed: there was none."""
+        if self.engaged:
+            self._rates.released(ticket, self._clock.monotonic(), write=write, failed=failed)
+            self._pump()
 
     def close(self) -> None:
         """End every wait."""
         self._closed = True
         if self._alarm is not None and self._alarm.get_loop().is_closed():
             return  # it took those who waited along
-        self._stop_watching()
         if self._alarm is not None:
             self._alarm.cancel()
-        while self._queue:
-            self._grant_next()
-
-    async def _ring(self) -> None:
-        try:
-            while (left := self.pause_left()) > 0:
-                await sleep(self._clock, left)
-        finally:
-            self._alarm = None
-        self._pump()
+        for waiting in (*(each for _, _, each in self._resting), *itertools.chain(*self._queues.values())):
+            if not waiting.ticket.done():
+                waiting.ticket.set_result(UNPACED)
 
     def _pump(self) -> None:
-        if self.pause_left() > 0:
-            return
-        while self._queue and self._under_way < self._let_through:
-            self._grant_next()
-        if self._queue and self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience)
+        """Let everybody go whose turn it is, and see to it that this is called again when it is the next one's."""
+        now = self._clock.monotonic()
+        while self._resting and (self._resting[0][0] <= now + SOON or self._resting[0][2].ticket.done()):
+            waiting = heapq.heappop(self._resting)[2]
+            heapq.heappush(self._queues[waiting.place.write, waiting.place.spared], waiting)
+        while (queue := self._ready(now)) is not None:
+            waiting = heapq.heappop(queue)
+            write = waiting.place.write
+            now_or_soon = now + self._rates.delay(now, write=write)
+            waiting.ticket.set_result(self._rates.take(now_or_soon, waiting.came, write=write))
+            self.engaged = self._rates.engaged
+        resting = self._resting[0][0] if self._resting else math.inf
+        self._ring_at(min(resting, self._turn_of(False, now), self._turn_of(True, now)))
 
-    def _grant_next(self) -> None:
-        ticket = heapq.heappop(self._queue)[2]
-        if not ticket.done():  # its request was cancelled
-            self._under_way += 1
-            ticket.set_result(self._ticket)
+    def _ready(self, now: float) -> "list[_Waiting] | None":
+        """Return the queue whose head goes now; None: nobody does."""
+        queues = [self._queue(write) for write in (False, True) if self._rates.delay(now, write=write) <= SOON]
+        return min((queue for queue in queues if queue), key=lambda queue: queue[0], default=None)
 
-    def _lose_patience(self) -> None:
-        self._watch = None
-        self._let_through += 1
+    def _turn_of(self, write: bool, now: float) -> float:
+        """Return when the next read or write goes; never, if none waits."""
+        return now + self._rates.delay(now, write=write) if self._queue(write) else math.inf
+
+    def _queue(self, write: bool) -> "list[_Waiting]":
+        """Return the queue that is next among the reads or the writes; an empty one if nobody waits."""
+        several, spared = self._queues[write, False], self._queues[write, True]
+        for queue in (several, spared):
+            while queue and queue[0].ticket.done():  # its request was cancelled
+                heapq.heappop(queue)
+        if several and spared:
+            return several if self._rates.probing(write=write) else min(several, spared, key=lambda queue: queue[0])
+        return several or spared
+
+    def _ring_at(self, when: float) -> None:
+        """Let `_pump` be called then, or earlier."""
+        if self._alarm is not None:
+            if self._rings_at <= when < math.inf:
+                return
+            self._alarm.cancel()
+            self._alarm = None
+        if when < math.inf and not self._closed:
+            self._rings_at, loop = when, asyncio.get_running_loop()
+            alarm = loop.create_task(self._ring(when), context=contextvars.Context(), name="nexudus_async throttle")
+            if not alarm.done():  # done: an eager loop has run all of it
+                self._alarm = alarm
+
+    async def _ring(self, when: float) -> None:
+        while (left := when - self._clock.monotonic()) > SOON:
+            await sleep(self._clock, left)
+        self._alarm = None
         self._pump()
-
-    def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None

@@ -25,7 +25,7 @@ class Limits:
         emitter: Emitter,
     ) -> None:
         self.throttle = throttle
-        self.gate = gate = Gate(clock)
+        self.gate = gate = Gate(clock, throttle.first_wait if throttle is not None else 0.0)
         self.pacer = None
         if pacing is not None:
             self.pacer = Pacer(pacing, key=key, clock=clock, emitter=emitter, hold=gate.pause_left)

@@ -28,8 +28,13 @@ class Throttle:
         the documented limits that a caller would sit out. An answer that asks for more is returned at once.
     first_wait: seconds to wait for a 429 that names none; doubled each time.
 
-    While a pause lasts the session sends nothing, those requests included that wait for a connection of its pool; in
-    the pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
+    From the first throttled answer on the session sends at the rate that the service lets through, which it learns
+    from what is served and what is refused, and from `RateLimit` fields; `statistics().rate` shows it. The first pause
+    is kept by all, and so is each of 2 s or more; after a shorter one only the request itself waits. Ten minutes
+    without a refusal, and without a request that had to wait, and nothing is paced any more.
+
+    During a pause the session sends nothing, those requests included that wait for a connection of its pool; in the
+    pool of a borrowed `client_session` they are out of reach, and go out as connections come free.
     A 409 without `Retry-After` is an ordinary conflict, and the caller's. Raises `ConfigurationError` for nonsense.
     """
 
@@ -51,13 +56,25 @@ class Patience:
         self._throttle, self._clock = throttle, clock
         self.replays = 0
         self.asked: float | None = None
-        """What the last answer asked for, in seconds; None: it was not throttled."""
+        """The seconds to wait after the last answer; None: it was not throttled."""
+        self.named: float | None = None
+        """Those that the answer named itself, if it did."""
         self._waited = 0.0
+
+    @property
+    def spent(self) -> bool:
+        """Whether the request will not be sent again, whatever is asked."""
+        return self.replays >= self._throttle.max_replays
+
+    @property
+    def short(self) -> bool:
+        """Whether few replays are left, so that others should meet a refusal that is likely."""
+        return 2 * self.replays > self._throttle.max_replays
 
     async def pause_for(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
         """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""
         self.asked = asked = await self._asked_by(answer)
-        if asked is None or self.replays >= self._throttle.max_replays:
+        if asked is None or self.spent:
             return None
         if self._waited + asked > self._throttle.max_wait:
             return None
@@ -66,11 +83,11 @@ class Patience:
         return asked
 
     async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
-        seconds = retry_after(answer.headers or {}, self._clock.wall())
-        if seconds is not None or answer.status != TOO_MANY_REQUESTS:
-            return seconds
-        in_words = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
-        return in_words if in_words is not None else self._throttle.first_wait * 2.0**self.replays
+        self.named = retry_after(answer.headers or {}, self._clock.wall())
+        if self.named is not None or answer.status != TOO_MANY_REQUESTS:
+            return self.named
+        self.named = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
+        return self.named if self.named is not None else self._throttle.first_wait * 2.0**self.replays
 
 
 async def _in_words(response: aiohttp.ClientResponse) -> float | None:

@@ -3,15 +3,15 @@
 import pytest
 
 from nexudus_async import TokenSession
-from nexudus_async.testing import NexudusEmulator
+from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import Connect
 
 from .throttling import Place
 
 
 @pytest.fixture
-def place(emulator: NexudusEmulator) -> Place:
-    return Place(emulator)
+def place(emulator: NexudusEmulator, clock: ManualClock) -> Place:
+    return Place(emulator, clock)
 
 
 @pytest.fixture

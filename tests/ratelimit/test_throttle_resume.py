@@ -12,7 +12,7 @@ from aiohttp import web
 from nexudus_async import TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
-from tests.inside import gate_of
+from tests.inside import pause
 
 from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, greet, sent, settle, start, status
 
@@ -50,7 +50,7 @@ async def test_it_is_sent_whole(
         await settle()
         assert not sent(emulator, ECHO)
         clock.advance(5)
-        await place.serve(*tasks)
+        await place.serve(*tasks, *queued)
         answers = [await (await each).json() for each in queued]
     *simple, form, get = [(answer["Query"], answer["Body"]) for answer in answers]
     assert simple == [("a=b c", '{"x": 1}'), ("a=b", "once"), ("", "once"), ("", "once"), ("", "a=b")]
@@ -65,7 +65,7 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
 
     async def created(request: web.Request) -> web.Response:
         writes.append(await request.text())
-        gate_of(session).pause(5)
+        pause(session, 5)
         return web.Response(status=303, headers={"Location": CUSTOMER})
 
     writes: list[str] = []
@@ -92,7 +92,7 @@ async def test_a_redirected_file_is_sent_whole_at_the_hop_that_waited(
 
     async def moved(request: web.Request) -> web.Response:
         await request.read()
-        gate_of(session).pause(5)
+        pause(session, 5)
         return web.Response(status=307, headers={"Location": ECHO})
 
     emulator.route("PUT", "/moved", moved)
@@ -110,7 +110,7 @@ async def test_a_redirect_away_in_a_pause_takes_no_token_along(
     """That hop carries no token, is none of ours and not held back; nor is its throttling our service's."""
 
     async def away(_: web.Request) -> web.Response:
-        gate_of(session).pause(5)
+        pause(session, 5)
         return web.Response(status=302, headers={"Location": foreign.url + "/x"})
 
     emulator.route("GET", "/away", away)
@@ -187,14 +187,14 @@ async def test_a_handshake_is_held_back_too(
 
     emulator.route("GET", "/socket", socket)
     tasks = await fill_the_pool(session, place)
-    connecting = asyncio.ensure_future(session.ws_connect("/socket"))
+    connecting = asyncio.create_task(session.ws_connect("/socket"))
     await settle()
     await begin_a_pause(place, clock)
     place.answer_all()
     await settle()
     assert not shaken
     clock.advance(5)
-    await place.serve(*tasks)
+    await place.serve(*tasks, connecting)
     async with await connecting as connected:
         assert await connected.receive_str() == "hello"
     assert shaken == [(await session.token()).authorization]
@@ -213,8 +213,9 @@ async def test_a_pause_that_begins_while_a_request_waits_for_its_token_holds_it_
         with emulator.hold("token") as hold:
             (waiting,) = start(session, [1])
             await hold.wait()
-            await begin_a_pause(place, clock)
-        await until(lambda: session.statistics().generation == 2)
+            place.answer(status=409, retry_after=5)
+            await until(lambda: session.statistics().throttled == 1)
+        await until(lambda: session.statistics().queued == 2)
         await place.count(1)
         clock.advance(5)
         await place.serve(early, waiting)

@@ -1,180 +1,136 @@
-"""A pause is the whole session's: nobody sends, one probes, the rest follow in a ramp."""
+"""One throttled answer, many requests: all keep the pause, one probes, and the rest follow one after the other."""
 
 import asyncio
 import time
 from collections import Counter
 
-from nexudus_async import SessionClosedError
-from nexudus_async._ratelimit.gate import NEW, Gate
+from nexudus_async import SessionClosedError, TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect, until
+from tests.conftest import CUSTOMER, until
 
-from .throttling import ECHO, calls, status
+from .throttling import ECHO, calls, let_time_pass, settle, status
 
 
-async def test_one_throttled_answer_stops_a_thousand_and_they_come_back_in_a_ramp(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
-) -> None:
-    """During the pause nothing is sent; then one, two, four, … and never a thundering herd."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(5))
-    first = asyncio.create_task(status(session))
+async def pause_before(
+    session: TokenSession, emulator: NexudusEmulator, clock: ManualClock, n: int, *, path: str = CUSTOMER,
+    seconds: float = 5, times: int = 1,
+) -> "list[asyncio.Task[int]]":  # fmt: skip
+    """Return a request that was throttled, and `n` that wait for the end of the pause."""
+    emulator.fail(path, Fault.throttled(seconds), times=times)
+    tasks = [asyncio.create_task(status(session, path))]
     await clock.wait_for_sleepers()
+    tasks += [asyncio.create_task(status(session, path)) for _ in range(n)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_one_throttled_answer_stops_a_thousand_and_one_probes(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
+    """During the pause nothing is sent; then one, and while it is under way no other; never a thundering herd."""
+    tasks = await pause_before(session, emulator, clock, 1_000)
     hold = emulator.hold(CUSTOMER)
-    herd = [asyncio.create_task(status(session)) for _ in range(1_000)]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await settle()
     assert calls(emulator) == 1
     clock.advance(5)
     await hold.wait(1)
-    for _ in range(50):
-        await asyncio.sleep(0.0)
+    clock.advance(5)
+    await settle()
     assert hold.count == 1
     hold.release()
-    assert Counter(await asyncio.gather(first, *herd)) == {200: 1_001}
+    await let_time_pass(clock, *tasks)
+    assert Counter(task.result() for task in tasks) == {200: 1_001}
 
 
-async def test_the_ramp_doubles(clock: ManualClock) -> None:
-    """What is under way at once after a pause: 1, then 2, then 4; and an untroubled end opens the gate."""
-    gate = Gate(clock)
-    gate.pause(5)
-    tickets: list[object] = []
-
-    async def enter() -> None:
-        tickets.append(await gate.enter(gate.place(NEW)))
-
-    tasks = [asyncio.create_task(enter()) for _ in range(7)]
-    await clock.wait_for_sleepers()
+async def test_after_the_probe_they_follow_one_by_one_ever_faster(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
+    """The slow start: 2 a second, and with each one that is served more, as long as nobody is refused."""
+    tasks = await pause_before(session, emulator, clock, 100)
     clock.advance(5)
-    for under_way, so_far in [(1, 1), (2, 3), (4, 7)]:
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert len(tickets) == so_far
-        for _ in range(under_way):
-            gate.leave(tickets[0], well=True)
-    await asyncio.gather(*tasks)
-    assert not gate.engaged
-    gate.close()
+    seconds: list[int] = []
+    while not all(task.done() for task in tasks):
+        before = calls(emulator)
+        for _ in range(10):
+            await settle()
+            clock.advance(0.1)
+        await settle()
+        seconds.append(calls(emulator) - before)
+    assert seconds[0] < 15
+    assert seconds[0] < seconds[1]
+    assert sum(seconds) == 101
+    assert session.statistics().rate is None, "nothing was refused since"
 
 
-async def test_a_cancelled_probe_hands_its_place_on(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+async def test_a_cancelled_probe_hands_its_turn_on(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """The next one probes: nobody hangs."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(5))
-    probe = asyncio.create_task(status(session))
-    await clock.wait_for_sleepers()
-    others = [asyncio.create_task(status(session)) for _ in range(10)]
-    await asyncio.sleep(0)
+    probe, *others = await pause_before(session, emulator, clock, 10)
     with emulator.hold(CUSTOMER, times=1) as hold:
         clock.advance(5)
         await hold.wait(1)
         probe.cancel()
-        async with asyncio.timeout(5):
-            assert set(await asyncio.gather(*others)) == {200}
+        await let_time_pass(clock, *others)
+    assert {task.result() for task in others} == {200}
 
 
-async def test_a_place_granted_to_a_request_that_is_cancelled_goes_to_the_next(clock: ManualClock) -> None:
-    """It was let through, and cancelled before it ran."""
-    gate = Gate(clock)
-    gate.pause(5)
-    first, second = (asyncio.create_task(gate.enter(gate.place(NEW))) for _ in range(2))
-    await clock.wait_for_sleepers()
-    clock.advance(5)
-    await asyncio.sleep(0)  # the pause has ended and the first is granted its place, and has not run yet
-    first.cancel()
-    async with asyncio.timeout(5):
-        gate.leave(await second, well=True)
-    assert not gate.engaged
-    gate.close()
-
-
-async def test_a_request_cancelled_in_the_queue_harms_nobody(connect: Connect, clock: ManualClock) -> None:
+async def test_a_request_cancelled_in_the_queue_harms_nobody(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
     """Half of them go; the others are served."""
-    session = await connect()
-    await session.token()
-    connect.emulator.fail(CUSTOMER, Fault.throttled(5))
-    tasks = [asyncio.create_task(status(session))]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session)) for _ in range(100)]
-    await asyncio.sleep(0)
+    tasks = await pause_before(session, emulator, clock, 100)
     for task in tasks[::2]:
         task.cancel()
-    clock.advance(5)
-    async with asyncio.timeout(5):
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert results[1::2] == [200] * 50
+    await let_time_pass(clock, *tasks)
+    assert [task.result() for task in tasks[1::2]] == [200] * 50
+    assert calls(emulator) == 51
 
 
-async def test_a_probe_that_fails_hands_its_place_on(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+async def test_a_probe_that_fails_hands_its_turn_on(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """A broken connection is no answer; the next one tries."""
-    session = await connect()
-    await session.token()
-    emulator.fail(ECHO, Fault.throttled(5))
-    tasks = [asyncio.create_task(status(session, ECHO, "POST")) for _ in range(1)]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session, ECHO, "POST")) for _ in range(10)]
-    await asyncio.sleep(0)
-    emulator.fail(ECHO, Fault.dropped())
-    clock.advance(5)
-    async with asyncio.timeout(5):
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+    tasks = await pause_before(session, emulator, clock, 10, path=ECHO)
+    emulator.fail(ECHO, Fault.dropped(), times=2)  # aiohttp itself tries an idempotent one once more
+    await let_time_pass(clock, *tasks)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
     assert results.count(200) == 10
 
 
 async def test_an_outage_is_not_met_one_request_at_a_time(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
-    """After three failures in a row the ramp goes on."""
-    session = await connect()
-    await session.token()
-    emulator.fail(ECHO, Fault.throttled(5))
-    tasks = [asyncio.create_task(status(session, ECHO, "POST"))]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session, ECHO, "POST")) for _ in range(10)]
-    await asyncio.sleep(0)
-    emulator.fail(ECHO, Fault.dropped(), times=3)
+    """After three failures in a row the next does not wait for the one before."""
+    tasks = await pause_before(session, emulator, clock, 10, path=ECHO)
+    emulator.fail(ECHO, Fault.dropped(), times=6)  # aiohttp itself tries an idempotent one once more
     with emulator.hold(ECHO) as hold:
-        clock.advance(5)
-        await hold.wait(2)
+        for _ in range(70):
+            clock.advance(0.1)
+            await settle()
+        assert hold.count > 1
+    await let_time_pass(clock, *tasks)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert results.count(200) == 8
 
 
 async def test_a_probe_that_is_throttled_again_begins_the_pause_anew(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """One request per pause, not one per waiter."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(5), times=3)
-    tasks = [asyncio.create_task(status(session))]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session)) for _ in range(50)]
-    await asyncio.sleep(0)
+    tasks = await pause_before(session, emulator, clock, 50, times=3)
     for sent in (2, 3):
         clock.advance(5)
         await until(lambda: calls(emulator) == sent)  # noqa: B023 - awaited at once
-        await clock.wait_for_sleepers()
-    clock.advance(5)
-    async with asyncio.timeout(5):
-        assert set(await asyncio.gather(*tasks)) == {200}
+        await settle()
+        assert session.statistics().paused_for == 5
+    await let_time_pass(clock, *tasks)
+    assert {task.result() for task in tasks} == {200}
 
 
-async def test_closing_ends_the_wait(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
+async def test_closing_ends_the_wait(emulator: NexudusEmulator, session: TokenSession, clock: ManualClock) -> None:
     """Of the throttled one and of all behind it."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(50))
-    tasks = [asyncio.create_task(status(session))]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session)) for _ in range(10)]
-    await asyncio.sleep(0)
+    tasks = await pause_before(session, emulator, clock, 10, seconds=50)
     await session.close()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, SessionClosedError) for result in results)
@@ -182,48 +138,63 @@ async def test_closing_ends_the_wait(emulator: NexudusEmulator, connect: Connect
     assert not [task for task in asyncio.all_tasks() if "throttle" in task.get_name()]
 
 
-async def test_an_ordinary_conflict_lets_the_ramp_go_on(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+async def test_closing_ends_the_wait_for_a_turn_too(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
-    """It is an answer like any other: the service did not throttle."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(5))
-    tasks = [asyncio.create_task(status(session))]
-    await clock.wait_for_sleepers()
-    tasks += [asyncio.create_task(status(session, ECHO)) for _ in range(7)]
+    """When there is no pause any more, and those who wait are let go one by one; and that of a replay by itself."""
+    tasks = await pause_before(session, emulator, clock, 50)
+    clock.advance(5)
+    await until(lambda: calls(emulator) == 2)
+    emulator.fail(CUSTOMER, Fault.throttled(1))
+    clock.advance(0.6)
+    await until(lambda: session.statistics().throttled == 2)
+    assert session.statistics().paused_for == 0
+    await session.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, SessionClosedError) for result in results].count(True) >= 49
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "throttle" in task.get_name()]
+
+
+async def test_an_ordinary_conflict_is_an_answer_like_any_other(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
+    """The service did not throttle: the probe has succeeded, and the others follow without waiting for each other."""
+    (probe,) = await pause_before(session, emulator, clock, 0)
+    tasks = [asyncio.create_task(status(session, ECHO)) for _ in range(7)]
     await asyncio.sleep(0)
     emulator.fail(CUSTOMER, Fault.throttled(None, 409))
     with emulator.hold(ECHO) as hold:
-        clock.advance(5)
-        await hold.wait(2)
-    assert await asyncio.gather(*tasks) == [409] + [200] * 7
+        for _ in range(80):
+            clock.advance(0.1)
+            await settle()
+        assert hold.count > 1
+    await let_time_pass(clock, probe, *tasks)
+    assert [task.result() for task in (probe, *tasks)] == [409] + [200] * 7
 
 
-async def test_after_the_ramp_the_gate_is_open_again(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+async def test_ten_minutes_later_the_gate_is_open_again(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
-    """Nothing is left of a pause once everybody is through."""
-    clock.autojump = True
-    session = await connect()
-    emulator.fail(CUSTOMER, Fault.throttled(1))
-    await asyncio.gather(*(status(session) for _ in range(20)))
-    before = calls(emulator)
-    assert set(await asyncio.gather(*(status(session) for _ in range(20)))) == {200}
-    assert calls(emulator) == before + 20
+    """Nothing is left of a throttled answer when for so long nobody had to wait."""
+    (task,) = await pause_before(session, emulator, clock, 0)
+    await let_time_pass(clock, task)
+    clock.advance(601)
+    assert await status(session) == 200
+    hold = emulator.hold(CUSTOMER)
+    tasks = [asyncio.create_task(status(session)) for _ in range(50)]
+    await hold.wait(50)
+    hold.release()
+    await asyncio.gather(*tasks)
 
 
 async def test_ten_thousand_behind_one_pause_cost_linear_time(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
 ) -> None:
     """Queueing and cancelling: far under a second."""
-    session = await connect()
-    await session.token()
-    emulator.fail(CUSTOMER, Fault.throttled(50))
-    tasks = [asyncio.create_task(status(session))]
-    await clock.wait_for_sleepers()
+    (first,) = await pause_before(session, emulator, clock, 0, seconds=50)
     started = time.thread_time()
-    tasks += [asyncio.create_task(status(session)) for _ in range(10_000)]
+    tasks = [first, *(asyncio.create_task(status(session)) for _ in range(10_000))]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,8 @@ ECHO = "/api/emulator/echo"
 PLACE = "/api/place"
 POOL = 100
 """aiohttp's own limit of connections."""
+STEP = 0.1
+"""Seconds by which time passes at once: less than the time between two requests at the start."""
 
 
 class Place:
@@ -24,7 +26,8 @@ class Place:
     peers: the connections that they came by.
     """
 
-    def __init__(self, emulator: NexudusEmulator) -> None:
+    def __init__(self, emulator: NexudusEmulator, clock: ManualClock) -> None:
+        self._clock = clock
         self.names: list[str] = []
         self.peers: set[object] = set()
         self._open: deque[asyncio.Future[web.Response]] = deque()
@@ -58,12 +61,20 @@ class Place:
     def answer_all(self) -> None:
         self.answer(len(self._open))
 
-    async def serve(self, *tasks: "asyncio.Task[Any]") -> None:
-        """Answer whatever arrives until the tasks are done."""
-        async with asyncio.timeout(30):
-            while not all(task.done() for task in tasks):
-                await asyncio.sleep(0.001)
-                self.answer_all()
+    async def serve(self, *tasks: "asyncio.Future[Any]") -> None:
+        """Answer whatever arrives, and let the time pass that is waited for, until the tasks are done."""
+        await let_time_pass(self._clock, *tasks, meanwhile=self.answer_all)
+
+
+async def let_time_pass(
+    clock: ManualClock, *tasks: "asyncio.Future[Any]", meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Let time pass wherever it is waited for, until the tasks are done."""
+    async with asyncio.timeout(30):
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.001)
+            meanwhile()
+            clock.advance(STEP if clock.sleepers else 0)
 
 
 async def greet(request: web.Request) -> web.WebSocketResponse:

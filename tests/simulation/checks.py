@@ -18,7 +18,8 @@ class Call:
     """One call, what the book said when it began, and which API requests it sent.
 
     answers: to its requests: status, and the seconds that it asks to wait. renewed: whether one was sent again after a
-    401. replays, waited: how often after throttled answers, and for how long.
+    401. replays, waited: how often after throttled answers, and for how long. due, due_at: when it may be sent again
+    after one, by the monotonic clock and by the loop's.
     """
 
     number: int
@@ -42,6 +43,8 @@ class Call:
     renewed: bool = False
     replays: int = 0
     waited: float = 0.0
+    due: float = 0.0
+    due_at: float = 0.0
 
     def passes(self) -> None:
         """A middleware around ours begins a try: it is to be judged by itself."""

@@ -20,8 +20,10 @@ UNAUTHORIZED = 401
 BROKEN = 500
 A_WHILE = 300.0
 """Seconds after which all that a throttled answer had held back are through."""
-LONGEST_LAG = 5.0
-"""Seconds that a request waits at most when nothing keeps it: half of what the gate waits for an answer to a probe."""
+LONG = 2.0
+"""Seconds of a wait that everybody keeps; of a shorter one they do if nothing was throttled before."""
+LONGEST_LAG, AFTER_REFUSAL = 5.0, 10.5
+"""Seconds that a request waits at most when nothing keeps it; and after a refusal, when one goes in ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Sendings:
         self._idle_since, self._report, self._trace = idle_since, report, trace
         self._pause_until = self._pause_over = self._throttled_at = self._over_at = 0.0
         self._under_way = 0
+        self._engaged = False
         self._times: list[float] = []
         self._changes = 0
 
@@ -116,6 +119,7 @@ class Sendings:
         elif 0 < status < BROKEN and status not in THROTTLED:
             self._book.accept(access)
             self._replays.accepted(call.sent)
+        named = asked
         if status == 429 and asked is None:
             asked = limits.first_wait * 2**call.replays
         asked = asked if status in THROTTLED else None
@@ -123,8 +127,14 @@ class Sendings:
         if asked is not None and sending.gated:
             self._throttled_at = self._now()
             if self._is_worth(call, asked):
-                self._pause_until = max(self._pause_until, self._book.clock.monotonic() + asked)
-                self._pause_over = max(self._pause_over, self._now() + asked)
+                self._hold(call, asked, everybody=not self._engaged or (named is not None and named >= LONG))
+
+    def _hold(self, call: Call, asked: float, *, everybody: bool) -> None:
+        """A throttled request waits, and with it, perhaps, everybody else."""
+        call.due, call.due_at, self._engaged = self._book.clock.monotonic() + asked, self._now() + asked, True
+        if everybody:
+            self._pause_until = max(self._pause_until, call.due)
+            self._pause_over = max(self._pause_over, call.due_at)
 
     def _is_worth(self, call: Call, asked: float) -> bool:
         return call.replays < self._limits.replays and call.waited + asked <= self._limits.wait
@@ -165,6 +175,8 @@ class Sendings:
         elif asked is not None and not foreign and self._is_worth(call, asked):
             call.replays += 1
             call.waited += asked
+            if self._book.clock.monotonic() < call.due - EPSILON:
+                self._report("throttled: a request was sent again before its time")
         else:
             self._report(f"never 6: {call.kind} was sent again after {status} without a reason")
         if call.kind.startswith(("own", "send")):
@@ -175,8 +187,11 @@ class Sendings:
         book, now = self._book, self._now()
         if book.clock.monotonic() < self._pause_until - EPSILON:
             self._report("throttled: a request was sent during the pause")
-        waited = now - max(self._present().began, self._over_at, self._pause_over, self._idle_since())
-        if waited > LONGEST_LAG and self._throttled_at and not (self._under_way or self._limits.amount):
+        waited = now - max(
+            self._present().began, self._present().due_at, self._over_at, self._pause_over, self._idle_since()
+        )
+        idle = self._throttled_at and not (self._under_way or self._limits.amount)
+        if idle and waited > LONGEST_LAG and now - self._throttled_at > AFTER_REFUSAL:
             self._report(f"throttled: a request waited {waited:.1f} s although nothing was under way")
 
     def _check_pace(self) -> None:

@@ -12,7 +12,8 @@ from nexudus_async import SessionClosedError, Token
 from nexudus_async._http import request
 from nexudus_async._http.sender import Sender
 from nexudus_async._keep_alive import KeepAlive
-from nexudus_async._ratelimit.gate import Gate, Place
+from nexudus_async._ratelimit.adaptive_rate import AdaptiveRate
+from nexudus_async._ratelimit.gate import Gate, Place, _Waiting
 from nexudus_async._ratelimit.throttle import Patience
 from nexudus_async._refresh.single_flight import Flight
 
@@ -36,14 +37,38 @@ def the_scheme_is_not_compared(original: Original, url: URL) -> Any:
 
 
 @MUTANTS.replacing(Gate, "enter")
-async def the_ticket_of_a_cancelled_request_is_lost(original: Original, self: Gate, place: Place) -> object:
-    ticket: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    heapq.heappush(self._queue, (*place, ticket))
+async def the_turn_of_a_cancelled_request_is_lost(original: Original, self: Gate, place: Place) -> float:
+    ticket: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    heapq.heappush(self._resting, (place.due, place.serial, _Waiting(place, ticket, place.due)))
     self._pump()
     await ticket
     if self._closed:
         raise SessionClosedError("closed")
     return ticket.result()
+
+
+@MUTANTS.replacing(Gate, "_ring_at")
+def nobody_is_woken_when_a_pause_is_over(original: Original, self: Gate, when: float) -> None:
+    pass
+
+
+@MUTANTS.replacing(AdaptiveRate, "hold")
+def a_pause_is_kept_by_nobody(original: Original, self: AdaptiveRate, until: float) -> None:
+    pass
+
+
+@MUTANTS.replacing(Gate, "place")
+def a_short_retry_after_is_ignored(
+    original: Original, self: Gate, rank: int, *, wait: float = 0.0, **how: Any
+) -> Place:
+    return original(self, rank, **how)  # type: ignore[no-any-return]
+
+
+@MUTANTS.replacing(Gate, "throttled")
+def all_are_held_for_what_one_is_asked(
+    original: Original, self: Gate, ticket: float, asked: Any, *, write: bool
+) -> None:
+    original(self, ticket, 3600.0, write=write)
 
 
 @MUTANTS.replacing(Patience, "pause_for")
