@@ -12,11 +12,12 @@ with deadlines so short that they are cancelled at any moment. What must hold, o
 - requests fail only with errors of aiohttp or of this package, and after the close no task is left;
 - memory, tasks and descriptors do not grow between the end of the warm-up and the end.
 
-What the numbers mean: by the default policy a token of one second is renewed after 0.5 to 0.6 s, and callers begin to
-wait after 0.9 s. So there is a sign-in or renewal about 1.5 times a second, hundreds of thousands of times more often
-than with real tokens, each with one chance in three to fail. A renewal that fails three times is followed by a pause
-of 1, 2, 4 … 30 s in which everybody fails at once with the remembered error: with tokens this short there is nothing
-to serve meanwhile. Failed requests therefore say how bad the service is, not how bad the library is.
+What the numbers mean: by the default policy a token of one second is refreshed after 0.5 to 0.6 s, and callers begin to
+wait after 0.9 s. So there is a sign-in or refresh about 1.5 times a second, hundreds of thousands of times more often
+than with real tokens, each with one chance in three to fail. A refresh that fails is tried again at the latest when the
+token ends; then everybody fails at once with the remembered error, for pauses of 0.5, 1 and 2 s, of 5 s after half a
+minute, each followed by one more try: with tokens this short there is nothing to serve meanwhile. Failed requests
+therefore say how bad the service is, not how bad the library is.
 """
 
 import argparse

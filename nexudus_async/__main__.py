@@ -16,6 +16,8 @@ def main() -> None:
             raise
         sys.exit("the command line needs typer and rich: pip install 'nexudus-async[cli]'")
     except KeyboardInterrupt:  # before or after the command: while all is imported, or cleaned up
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("\n")  # the terminal has just shown ^C
         sys.exit(130)
 
 

@@ -145,7 +145,7 @@ class TokenAdopted(Event):
 class StoreFailed(Event):
     """The token store could not be used; requests go on without it.
 
-    operation: "load", "save", "lock", "unlock" or "disconnect". error: the cause; its text is safe to show.
+    operation: "load", "save", "lock", "unlock", "server" or "disconnect". error: the cause; its text is safe to show.
     """
 
     operation: str
@@ -246,9 +246,10 @@ class Emitter:
             deliver(self._listener, replace(event(), account=self.account), lambda kind: self._due("listener", kind))
 
     def warn(self, what: str, kind: str, words: str, *arguments: object) -> None:
-        """Log a warning of `what` fails, unless it is one of too many; another kind of failure is told of at once."""
-        if (more := self._due(what, kind)) is not None:
-            logger.warning(f"%s: {words}%s", self.account, *arguments, more)
+        """Log a warning that `what` fails; one of too many for debugging only. Another kind is told of at once."""
+        more = self._due(what, kind)
+        level = logging.DEBUG if more is None else logging.WARNING
+        logger.log(level, f"%s: {words}%s", self.account, *arguments, more or "")
 
     def works(self, what: str, words: str) -> None:
         """Log that it works again, where it was told that it does not."""

@@ -26,7 +26,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import REGISTRY
 
-from nexudus_async import LoginRequiredError, TokenSession, otel
+from nexudus_async import TokenSession, otel
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import until
 from tests.valkey import Valkey
@@ -79,9 +79,9 @@ class Reader:
         self._nexudus, self._request, self._monkeypatch = nexudus, request, monkeypatch
         self.names: dict[str, Any] = {}
 
-    async def run(self, source: str, *, more: str = "") -> None:
-        """Run an example; `more`, indented as its end, goes on there."""
-        text = "\n" * lines_before(source) + (source + more).replace(DEFAULT_BASE_URL, self._nexudus.url)
+    async def run(self, source: str) -> None:
+        """Run an example."""
+        text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, self._nexudus.url)
         if REDIS in text:
             valkey: Valkey = self._request.getfixturevalue("valkey")
             valkey.start()
@@ -89,8 +89,6 @@ class Reader:
         if "Pacing" in source:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
         self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
-        if more:
-            self.names |= {"nexudus": self._nexudus, "LoginRequiredError": LoginRequiredError}
         if "while True" in source:
             await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
         else:
@@ -160,7 +158,7 @@ async def test_first_example_prints_who_signed_in(reader: Reader, capsys: pytest
 
 
 async def test_web_service_answers_and_says_when_it_cannot(reader: Reader, nexudus: NexudusEmulator) -> None:
-    await reader.run(example_with("FastAPI("))
+    await reader.run(example_with("as app.state.nexudus"))
     app: FastAPI = reader.names["app"]
     transport = httpx.ASGITransport(app)
     async with (
@@ -175,25 +173,40 @@ async def test_web_service_answers_and_says_when_it_cannot(reader: Reader, nexud
         assert (answer.status_code, answer.json()) == (503, {"detail": "Nexudus is not available"})
 
 
-MORE_OF_MEMBERS = """
-    assert not await log_in("ops@example.com", "a guess")
-    print(await teams_of("ops@example.com"))
-    assert nexudus.sign_ins == 1
-    nexudus.revoke_all()
-    try:
-        await teams_of("ops@example.com")
-    except LoginRequiredError:
-        print("sign in again")
-    assert await log_in("ops@example.com", "…")
-    print(await teams_of("ops@example.com"))
-"""
-
-
 async def test_members_sign_in_once_and_a_wrong_password_lets_nobody_in(
-    reader: Reader, capsys: pytest.CaptureFixture[str]
+    reader: Reader, nexudus: NexudusEmulator
 ) -> None:
-    await reader.run(example_with("TokenSessions("), more=MORE_OF_MEMBERS)
-    assert capsys.readouterr().out == f"{TEAMS}\n{TEAMS}\nsign in again\n{TEAMS}\n"
+    await reader.run(example_with('@app.post("/login")'))
+    app: FastAPI = reader.names["app"]
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="https://portal") as client,
+    ):
+
+        async def log_in(password: str) -> int:
+            return (await client.post("/login", data={"email": "ops@example.com", "password": password})).status_code
+
+        async def teams() -> tuple[int, object]:
+            answer = await client.get("/teams")
+            return answer.status_code, answer.json()
+
+        assert await teams() == (401, {"detail": "sign in"})
+        assert [await log_in("a guess"), await log_in("…"), await log_in("a guess")] == [401, 200, 401]
+        assert [await teams(), await teams()] == [(200, TEAMS)] * 2
+        assert nexudus.sign_ins == 1
+        nexudus.revoke_access_tokens()
+        assert await teams() == (200, TEAMS)
+        assert (nexudus.sign_ins, nexudus.renewals) == (1, 1)
+        nexudus.revoke_all()
+        assert await teams() == (401, {"detail": "sign in again"})
+        assert await log_in("…") == 200
+        assert await teams() == (200, TEAMS)
+
+
+async def test_many_accounts_are_served_side_by_side(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    await reader.run(example_with("Pacing.public_api()"))
+    assert capsys.readouterr().out == "['Ops', 'Member']\n"
 
 
 async def test_sync_job_reads_every_page(

@@ -3,12 +3,12 @@
 import asyncio
 import errno
 import ipaddress
+import math
 import os
 import shlex
 import signal
 import socket
 import sys
-from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
@@ -43,6 +43,12 @@ def _print_control_help(wanted: bool) -> None:
         raise typer.Exit(OK)
 
 
+def _number(value: float) -> float:
+    if math.isnan(value):  # which typer, depending on its version, finds neither too small nor too large
+        raise typer.BadParameter("that is not a number")
+    return value
+
+
 Users = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME:PASSWORD", help="Who can sign in; may be given several times.", show_default=False),
@@ -60,7 +66,9 @@ def emulator(
     totp_secret: Annotated[
         str | None, typer.Option(metavar="BASE32", help="Ask them for a two-factor code made from this key.")
     ] = None,
-    lifetime: Annotated[float, typer.Option(min=1, max=LONGEST, help="Seconds that access tokens live.")] = 604_799,
+    lifetime: Annotated[
+        float, typer.Option(min=1, max=LONGEST, callback=_number, help="Seconds that access tokens live.")
+    ] = 604_799,
     enforce_limits: Annotated[bool, typer.Option("--enforce-limits", help="Throttle as Nexudus documents it.")] = False,
     seed: Annotated[
         str | None, typer.Option(metavar="FILE", help="Begin with the users, records, settings and faults in there.")
@@ -77,7 +85,7 @@ def emulator(
 
     Exit code 1 if the port is taken.
     """
-    signal.signal(signal.SIGTERM, _as_ctrl_c)  # how containers and service managers end it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how containers and service managers end it
     try:
         server = NexudusEmulator(
             host=host, port=port, lifetime=lifetime, enforce_limits=enforce_limits, keep_requests=REMEMBERED,
@@ -85,23 +93,28 @@ def emulator(
         )  # fmt: skip
         users = _populate(server, user or [], totp_secret, seed)
         run(_serve(server, log, host, users, as_json=as_json))
-    except KeyboardInterrupt:  # the way to end it
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the ways to end it
         own_line()
         raise typer.Exit(OK) from None
     except OSError as exc:
         raise typer.Exit(fail(_why(exc, host, port), FAILED)) from None
 
 
-def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does, which asyncio knows to take out of the middle of its work.
+def _let_it_end() -> None:
+    """Take a service manager's end for what ends the task that runs; a second one is nothing new.
 
-    In the background of a shell's script Ctrl-C is ignored, and this is not.
+    An exception out of a signal's handler would come in the middle of whatever is at work. SIGINT is left alone: it is
+    ignored where a shell script started this in the background.
     """
-    interrupt = signal.getsignal(signal.SIGINT)
-    if callable(interrupt):
-        interrupt(number, frame)
-    else:
-        raise KeyboardInterrupt
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not task.done():
+            loop.call_soon_threadsafe(task.cancel)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None, seed: str | None) -> list[User]:
@@ -128,6 +141,7 @@ def _populate(server: NexudusEmulator, given: list[str], totp_secret: str | None
 
 
 async def _serve(server: NexudusEmulator, log: RequestLog, host: str, users: list[User], *, as_json: bool) -> None:
+    _let_it_end()
     async with server:
         if as_json:
             say_json(_described(server, users[0]))

@@ -3,6 +3,7 @@
 The package's own messages are for programmers: they name arguments and methods, which nobody can type here.
 """
 
+import errno
 import os
 import re
 from typing import Final
@@ -132,10 +133,15 @@ def _connector_error(error: BaseException) -> aiohttp.ClientConnectorError | Non
 
 
 def _unreachable(error: aiohttp.ClientConnectorError) -> str:
+    place = f"{error.host}:{error.port}"
+    number, reason = error.os_error.errno, error.os_error.strerror
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"{error.host}:{error.port} has a certificate that this machine does not trust"
-    reason = error.os_error.strerror or "it cannot be connected to"
-    return f"{error.host}:{error.port} cannot be reached: {reason}"
+        return f"{place} has a certificate that this machine does not trust"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"{place} does not answer as https: is it a plain http server, or a proxy in between?"
+    if number is not None and number in errno.errorcode and not isinstance(error, aiohttp.ClientConnectorDNSError):
+        reason = os.strerror(number)  # asyncio has words of its own there, with a tuple in them
+    return f"{place} cannot be reached: {reason or 'it cannot be connected to'}"
 
 
 def _plain(words: str) -> str:

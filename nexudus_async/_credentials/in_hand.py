@@ -152,9 +152,11 @@ class ExchangeCredentials(_NotPickled):
     username: the account's e-mail address. A refresh needs it for its `client_id`, and a store files the tokens
         under it. None: the one that the JWT names; without one the session ends with its first token.
 
-    Nothing is sent before the first use. When the session has ended, `LoginRequiredError` asks for another JWT. The
-    exchange sends it in the URL, as Nexudus wants it: proxies and their logs may see it. Raises `ConfigurationError`
-    for values that cannot work.
+    Nothing is sent before the first use. A JWT that was not sent, as where there is no connection, is as good as
+    before; one whose answer was lost may have been used, and is not sent again. Then, and when the session has ended,
+    `LoginRequiredError` asks for another. The exchange sends it in the URL, as Nexudus wants it: no trace config sees
+    that, but proxies and their logs may, and tools that replace aiohttp's own methods. Raises `ConfigurationError` for
+    values that cannot work.
     """
 
     jwt: str | Provider = field(repr=False)

@@ -51,7 +51,7 @@ class EncryptedStore:
     def lease(self) -> float | None:
         """Seconds after which a lock whose holder died is free, if `inner` has such a limit."""
         lease: object = getattr(self._inner, "lease", None)
-        return lease if isinstance(lease, float) else None
+        return lease if isinstance(lease, int | float) else None
 
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, decrypted, or None.

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from inspect import iscoroutinefunction
@@ -109,6 +110,8 @@ class RedisStore:
         self._prefix = _text(prefix)
         self._lease_ms = _milliseconds("lease", lease)
         self._record_ttl_ms = _milliseconds("record_ttl", record_ttl)
+        self._left: dict[str, tuple[str, float]] = {}
+        """Tokens of locks that could not be given back, and when they end (monotonic): with them they are had again."""
 
     @property
     def lease(self) -> float:
@@ -154,7 +157,8 @@ class RedisStore:
         `StoreError` without an answer. Cancelling leaves it free once the server has answered, within three seconds.
         Not reentrant. Not prolonged: who holds it for longer than the lease is no longer alone.
         """
-        name, token = self._name(key, "lock"), secrets.token_hex(16)
+        name = self._name(key, "lock")
+        token = self._left.pop(name)[0] if name in self._left else secrets.token_hex(16)
         may_be_held = False
 
         async def attempt() -> bool:
@@ -168,8 +172,7 @@ class RedisStore:
             yield
         finally:
             if may_be_held:
-                with suppress(StoreError):
-                    await finish(self._script("unlock", RELEASE, name, token))
+                await finish(self._give_back(name, token))
 
     async def server(self, key: str) -> str | None:
         """Return the name of the server of `key`, another after each start and fail-over; None where it hides it.
@@ -198,6 +201,14 @@ class RedisStore:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a RedisStore holds a connection and its password; make one in each process")
+
+    async def _give_back(self, name: str, token: str) -> None:
+        try:
+            await self._script("unlock", RELEASE, name, token)
+        except StoreError:
+            now = time.monotonic()
+            self._left = {left: kept for left, kept in self._left.items() if now < kept[1]}
+            self._left[name] = token, now + self.lease
 
     def _name(self, key: str, part: str) -> str:
         return f"{self._prefix}{{{key}}}:{part}"

@@ -152,7 +152,7 @@ def _check_values(query: Mapping[str, str], records: list[Record]) -> None:
     """Refuse what no record can match: an empty list would look like an answer."""
     for name, value in query.items():
         field = name.removeprefix(_FILTER)
-        kinds = {type(record[field]) for record in records if record.get(field) is not None}
+        kinds: set[type] = {type(record[field]) for record in records if record.get(field) is not None}
         if name != field and kinds == {bool} and value.lower() not in ("true", "false"):
             raise UnusableQueryError(f"{name} is true or false; not {shown(value)}")
         if name != field and kinds == {int} and not value.lstrip("-").isdecimal():

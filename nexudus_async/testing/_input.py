@@ -156,9 +156,10 @@ def _too_large() -> NoReturn:
     raise InvalidInputError("a number is too large: it has at most 308 digits")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value is None:
         return "null"
     if _is_number(value):
-        return str(value) if isinstance(value, float) or abs(value) <= _READABLE else "one that large"
+        number = cast(float, value)
+        return str(number) if isinstance(value, float) or abs(number) <= _READABLE else "one that large"
     return "an empty text" if value == "" else _KINDS.get(type(value), "that")

@@ -162,10 +162,18 @@ async def test_service_down_is_exit_code_4(shell: Shell) -> None:
     await shell.emulator.stop()
     result = await shell.run("get", TEAMS)
     assert (result.returncode, result.stdout) == (4, "")
-    assert "cannot be reached" in result.stderr
+    assert result.stderr.endswith(" cannot be reached: Connection refused\n")
     result = await shell.run("login", typed=f"{shell.emulator.username}\n{shell.emulator.password}\n")
     assert (result.returncode, result.stdout) == (4, "")
     assert (await shell.run("token")).returncode == 0
+
+
+async def test_https_where_there_is_plain_http_says_so(shell: Shell) -> None:
+    """A mistype, or a port of something else."""
+    url = shell.emulator.url.replace("http:", "https:")
+    result = await shell.run("get", TEAMS, "--base-url", url, **shell.credentials)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "does not answer as https: is it a plain http server" in result.stderr
 
 
 async def test_renewal_refused_is_exit_code_3(shell: Shell) -> None:

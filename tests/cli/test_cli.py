@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import io
 import re
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from nexudus_async import __version__
-from nexudus_async._cli import loop
+from nexudus_async.__main__ import main
+from nexudus_async._cli import app, loop
 
 from .shell import FORKS, PLAIN, run
 
@@ -41,7 +43,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], complaint: 
     assert result.stderr.startswith("nexudus-async: ")
     known = f" {arguments[0]}" if arguments[0] in COMMANDS else ""
     assert result.stderr.endswith(f"; see nexudus-async{known} --help\n")
-    assert "None" not in result.stderr
+    assert "None" not in result.stderr, "click 8.2 has that"
     assert result.stderr.count("\n") == 1
 
 
@@ -162,6 +164,23 @@ def test_interrupted_before_it_has_begun_is_quiet() -> None:
         [sys.executable, "-c", INTERRUPTED_EARLY], env=PLAIN, capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+def test_interrupted_before_it_has_begun_leaves_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, which has just shown ^C."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    monkeypatch.setattr(app, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, screen.getvalue()) == (130, "\n")
 
 
 def test_without_the_extra_one_line_says_what_to_install() -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -276,29 +276,18 @@ async def test_listening_to_nobody_else_says_so_too() -> None:
         )
 
 
-ENDED_AT_WORK = """
-import gc, os, signal, sys
-from nexudus_async._cli import app, emulator
-
-announced = emulator._announced
-
-def ended(*arguments, **keywords):
-    os.kill(os.getpid(), signal.SIGTERM)
-    return announced(*arguments, **keywords)
-
-emulator._announced = ended
-code = app.run(["emulator"])
-gc.collect()
-sys.exit(code)
-"""
-
-
-def test_end_by_a_service_manager_is_quiet_whenever_it_comes() -> None:
-    """In the middle of its own work, too, where an exception would be one of the task's."""
-    result = subprocess.run(
-        [sys.executable, "-c", ENDED_AT_WORK], env=PLAIN, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (result.returncode, result.stderr) == (0, "")
+@pytest.mark.fleet
+@pytest.mark.parametrize("pause", [0, 0.0003, 0.001, 0.002])
+async def test_end_that_is_told_twice_is_quiet(pause: float) -> None:
+    """As `timeout` does, which tells the process and then its group. The second one falls into the tidying up."""
+    for _ in range(3):
+        async with serving() as (process, _):
+            process.terminate()
+            await asyncio.sleep(pause)
+            with suppress(ProcessLookupError):
+                process.terminate()
+            _, complaints = await process.communicate()
+            assert (process.returncode, complaints) == (0, b"")
 
 
 def test_help_tells_of_the_control_interface() -> None:

@@ -55,6 +55,17 @@ async def test_command_of_the_emulator_runs(shell: Shell, tmp_path: Path) -> Non
     assert "export NEXUDUS_USERNAME=ops@example.com\n" in said
 
 
+async def test_commands_that_drive_the_emulator_run(shell: Shell, tmp_path: Path) -> None:
+    """Each answers with JSON, and does what stands beside it."""
+    script = EXAMPLES[2].replace("http://127.0.0.1:8000", shell.emulator.url).replace("curl ", "curl -w '\\n' -sS -f ")
+    said = await in_a_shell(f"set -e\n{script}", shell.env, tmp_path)
+    tokens, faults, clock, requests, reset = map(json.loads, said.splitlines())
+    assert tokens["client_id"] == "ops@example.com"
+    assert faults["faults"] == [{"where": "token", "times": 1, "what": "answer 503, not processed"}]
+    assert clock["ahead"] == 3600
+    assert (requests["requests"], reset["ahead"]) == ([], 0)
+
+
 def test_every_command_and_exit_code_is_there() -> None:
     commands = re.findall(r"^│ ([a-z]+) ", FORKS.run("--help", env=PLAIN).stdout, re.MULTILINE)
     assert len(commands) == 11

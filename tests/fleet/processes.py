@@ -41,7 +41,7 @@ class Fleet:
     async def start(self, count: int) -> None:
         """Start `count` processes more, and return once each has had an answer."""
         started = [await asyncio.to_thread(self._start) for _ in range(count)]
-        assert {await _received(member) for member in started} == {"ready"}
+        assert [await _received(member) for member in started] == ["ready"] * count
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL: the process gets no chance to tidy up."""

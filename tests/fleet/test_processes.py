@@ -107,7 +107,7 @@ async def test_an_outage_of_valkey_longer_than_tokens_live_costs_no_request(
         await asyncio.sleep(INTERVAL)
         valkey.stop()
         try:
-            await asyncio.sleep(2 * LIFETIME)
+            await asyncio.sleep(1.5 * LIFETIME)
         finally:
             await asyncio.to_thread(valkey.start)
         assert emulator.sign_ins > 1
@@ -115,7 +115,7 @@ async def test_an_outage_of_valkey_longer_than_tokens_live_costs_no_request(
             while not _share_one_chain(emulator):  # noqa: ASYNC110 - processes have no event
                 await asyncio.sleep(0.01)
         emulator.reset_record()
-        await asyncio.sleep(1.5 * LIFETIME)
+        await asyncio.sleep(2.5 * INTERVAL)
         reports = await fleet.stop()
     check(reports, 8)
     assert all(report.store_failures for report in reports)

@@ -48,9 +48,12 @@ def put(world: World, payload: str, generation: int = 7) -> None:
         HEAD + TOKEN + (LATCH % ("1767225700.0", "")) + '"logged_out_until": 0.0}',
         HEAD + TOKEN + (LATCH % ("1767225700.0", SINCE)) + '"logged_out_until": 0.0, "pause": null}',
         HEAD + TOKEN + '"latch": null, "logged_out_until": 0.0' + PAUSE % "1767225605.0",
+        HEAD
+        + TOKEN
+        + '"latch": null, "logged_out_until": 0.0, "pause": null, "server": "6f1c:09ab", "tried": ["a1b2"]}',
         HEAD + TOKEN + '"latch": null, "logged_out_until": 0.0, "a later addition": {"of": ["any", "kind"]}}',
     ],
-    ids=["the release before", "with its latch", "today's latch", "today's pause", "an addition"],
+    ids=["the release before", "with its latch", "today's latch", "today's pause", "today's marks", "an addition"],
 )
 def test_a_record_of_version_1_stays_readable(payload: str) -> None:
     """Word for word as it lies in somebody's store: adopted, and refreshed under its `client_id`."""

@@ -19,10 +19,21 @@ class Proxy:
         self.answering.set()
         self.lose_next = 0
         self.answers = 0
+        self._connections: set[asyncio.Task[None]] = set()
+        self._refusing = False
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    def refuse(self) -> None:
+        """Cut all connections, and let no other come about, until `accept`."""
+        self._refusing = True
+        for task in (*self._connections, *self._tasks):
+            task.cancel()
+
+    def accept(self) -> None:
+        self._refusing = False
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
@@ -48,16 +59,17 @@ class Proxy:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Proxy", None]:
-        connections: set[asyncio.Task[None]] = set()
-
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.add(asyncio.create_task(self._serve(reader, writer)))
+            if self._refusing:
+                writer.close()
+            else:
+                self._connections.add(asyncio.create_task(self._serve(reader, writer)))
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         yield self
         server.close()
-        for task in (*connections, *self._tasks):
+        for task in (*self._connections, *self._tasks):
             task.cancel()
-        await asyncio.gather(*connections, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._connections, *self._tasks, return_exceptions=True)
         await asyncio.sleep(0)

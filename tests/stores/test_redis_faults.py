@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
+from nexudus_async import PasswordCredentials, TokenSession
 from nexudus_async.errors import StoreError
 from nexudus_async.stores import RedisStore, StoredToken
+from nexudus_async.testing import NexudusEmulator
 from tests.valkey import Valkey
 
 from .processes import kill, python
@@ -176,3 +178,56 @@ async def test_an_outage_inside_the_lock_is_not_the_holders_error(valkey: Valkey
             await fail()
     finally:
         valkey.start()
+
+
+async def test_a_lock_that_could_not_be_given_back_keeps_out_others_only(
+    far: RedisStore, near: RedisStore, proxy: Proxy
+) -> None:
+    """After a fail-over that has copied the lock, say: who had it has yet to save a token, and nobody else can."""
+    await far.load("a")
+    async with far.refresh_lock("a"):
+        proxy.refuse()
+    proxy.accept()
+    assert not await try_lock(near, "a")
+    async with asyncio.timeout(2), far.refresh_lock("a"):
+        assert not await try_lock(near, "a")
+    assert await try_lock(near, "a")
+
+
+async def test_what_could_not_be_given_back_is_forgotten_with_its_lease(far: RedisStore, proxy: Proxy) -> None:
+    """Or a store for many accounts would remember each outage of each."""
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", lease=0.2)
+    for number in range(5):
+        async with store.refresh_lock(f"account {number}"):
+            proxy.refuse()
+        proxy.accept()
+    await asyncio.sleep(0.3)
+    async with store.refresh_lock("another"):
+        proxy.refuse()
+    proxy.accept()
+    assert len(vars(store)["_left"]) == 1
+    await store.aclose()
+
+
+async def test_a_fleet_does_not_wait_for_the_lease_of_a_lock_that_could_not_be_given_back(
+    far: RedisStore, near: RedisStore, proxy: Proxy
+) -> None:
+    """Who has refreshed loses sight of the server, lock in hand: it saves its token as soon as it sees it again."""
+    async with NexudusEmulator() as emulator, AsyncExitStack() as stack:
+        credentials = PasswordCredentials(emulator.username, emulator.password)
+        one, two = [
+            await stack.enter_async_context(TokenSession(credentials, base_url=emulator.url, store=store))
+            for store in (far, near)
+        ]
+        assert await one.token() == await two.token()
+        with emulator.hold("token") as held:
+            refreshing = asyncio.create_task(one.refresh())
+            await held.wait()
+            proxy.refuse()
+        newer = await refreshing
+        waiting = asyncio.create_task(two.refresh())
+        await asyncio.sleep(0.2)
+        proxy.accept()
+        async with asyncio.timeout(10):
+            assert (await waiting).access_token == newer.access_token
+        assert (emulator.sign_ins, emulator.renewals) == (1, 1)

@@ -45,7 +45,7 @@ ODD: Final = (
 )  # fmt: skip
 PYTHON = ("Error", "Exceeds", "convert", "codec", "NoneType", "Traceback", "argument")
 """Words of Python's own messages."""
-CASES = [
+CASES: list[tuple[str, dict[str, Any], str]] = [
     *((endpoint, {}, name) for endpoint, members in GOOD.items() for name in members),
     *(
         ("POST /faults", {"kind": kind, "where": "/api/public/teams/my"}, name)
