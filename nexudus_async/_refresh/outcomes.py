@@ -36,12 +36,16 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout."""
+    """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout.
+
+    ends: the `client_id` of the chain that a logout has ended, where that is news.
+    """
 
     token: Token | None
     generation: int
     life_left: float
     logged_out: bool
+    ends: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
