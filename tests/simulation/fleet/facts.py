@@ -62,7 +62,8 @@ class Seen:
     current: the token that it holds. loaded: what it read from the store last.
     burials: how many chains it knows to be ended; dead: of each client_id the newest token of those.
     unburied: whether it was logged out, and the store does not know yet.
-    started: what its clock showed then. refused_password: the last that it has sent, and was refused.
+    started: what its clock showed then. refused_password: the last that it has sent, and was refused;
+    has_probed: whether that was while the store was there.
     newest: the token that it was given last. failed_since: whether the store has failed it since then.
     """
 
@@ -78,5 +79,6 @@ class Seen:
     rejected: set[str] = field(default_factory=set[str])
     started: float = 0.0
     refused_password: str = field(repr=False, default="")
+    has_probed: bool = False
     newest: Issued | None = None
     failed_since: bool = False

@@ -56,6 +56,7 @@ class Requests:
         history, request, seen = self._history, sent.request, self._history.seen[sent.process]
         if request.outcome is Outcome.REFUSED and "password" in request.form and b"two_factor" not in request.body:
             seen.refused_password = request.form["password"]
+            seen.has_probed |= not sent.flight.failed
         if document is None:
             return
         access, refresh = str(document["access_token"]), str(document.get("refresh_token") or request.refresh_token)
@@ -113,7 +114,8 @@ class Requests:
         unsure = sent.flight.failed or max(server.lost_at + LEASE, server.lag_until) >= sent.flight.began
         if not (noted or unsure):
             issued = history.issue_of(refresh_token)
-            beside = content is not None and issued is not None and content.access == issued.access and content.refresh
+            same = content is not None and issued is not None and content.access == issued.access
+            beside = same and content is not None and content.refresh not in ("", refresh_token)
             how = "beside: " if beside else "unreadable: " if content is not None and content.is_none else how
             self._report(f"{how}never 1: a refresh token that others have is sent, and not noted before")
 
@@ -128,7 +130,7 @@ class Requests:
             self._report("never 1: a refresh token is sent again in the flight that met a broken service")
         if outcome not in USED or sent.blind or (each.blind and not own):
             return
-        lost_its_lock = history.server.lost_at >= each.flight.began
+        lost_its_lock = history.server.lost_at >= min(each.flight.began, sent.flight.began)
         if not own and (lost_its_lock or history.is_forgotten(each) or history.server.lag_until > each.at):
             return
         how = "" if own else "own: " if each.own else self._wavers(each.request.refresh_token or "")
@@ -166,7 +168,7 @@ class Requests:
         if not EPSILON < left < LONGEST_LATCH or sent.request.form.get("password") != history.latched_password:
             return
         started_since = seen.started > content.latched_since
-        if not (started_since and not content.probed and not seen.refused_password):
+        if not (started_since and not content.probed and not seen.has_probed):
             self._report(f"never 6: a password that was refused is sent, and rests for another {left:.1f} s")
 
     def _check_need(self, sent: Sent) -> None:
