@@ -36,7 +36,7 @@ ROUND_SECONDS: Final = 1.0
 """Seconds a round takes at least: more than the second for which windows and `Retry-After` count at least."""
 ROUND_TRIPS: Final = 10
 """Round trips a round takes at least: a probe costs the refusals of one round trip, since its answer is that late."""
-CALM: Final = 4
+CALM: Final = 6
 """Requests served since the last refusal, after which the next one is unlikely: below, the rate is still too high."""
 PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
