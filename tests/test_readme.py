@@ -90,7 +90,7 @@ class Reader:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
         self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
         if "while True" in source:
-            await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
+            await self._work_a_little(text.replace("asyncio.sleep(600)", "asyncio.sleep(0.01)"))
         else:
             await asyncio.to_thread(execute, compiled(text), self.names)
         if (metrics := self.names.get("prometheus")) is not None:
@@ -212,7 +212,7 @@ async def test_many_accounts_are_served_side_by_side(reader: Reader, capsys: pyt
 async def test_sync_job_reads_every_page(
     reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await reader.run(example_with("HasNextPage"))
+    await reader.run(example_with("Pacing.documented()"))
     coworkers = capsys.readouterr().out.splitlines()
     assert sorted(coworkers) == sorted(each["FullName"] for each in nexudus.coworkers)
     assert len(coworkers) == 60
@@ -224,7 +224,7 @@ async def test_sync_job_reads_every_page(
 async def test_worker_prints_what_has_changed_and_goes_on_after_a_failure(
     reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await reader.run(example_with("INTERVAL"))
+    await reader.run(example_with("while True"))
     first, *names = capsys.readouterr().out.splitlines()
     assert first.startswith("next time, then: 503")
     assert names[: len(nexudus.coworkers)] == [each["FullName"] for each in nexudus.coworkers]
