@@ -13,6 +13,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -150,6 +151,13 @@ async def test_example_runs(source: str, reader: Reader, nexudus: NexudusEmulato
         assert nexudus.token_requests, "the example reached the service"
     unknown = [record.path for record in nexudus.requests if record.status == 404]
     assert not unknown, "the emulator serves what the examples call"
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
+def test_example_can_be_put_into_a_function(source: str) -> None:
+    """As the README says, where `await` stands outside one."""
+    if compiled(source).co_flags & inspect.CO_COROUTINE:
+        compile("async def main() -> None:\n" + textwrap.indent(source, "    "), str(README), "exec")
 
 
 async def test_first_example_prints_who_signed_in(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
