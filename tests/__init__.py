@@ -20,6 +20,6 @@ The folders follow the rooms of the package; what runs through several rooms is 
 
 `test_layering.py` holds the rooms apart, `test_readme.py` runs the README, and `cli/test_readme.py` its section on the
 command line. `test_otel.py`, `test_prometheus.py` and `test_httpx.py` are about the files of these names,
-`test_loop.py` is about `--loop uvloop`. `test_soak.py` runs for long. What needs a real server or several processes, and so waits for
-real time, is marked `fleet` in any folder; `valkey.py` starts the server.
+`test_loop.py` is about `--loop uvloop`. `test_soak.py` runs for long. What needs a real server or several processes,
+and so waits for real time, is marked `fleet` in any folder; `valkey.py` starts the server.
 """

@@ -285,14 +285,19 @@ def test_setup_is_two_lines_of_one_command_each() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Relative ones: to a file of the checkout, or to a heading of the page."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    headings = {anchor(each) for each in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
-    links = [each for each in re.findall(r"\]\(([^)]+)\)", text) if "://" not in each]
+    """Relative ones: to a file of the checkout, and to a heading in it where one is named."""
+    links = [each for each in re.findall(r"\]\(([^)]+)\)", prose(page)) if "://" not in each]
     assert links or page != README
     for link in links:
-        there = link.removeprefix("#") in headings if link.startswith("#") else (page.parent / link).is_file()
-        assert there, link
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        if heading:
+            assert heading in {anchor(each) for each in re.findall(r"^#+ (.*)$", prose(target), re.MULTILINE)}, link
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchor(heading: str) -> str:

@@ -193,8 +193,8 @@ class Sender:
         self, sending: _Sendable[_Answer], patience: Patience | None, wait: float
     ) -> tuple[_Answer, Token, float]:
         """Send a replay. wait: seconds that it waits in any case."""
-        spared, write = patience is not None and patience.short, sending.method in WRITES
-        place = self.gate.place(REPLAY, write=write, wait=wait, spared=spared)
+        replays = 0 if patience is None else patience.last_ones
+        place = self.gate.place(REPLAY, write=sending.method in WRITES, wait=wait, replays=replays)
         if self.pacer is not None:  # a replay is a request like any other
             await self._wait_for_pace(self.pacer, sending.method)
         return await self._send_in_turn(sending, place)

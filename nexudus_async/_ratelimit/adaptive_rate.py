@@ -231,7 +231,8 @@ class AdaptiveRate:
         if now - self._window_since > LONGEST_WINDOW:
             self._window_since, self._window_served = self._since, self._served
         prior = PRIOR if self.limit is not None else 0
-        measured = min(rate, (self._served + prior) / (elapsed + prior / rate))
+        span = elapsed + prior / rate  # none at all, by a coarse clock, measures nothing
+        measured = min(rate, (self._served + prior) / span) if span > 0 else rate
         self.limit = max(math.sqrt(measured * rate), SLOWEST)
         self._begin(now)
         self.dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -60,15 +60,23 @@ def holding(ticket: float) -> Generator[None]:
         TICKET.reset(before)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the queue. due: not before that. spared: it has few replays left. write: it passes two limits."""
+    """A place in the queue.
+
+    due: not before that. replays: how many it has used, if few are left, else 0. write: it passes two limits.
+    """
 
     rank: int
     serial: int
-    due: float = field(default=-math.inf, compare=False)
-    spared: bool = field(default=False, compare=False)
-    write: bool = field(default=False, compare=False)
+    due: float
+    replays: int
+    write: bool
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Who has the smaller one goes first."""
+        return self.rank, self.serial
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ class _Waiting:
     came: float
 
     def __lt__(self, other: "_Waiting") -> bool:
-        return self.place < other.place
+        return (self.place.replays, self.place.turn) < (other.place.replays, other.place.turn)
 
 
 class Gate:
@@ -112,10 +120,10 @@ class Gate:
         """Return the seconds for which nothing is sent, 0 for none."""
         return max(0.0, self._rates.held_until - self._clock.monotonic())
 
-    def place(self, rank: int, *, write: bool = False, wait: float = 0.0, spared: bool = False) -> Place:
+    def place(self, rank: int, *, write: bool = False, wait: float = 0.0, replays: int = 0) -> Place:
         """Return a place in the queue behind all of this rank. wait: seconds that this request waits in any case."""
         due = self._clock.monotonic() + wait if wait > 0 else -math.inf
-        return Place(rank, next(self._serial), due=due, spared=spared, write=write)
+        return Place(rank, next(self._serial), due=due, replays=replays, write=write)
 
     def admits(self, ticket: float) -> bool:
         """Tell whether a request that went then may still be sent: no pause has begun since."""
@@ -186,7 +194,7 @@ class Gate:
         now = self._clock.monotonic()
         while self._resting and (self._resting[0][0] <= now + SOON or self._resting[0][2].ticket.done()):
             waiting = heapq.heappop(self._resting)[2]
-            heapq.heappush(self._queues[waiting.place.write, waiting.place.spared], waiting)
+            heapq.heappush(self._queues[waiting.place.write, waiting.place.replays > 0], waiting)
         while (queue := self._ready(now)) is not None:
             waiting = heapq.heappop(queue)
             write = waiting.place.write
@@ -199,7 +207,7 @@ class Gate:
     def _ready(self, now: float) -> "list[_Waiting] | None":
         """Return the queue whose head goes now; None: nobody does."""
         queues = [self._queue(write) for write in (False, True) if self._rates.delay(now, write=write) <= SOON]
-        return min((queue for queue in queues if queue), key=lambda queue: queue[0], default=None)
+        return min((queue for queue in queues if queue), key=_turn_of_head, default=None)
 
     def _turn_of(self, write: bool, now: float) -> float:
         """Return when the next read or write goes; never, if none waits."""
@@ -212,7 +220,7 @@ class Gate:
             while queue and queue[0].ticket.done():  # its request was cancelled
                 heapq.heappop(queue)
         if several and spared:
-            return several if self._rates.probing(write=write) else min(several, spared, key=lambda queue: queue[0])
+            return several if self._rates.probing(write=write) else min(several, spared, key=_turn_of_head)
         return several or spared
 
     def _ring_at(self, when: float) -> None:
@@ -233,3 +241,7 @@ class Gate:
             await sleep(self._clock, left)
         self._alarm = None
         self._pump()
+
+
+def _turn_of_head(queue: "list[_Waiting]") -> tuple[int, int]:
+    return queue[0].place.turn

@@ -352,3 +352,11 @@ def engaged() -> RequestRates:
     for write in (True, False):
         rates.served(rates.take(100, 100, write=write), 100, write=write)
     return rates
+
+
+def test_a_refusal_in_the_moment_of_the_first_good_answer_measures_nothing(client: Client) -> None:
+    """No time has passed, by a clock that is coarse: what was served in none of it is no rate."""
+    engage(client, 0.0)
+    client.serve()
+    client.rate.throttled(client.now, client.now, None)
+    assert client.rate.limit is not None
