@@ -137,15 +137,8 @@ class FleetRenewal:
         self._server = await self._storage.server()
         if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
             return True
-        unsaved = self._storage.is_unsaved(token)
-        if self._lost.went_back(record, token):
-            if self._storage.is_known_here_only(token):
-                return True
-            self._storage.doubt(token, in_doubt=True)
-            await self._note(self._put_back(token, attempt.generation, record))
-            return unsaved or self._doubt(attempt, token)
         if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
-            return True
+            return await self._put_back(attempt, token)
         if record.in_doubt:
             self._grants.others_have_sent(token)
             attempt.seen(record.generation + 1)  # they may yet save the successor
@@ -154,6 +147,23 @@ class FleetRenewal:
         else:
             await self._note(replace(record, in_doubt=True, server=self._server))
         return True
+
+    async def _put_back(self, attempt: Attempt, token: Token) -> bool:
+        """The store lacks the refresh token that is to be sent: note it there first, unless it never heard of it.
+
+        It was emptied, or went back to a copy of itself; or it has not confirmed that it took what it was given, and
+        may take it yet, one generation lower.
+        """
+        if self._storage.is_known_here_only(token):
+            return True
+        latch = self._record.latch if self._record is not None else None
+        unsaved = self._storage.unsaved if self._storage.is_unsaved(token) else None
+        if unsaved is not None:
+            self._storage.doubt(token, in_doubt=True)
+            attempt.seen(attempt.generation + 1)
+            token = unsaved.token or token
+        await self._note(Record(attempt.generation, token, True, token.client_id, latch, server=self._server))
+        return unsaved is not None or self._doubt(attempt, token)
 
     def _doubt(self, attempt: Attempt, token: Token) -> bool:
         """The store may have lost that another process is refreshing: tell whether to go on now.
@@ -166,14 +176,6 @@ class FleetRenewal:
             return False
         self._grants.others_have_sent(token)
         return True
-
-    def _put_back(self, token: Token, generation: int, before: Record | None) -> Record:
-        """Return the record of a token that the store does not have, in doubt, with the latch of the one before.
-
-        generation: the highest seen: of a record that had expired only its refresh token was taken.
-        """
-        latch = None if before is None else before.latch
-        return Record(generation, token, True, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
         await self._storage.note(record)

@@ -111,9 +111,9 @@ class Storage:
         return self._unsaved
 
     def is_unsaved(self, token: Token) -> bool:
-        """Tell whether this is the token that could not be saved."""
+        """Tell whether its refresh token is the one that could not be saved."""
         unsaved = self._unsaved
-        return unsaved is not None and unsaved.token is not None and unsaved.token.access_token == token.access_token
+        return unsaved is not None and unsaved.token is not None and unsaved.token.refresh_token == token.refresh_token
 
     def is_known_here_only(self, token: Token) -> bool:
         """Tell whether the store has never been told of this token, so that nobody else can have it."""

@@ -4,12 +4,15 @@ In virtual time (`tests/fleet/virtual.py`).
 """
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from nexudus_async import (
     CredentialsRejectedError,
     LoginRequiredError,
+    NexudusAuthError,
     StoredToken,
     StoreError,
     TokenManager,
@@ -28,6 +31,7 @@ class Wavering(Store):
         super().__init__()
         self.failing_loads = 0
         self.saves_work_and_fail = False
+        self.drops_what_is_sure = False
         self.unreadable = False
 
     async def load(self, key: str) -> StoredToken | None:
@@ -40,6 +44,8 @@ class Wavering(Store):
         return found
 
     async def save(self, key: str, record: StoredToken) -> None:
+        if self.drops_what_is_sure and not decode(record, key).in_doubt:
+            raise StoreError("no answer")
         await super().save(key, record)
         self.unreadable = False
         if self.saves_work_and_fail:
@@ -243,3 +249,124 @@ def test_a_tombstone_that_the_store_loses_is_remembered_by_who_made_it() -> None
             await worker.token()
 
     play(scene, lifetime=3600)
+
+
+def test_what_the_store_has_not_confirmed_is_noted_before_it_is_sent() -> None:
+    """The save of a token failed, and may be carried out yet: it does not take the note away."""
+    store, noted = Wavering(), list[bool]()
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, store)
+        store.drops_what_is_sure = True
+        token = await one.refresh()
+        await asyncio.sleep(0.1)
+        store.drops_what_is_sure = False
+        ((key, _),) = store.records.items()
+        late = encode(Record(token.generation, token, client_id=token.client_id), key)
+
+        def look(_grant: str) -> None:
+            if late.generation >= store.records[key].generation:
+                store.records[key] = late
+            noted.append(record(store).in_doubt)
+
+        world.endpoint.fault = look
+        await one.refresh()
+        world.endpoint.fault = lambda _grant: None
+        await asyncio.sleep(0.1)
+        assert record(store).token == one.current()
+        await two.refresh()
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0
+    assert noted == [True]
+
+
+def test_a_chain_of_ones_own_is_not_refreshed_while_it_is_being_saved() -> None:
+    """The store may have it any moment, as a good one; then another sends the same refresh token."""
+
+    async def scene(world: World) -> None:
+        world.store.down = True
+        one, two = world.pod(), world.pod()
+        await one.token()
+        world.store.down, world.store.latency = False, 2.0
+        saving = asyncio.create_task(save_now(one))
+        await asyncio.sleep(4.5)  # it has looked twice, and saves now
+        world.store.loads_down, world.store.latency = True, 0.01
+        await one.refresh()
+        assert world.endpoint.count("refresh_token") == 0
+        await saving
+        world.store.loads_down = False
+        await two.refresh()
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["the saver comes first", "a caller does"])
+def test_a_logout_ends_newer_tokens_of_the_chain_that_the_store_never_had(asked: bool) -> None:
+    """A worker without credentials could not reach the store, and refreshed; another, which did not know, logs out."""
+
+    async def scene(world: World) -> None:
+        one = world.pod()
+        await one.token()
+        worker = world.pod(None)
+        await worker.token()
+        away = Store()
+        away.down = True
+        here = put_store(worker, away)
+        for _ in range(3):
+            newest = await worker.refresh()
+        await one.logout()
+        assert record(world.store).generation < newest.generation, "or it would end it anyhow"
+        put_store(worker, here)
+        if not asked:
+            await asyncio.sleep(200)
+        with pytest.raises(LoginRequiredError):
+            await worker.refresh()
+        await asyncio.sleep(200)
+        assert record(world.store).token is None
+        assert worker.current() is None
+
+    assert play(scene, lifetime=3600).endpoint.count("refresh_token") == 3
+
+
+def test_what_a_lost_record_lent_is_put_back_above_it() -> None:
+    """Its token had expired, ours lives: we have its refresh token, and others the one before that."""
+
+    async def scene(world: World) -> None:
+        one, _ = await begin(world, world.store)
+        ((key, _),) = world.store.records.items()
+        token = one.current()
+        assert token is not None
+        ended = replace(
+            token, access_token="ended", refresh_token="lent", expires_at=token.expires_at - timedelta(hours=2)
+        )
+        world.store.records[key] = encode(Record(2, ended, client_id=ended.client_id), key)
+        world.endpoint.fault = lambda _grant: 503
+        with pytest.raises(NexudusAuthError):
+            await one.refresh()
+        world.store.flush()
+        with pytest.raises(NexudusAuthError):
+            await one.refresh()
+        left = record(world.store)
+        assert left.token is not None
+        assert (left.generation, str.__str__(left.token.refresh_token or "")) == (2, "lent")
+
+    play(scene, lifetime=3600)
+
+
+def test_a_chain_of_ones_own_that_is_saved_while_it_is_refreshed_is_in_doubt() -> None:
+    """The store comes back in the middle: whoever finds it there does not send the same refresh token."""
+
+    async def scene(world: World) -> None:
+        world.store.down = True
+        one, two = world.pod(), world.pod()
+        await one.token()
+        world.endpoint.latency = 2.0
+        refreshing = asyncio.create_task(one.refresh())
+        await asyncio.sleep(0.5)
+        world.store.down = False
+        await save_now(one)
+        assert record(world.store).in_doubt
+        await two.refresh()
+        await refreshing
+
+    assert play(scene, lifetime=3600).endpoint.reused == 0

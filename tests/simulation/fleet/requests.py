@@ -104,13 +104,12 @@ class Requests:
     def _check_agreed(self, sent: Sent, refresh_token: str) -> None:
         """What others have, too, is sent by one of them, who has told them."""
         history, how = self._history, self._wavers(refresh_token)
-        server = history.server
-        if sent.flight.failed:
+        server, content = history.server, content_of(history.server.record)
+        noted = content is not None and content.refresh == refresh_token and content.in_doubt
+        if sent.flight.failed and not noted:
             self._report(f"{how}never 1: a refresh token that others have is sent while the store is down")
         elif server.lost_at < 0 and not server.is_held_by(sent.process):
             self._report("never 1: a refresh token that others have is sent without the lock")
-        content = content_of(server.record)
-        noted = content is not None and content.refresh == refresh_token and content.in_doubt
         unsure = sent.flight.failed or max(server.lost_at + LEASE, server.lag_until) >= sent.flight.began
         if not (noted or unsure):
             issued = history.issue_of(refresh_token)

@@ -142,6 +142,8 @@ class StoreView:
 
     def __init__(self, server: StoreServer, process: int, alive: Callable[[], bool]) -> None:
         self._server, self._process, self._alive = server, process, alive
+        self._carried_out = 0
+        """Operations of this process: they are carried out in their order, however late."""
 
     async def load(self, key: str) -> StoredToken | None:
         record = await self._do("load", self._server.load)
@@ -200,17 +202,22 @@ class StoreView:
         if what == "raises":
             raise OSError(104, "reset")
         if what == "late":
-            asyncio.get_running_loop().call_later(seconds, effect)
+            asyncio.get_running_loop().call_later(seconds, self._carry_out_late, effect, self._carried_out)
         if what in FAILING:
             raise StoreError(f"the store {what}")
         if what == "slow":
             await self._take(seconds)
         result = effect()
+        self._carried_out += operation == "save"
         if what == "answer lost":
             server.watcher.store_failed(self._process)
             raise StoreError("the answer was lost")
         await server.latency.pass_by()
         return result
+
+    def _carry_out_late(self, effect: Callable[[], object], before: int) -> None:
+        if before == self._carried_out:
+            effect()
 
     async def _take(self, seconds: float) -> None:
         try:

@@ -10,10 +10,10 @@ from nexudus_async import Token
 from nexudus_async._fleet import access
 from nexudus_async._fleet import storage as storages
 from nexudus_async._fleet.access import StoreAccess
-from nexudus_async._fleet.lost_writes import LostWrites
 from nexudus_async._fleet.pauses import Pauses
 from nexudus_async._fleet.renewal import FleetRenewal
 from nexudus_async._fleet.storage import Storage
+from nexudus_async._fleet.without_store import WithoutStore
 from nexudus_async._oauth.grants import NexudusGrants
 from nexudus_async._refresh import state as states
 from nexudus_async._refresh.attempt import Attempt
@@ -125,9 +125,9 @@ def the_token_held_is_adopted_again(original: Original, token: Token, known: Tok
     return token.generation >= known.generation
 
 
-@MUTANTS.replacing(LostWrites, "went_back")
-def a_record_that_vanished_is_taken_for_a_blank_sheet(original: Original, *args: Any) -> bool:
-    return False
+@MUTANTS.replacing(FleetRenewal, "_put_back")
+async def a_record_that_vanished_is_taken_for_a_blank_sheet(original: Original, *args: Any) -> bool:
+    return True
 
 
 @MUTANTS.replacing(access, "decode")
@@ -195,9 +195,9 @@ def what_another_process_may_have_used_is_sent(original: Original, self: Nexudus
     pass
 
 
-@MUTANTS.replacing(FleetRenewal, "_apart_from_the_chain")
+@MUTANTS.replacing(WithoutStore, "_apart_from_the_chain")
 async def the_chain_is_refreshed_while_the_store_is_down(
-    original: Original, self: FleetRenewal, attempt: Attempt, error: Any
+    original: Original, self: WithoutStore, attempt: Attempt, error: Any
 ) -> Any:
     token = attempt.token
     if token is None or token.refresh_token is None or attempt.by_credentials:
