@@ -120,7 +120,7 @@ class Storage:
         """See to it that a refresh token that was refused is not saved later."""
         unsaved = self._unsaved
         if unsaved is not None and unsaved.token is not None and unsaved.token.refresh_token == refused:
-            self._unsaved = replace(unsaved, token=replace(unsaved.token, refresh_token=None))
+            self._unsaved = unsaved._replace(token=replace(unsaved.token, refresh_token=None))
 
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
@@ -185,7 +185,7 @@ class Storage:
                 if ours:
                     server, record = await self.server(), await self._access.load()
                     if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
-                        await self.save(replace(self._above_if_overdue(unsaved, record), server=server))
+                        await self.save(self._above_if_overdue(unsaved, record)._replace(server=server))
                         return
                     break
             await sleep(self._clock, pause)

@@ -16,7 +16,6 @@ the verdict waits for the next answer to that token. If it works elsewhere, the 
 import math
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from yarl import URL
@@ -126,7 +125,6 @@ class Replay:
         self._unauthorized.replayed(token, self._method, self._path, status)
 
 
-@dataclass(slots=True)
 class _Refusal:
     """What is known of one method and path.
 
@@ -134,10 +132,11 @@ class _Refusal:
     watched_until: before then, a 401 for a younger generation shows that an unproven refresh did not help.
     """
 
-    generation: int = 0
-    pause: float = 0.0
-    until: float = -math.inf
-    watched_until: float = -math.inf
+    __slots__ = ("generation", "pause", "until", "watched_until")
+
+    def __init__(self) -> None:
+        self.generation, self.pause = 0, 0.0
+        self.until = self.watched_until = -math.inf
 
 
 class CircuitBreaker:

@@ -19,7 +19,7 @@ cost will do, and the salt is always the same for an account: under another one 
 AT_ONCE: Final = 1
 """Hashes at once in one event loop: a flood of wrong passwords is not to take all cores, or the loop's own threads."""
 
-_limiter: RunVar[anyio.CapacityLimiter] = RunVar("nexudus_async password hashes")
+_limiter: "RunVar[anyio.CapacityLimiter]" = RunVar("nexudus_async password hashes")
 
 
 class RejectedPassword:

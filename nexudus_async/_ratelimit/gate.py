@@ -17,8 +17,7 @@ import itertools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 
@@ -60,25 +59,24 @@ def holding(ticket: float) -> Generator[None]:
         TICKET.reset(before)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A place in the queue. due: not before that. spared: it has few replays left. write: it passes two limits."""
+class Place(NamedTuple):
+    """A place in the queue. due: not before that. spared: it has few replays left. write: it passes two limits.
+
+    serial: another one for each, so that no two of the same rank are equal.
+    """
 
     rank: int
     serial: int
-    due: float = field(default=-math.inf, compare=False)
-    spared: bool = field(default=False, compare=False)
-    write: bool = field(default=False, compare=False)
+    due: float = -math.inf
+    spared: bool = False
+    write: bool = False
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     place: Place
+    """First, and so what a queue is sorted by."""
     ticket: "asyncio.Future[float]"
     came: float
-
-    def __lt__(self, other: "_Waiting") -> bool:
-        return self.place < other.place
 
 
 class Gate:

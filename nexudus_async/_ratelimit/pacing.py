@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Emitter, PacingFailed
@@ -199,8 +199,7 @@ class _Limiter(Protocol):
     async def get_window_stats(self, item: "RateLimitItem", *identifiers: str) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
+class _Window(NamedTuple):
     reset_time: float
 
 

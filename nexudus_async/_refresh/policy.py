@@ -13,6 +13,7 @@ A token's life, counted from the moment its request was sent:
 import enum
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nexudus_async._token import Token
 from nexudus_async._validation import check_seconds, check_share
@@ -120,8 +121,7 @@ class RefreshPolicy:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """The three moments of one token's life, in seconds since its request was sent."""
 
     refresh_after: float
@@ -141,8 +141,7 @@ class Schedule:
         return Freshness.EXPIRED
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A token, its schedule, and when its request was sent by both readings of the clock."""
 
     token: Token

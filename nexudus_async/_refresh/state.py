@@ -228,7 +228,7 @@ class TokenState(TokenFacts):
     def _replace(self, token: Token) -> None:
         """Hold the same access token, with another refresh token beside it."""
         if self._held is not None:
-            self._held = dataclasses.replace(self._held, token=token)
+            self._held = self._held._replace(token=token)
             self.fresh = token
 
     def _succeeded(self) -> None:
