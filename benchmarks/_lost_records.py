@@ -89,7 +89,7 @@ async def failed_over(scale: Scale, missing: int) -> Figures:
                     lead_to(replica[0].port)
                     await asyncio.sleep(1.6)
                 primary, replica = replica, primary
-                await asyncio.sleep(1)
+                await asyncio.sleep(0.5)
             reports = await fleet.stop()
     return {"tries": scale.tries, **harm(service, reports)}
 

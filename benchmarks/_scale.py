@@ -29,7 +29,7 @@ class Scale:
     pause: float = 0.1
 
 
-QUICK = Scale(lifetime=3, outage=8, deadline=2, hang=8, look=7, tries=3, alone=8, after=5, pause=0.25)
+QUICK = Scale(lifetime=3, outage=7, deadline=2, hang=7, look=6, tries=2, alone=7, after=5, pause=0.25)
 
 
 def harm(service: NexudusEmulator, reports: Sequence[Report]) -> Figures:

@@ -31,7 +31,8 @@ class Throttle:
     From the first throttled answer on the session sends at the rate that the service lets through, which it learns
     from what is served and what is refused, and from `RateLimit` fields; `statistics().rate` shows it. The first pause
     is kept by all, and so is each of 2 s or more; after a shorter one only the request itself waits. Ten minutes
-    without a refusal, and without a request that had to wait, and nothing is paced any more.
+    without a refusal, and without a request that had to wait, and nothing is paced any more. Sessions and processes
+    that share a limit, and know nothing of each other, use all of it together; their shares may differ for minutes.
 
     During a pause the session sends nothing, those requests included that wait for a connection of its pool; in the
     pool of a borrowed `client_session` they are out of reach, and go out as connections come free.

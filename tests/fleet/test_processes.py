@@ -7,7 +7,7 @@ test runs is in `NEXUDUS_TEST_SECONDS`.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from .processes import Fleet, check, gaps, running, sender_of
 
 pytestmark = pytest.mark.fleet
 
-SECONDS = float(os.environ.get("NEXUDUS_TEST_SECONDS", "4"))
+SECONDS = float(os.environ.get("NEXUDUS_TEST_SECONDS", "3"))
 LIFETIME = 2.0
 INTERVAL = 1.0
 """Seconds from a token to its renewal at the earliest: the lifetime less the window of the workers' policy."""
@@ -42,16 +42,32 @@ async def emulator() -> AsyncIterator[NexudusEmulator]:
         yield emulator
 
 
-@pytest.fixture(params=["file", "valkey"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "file":
-        return str(tmp_path / "tokens.json")
-    valkey: Valkey = request.getfixturevalue("valkey")
-    return valkey.url
+Scene = Callable[[NexudusEmulator, str], Coroutine[None, None, None]]
+OnBoth = Callable[[Scene], Coroutine[None, None, None]]
 
 
-async def test_a_fleet_makes_one_token_request_in_each_interval(emulator: NexudusEmulator, store: str) -> None:
+@pytest.fixture
+def on_both(valkey: Valkey, tmp_path: Path) -> OnBoth:
+    """What plays a scene with a file and with Valkey, each with a service of its own, at the same time."""
+
+    async def play(scene: Scene, store: str) -> None:
+        async with NexudusEmulator(lifetime=LIFETIME) as emulator:
+            await scene(emulator, store)
+
+    async def on_both(scene: Scene) -> None:
+        async with asyncio.TaskGroup() as group:
+            for store in (str(tmp_path / "tokens.json"), valkey.url):
+                group.create_task(play(scene, store), name=store)
+
+    return on_both
+
+
+async def test_a_fleet_makes_one_token_request_in_each_interval(on_both: OnBoth) -> None:
     """Eight processes: one sign-in, then one renewal a second at the most; none overlaps, none uses a token twice."""
+    await on_both(_one_request_in_each_interval)
+
+
+async def _one_request_in_each_interval(emulator: NexudusEmulator, store: str) -> None:
     async with running(emulator, store, 8) as fleet:
         await asyncio.sleep(SECONDS)
         reports = await fleet.stop()
@@ -66,10 +82,12 @@ async def test_a_fleet_makes_one_token_request_in_each_interval(emulator: Nexudu
     print(f"\n{_summary(emulator)}; slowest request {max(report.slowest for report in reports):.3f} s")
 
 
-async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(
-    emulator: NexudusEmulator, store: str
-) -> None:
+async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(on_both: OnBoth) -> None:
     """Before the service has seen the request, and after it; nobody can tell, and so each costs one sign-in."""
+    await on_both(_killed_in_the_middle)
+
+
+async def _killed_in_the_middle(emulator: NexudusEmulator, store: str) -> None:
     async with running(emulator, store, 8, lease=LEASE) as fleet:
         for fault, sign_ins in ((Fault.dropped(), 2), (Fault(), 3)):
             recovery = await _kill_the_renewing_process(emulator, fleet, fault)
@@ -84,10 +102,12 @@ async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(
     assert min(gaps([record for record in granted if sender_of(record) not in fleet.killed])) >= INTERVAL - EARLY
 
 
-async def test_a_restarted_fleet_does_not_sign_in_even_after_a_change_of_password(
-    emulator: NexudusEmulator, store: str
-) -> None:
+async def test_a_restarted_fleet_does_not_sign_in_even_after_a_change_of_password(on_both: OnBoth) -> None:
     """It goes on with the chain it left, though the access token has expired and the password is another."""
+    await on_both(_restarted)
+
+
+async def _restarted(emulator: NexudusEmulator, store: str) -> None:
     async with running(emulator, store, 2) as fleet:
         check(await fleet.stop(), 2)
         emulator.user.password = "changed meanwhile"
@@ -125,14 +145,16 @@ async def test_an_outage_of_valkey_longer_than_tokens_live_costs_no_request(
     print(f"\nslowest request {max(report.slowest for report in reports):.3f} s")
 
 
-async def test_nothing_is_readable_at_rest_under_encryption(
-    emulator: NexudusEmulator, store: str, tmp_path: Path
-) -> None:
+async def test_nothing_is_readable_at_rest_under_encryption(on_both: OnBoth) -> None:
     """No token, password or e-mail: not in a file, its name, a key or a value."""
+    await on_both(_nothing_readable)
+
+
+async def _nothing_readable(emulator: NexudusEmulator, store: str) -> None:
     async with running(emulator, store, 2, key=Fernet.generate_key().decode()) as fleet:
         await until(lambda: emulator.renewals >= 1)
         check(await fleet.stop(), 2)
-    found = await asyncio.to_thread(_at_rest, store, tmp_path)
+    found = await asyncio.to_thread(_at_rest, store)
     assert '"generation"' in found
     assert [secret for secret in {*emulator.secrets, emulator.username} if secret in found] == []
 
@@ -156,12 +178,12 @@ async def _kill_the_renewing_process(emulator: NexudusEmulator, fleet: Fleet, fa
     return time.monotonic() - killed
 
 
-def _at_rest(store: str, folder: Path) -> str:
+def _at_rest(store: str) -> str:
     if store.startswith("redis://"):
         with Redis(port=int(store.rpartition(":")[2]), decode_responses=True) as client:
             keys = [str(key) for key in client.keys("*")]  # pyright: ignore[reportUnknownMemberType]
             return "\n".join([*keys, *[str(client.get(key)) for key in keys]])
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in Path(store).parent.rglob("*") if path.is_file()]
     return "\n".join([*map(str, files), *[path.read_text() for path in files]])
 
 

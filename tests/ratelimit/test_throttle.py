@@ -167,6 +167,18 @@ async def test_an_answer_that_asks_for_an_hour_is_returned_at_once_and_stops_nob
     assert await status(session) == 200
 
 
+async def test_without_replays_an_answer_is_returned_at_once_and_stops_nobody(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """`max_replays=0`: the callers do what is to be done themselves."""
+    session = await connect(throttle=Throttle(max_replays=0))
+    emulator.fail(CUSTOMER, Fault.throttled(5))
+    assert await status(session) == 409
+    async with asyncio.timeout(5):
+        assert await status(session) == 200
+    assert session.statistics().paused_for == 0
+
+
 async def test_the_budget_is_what_one_request_waits_for_itself(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:

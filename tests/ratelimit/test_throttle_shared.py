@@ -200,3 +200,43 @@ async def test_ten_thousand_behind_one_pause_cost_linear_time(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert time.thread_time() - started < 2
+
+
+async def test_the_second_refusal_of_one_without_a_number_stops_only_that_one(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
+    """It waits twice as long, by itself: the service has not asked for that, and the others are served meanwhile."""
+    emulator.fail(CUSTOMER, Fault.throttled(None, 429), times=2)
+    (unlucky,) = [asyncio.create_task(status(session))]
+    await clock.wait_for_sleepers()
+    clock.advance(1)
+    await until(lambda: session.statistics().throttled == 2)
+    assert session.statistics().paused_for == 0
+    clock.advance(1)
+    other = asyncio.create_task(status(session, ECHO))
+    async with asyncio.timeout(5):
+        assert await other == 200
+    assert not unlucky.done()
+    await let_time_pass(clock, unlucky)
+
+
+async def test_those_who_wait_for_a_token_have_not_had_their_turn(
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+) -> None:
+    """Or all of them would go at once when it is there."""
+    clock.advance(3500)
+    with emulator.hold("token") as hold:
+        (first,) = await pause_before(session, emulator, clock, 0)
+        await let_time_pass(clock, first)
+        before = calls(emulator)
+        clock.advance(100)  # the token has ended
+        tasks = [asyncio.create_task(status(session)) for _ in range(20)]
+        await hold.wait()
+        for _ in range(50):
+            clock.advance(0.1)
+            await asyncio.sleep(0)
+    await until(lambda: session.statistics().generation == 2)
+    await settle()
+    assert calls(emulator) - before <= 2
+    await let_time_pass(clock, *tasks)
+    assert {task.result() for task in tasks} == {200}

@@ -30,6 +30,7 @@ from nexudus_async import (
     TokenObtained,
     TokenSession,
 )
+from nexudus_async._clock import SystemClock
 from nexudus_async._refresh.tried import Tried
 from nexudus_async.stores._record import Record, decode, encode
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
@@ -385,12 +386,10 @@ async def test_a_process_that_dies_in_mid_refresh_has_used_it(emulator: NexudusE
     assert emulator.requests == []
 
 
-async def test_many_begin_at_once_on_files(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, tmp_path: Path
-) -> None:
-    """Twenty sessions with stores of their own on one file: one request."""
-    credentials, clock.autojump = in_hand(emulator), True
-    sessions = [await connect(credentials, store=FileStore(tmp_path / "tokens")) for _ in range(20)]
+async def test_many_begin_at_once_on_files(emulator: NexudusEmulator, connect: Connect, tmp_path: Path) -> None:
+    """Twenty sessions with stores of their own on one file: one request. By the real clock, as the disk goes."""
+    credentials, clock = in_hand(emulator), SystemClock()
+    sessions = [await connect(credentials, store=FileStore(tmp_path / "tokens"), clock=clock) for _ in range(20)]
     tokens = await asyncio.gather(*(session.token() for session in sessions))
     assert (len({token.access_token for token in tokens}), len(emulator.token_requests)) == (1, 1)
     assert emulator.refresh_tokens_reused == 0
