@@ -32,7 +32,7 @@ LONGEST_PAUSE = 900.0
 """Seconds for which a method and path force no refresh, after the first futile one and at most."""
 PAUSE_OF_OTHERS = 60.0
 """Seconds between two forced refreshes of all other paths, while none has helped."""
-_NUMBER: Final = re.compile(r"/[0-9]+(?=/|$)")
+_NUMBER: Final = r"/[0-9]+(?=/|$)"
 MAX_PATHS = 1024
 """Remembered at once; the one that was refused longest ago is forgotten first."""
 
@@ -105,7 +105,7 @@ class Unauthorized:
 
 def shape_of(url: URL) -> str:
     """Return the path without what tells one thing from another of its kind: `/coworkers/17` is `/coworkers/0`."""
-    return _NUMBER.sub("/0", url.raw_path)
+    return re.sub(_NUMBER, "/0", url.raw_path)
 
 
 class Replay:
