@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from nexudus_async._clock import Clock, SystemClock
 from nexudus_async._token import Secret
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 from .providers import Provider, fetch, hidden, kind_of_value, variable
@@ -17,8 +18,8 @@ _SEPARATORS: Final = "[\\s\u2010-\u2015\u2212\u200b-\u200d\u2060\ufeff-]"
 """What people and apps put into codes and keys: blanks, dashes, and what cannot be seen."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class PasswordCredentials:
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class PasswordCredentials(Value):
     """The credentials of one account (RFC 6749, section 4.3; https://developers.nexudus.com, "Authentication").
 
     username: the e-mail address the customer signs in with.

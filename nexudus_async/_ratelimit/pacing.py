@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Emitter, PacingFailed
 from nexudus_async._validation import check_seconds
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError, SessionClosedError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ OUTAGE_PAUSE = 60.0
 """Seconds for which a Redis that is down is left alone; requests then go unpaced, and the API throttles them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Pacing(Value):
     """Limits to keep (extra `pacing`): `Pacing.documented()`, or any others in the notation of the `limits` library.
 
     requests: limits for every request, such as "120/minute". writes: limits for POST, PUT, PATCH and DELETE besides.

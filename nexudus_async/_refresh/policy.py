@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from nexudus_async._token import Token
 from nexudus_async._validation import check_seconds, check_share
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 MINUTE = 60.0
@@ -72,8 +73,8 @@ class Freshness(enum.Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshPolicy:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class RefreshPolicy(Value):
     """When to refresh, and how long to wait for what. All in seconds; the defaults suit seconds as well as weeks.
 
     advisory_window: how long before its end a token is refreshed in the background. None: 5 minutes for lifetimes up to
