@@ -29,7 +29,6 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.policy import RefreshPolicy
 from ._refresh.state import ELSEWHERE
 from ._session import DEFAULT_THROTTLE, TokenSession
-from ._value import Value
 from .errors import ConfigurationError, EndpointUnavailableError, SessionClosedError
 from .stores import KeepsConnections, TokenStore
 from .stores._support import finish
@@ -40,8 +39,8 @@ STORE_TIMEOUT, CALLABLE_TIMEOUT = 5.0, 5.0
 """Seconds at the end: for a store to close its connections, and for callables that were cut off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
-class SessionsStatistics(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsStatistics:
     """A snapshot of a `TokenSessions`: what there is now, and counts since it was made.
 
     open: sessions that there are. in_use: those with a request, a call for a token or a refresh under way.

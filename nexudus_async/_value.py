@@ -1,4 +1,4 @@
-"""What all values of the public interface have in common: how they are shown and compared.
+"""What most values of the public interface have in common: how they are shown and compared.
 
 They are frozen dataclasses. `dataclass` would write and compile these three methods anew for each, a sixth of the time
 that importing the package takes; here they are once, and look at the fields when they are called.

@@ -52,6 +52,8 @@ class TokenState(TokenFacts):
             raise SessionClosedError("the session is closed: make a new one")
         if self.forked:  # where no loop runs, though the coroutine may be in the middle of one
             raise ConfigurationError(ELSEWHERE)
+        if get_ident() == self.thread and self.loop_is_running():
+            return  # the same loop; to ask which one runs asks the system for the process id, for each of a herd
         loop = asyncio.get_running_loop()
         if self.loop is None:
             self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
