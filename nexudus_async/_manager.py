@@ -73,9 +73,7 @@ class TokenManager:
         if store is not None:
             from ._fleet.assembly import renewal_with  # noqa: PLC0415 - a tenth of the package, for those with a store
 
-            renewal = renewal_with(
-                store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter
-            )
+            renewal = renewal_with(store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 
     async def token(self) -> Token:
@@ -88,13 +86,14 @@ class TokenManager:
         """
         # The hot path: is the token fresh by both clocks, and is this our event loop? After a fork nothing is fresh.
         state = self._state
+        monotonic, wall, is_running = state.monotonic, state.wall, state.loop_is_running  # not looked up as methods
         if (
-            state.monotonic() < state.fresh_monotonic
-            and state.wall() < state.fresh_wall
+            monotonic() < state.fresh_monotonic
+            and wall() < state.fresh_wall
             and (
                 get_running_loop() is state.loop
                 if LOOP_IS_CHEAP
-                else get_ident() == state.thread and state.loop_is_running()
+                else get_ident() == state.thread and is_running()
             )
         ):
             return state.fresh

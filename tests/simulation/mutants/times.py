@@ -2,7 +2,6 @@
 # The defects are inside.
 """Defects of time: how old a token is, when it is to be refreshed, how long a failure holds off the next attempt."""
 
-import dataclasses
 import math
 from typing import Any
 
