@@ -80,10 +80,10 @@ async def failed_over(scale: Scale, missing: int) -> Figures:
             primary, replica = (one, first), (two, second)
             for _ in range(scale.tries):
                 await _follow(replica[1], primary[0])
-                await _renewed(service)
+                await _refreshed(service)
                 await replica[1].replicaof("NO", "ONE")
                 for _ in range(missing):
-                    await _renewed(service)
+                    await _refreshed(service)
                 with service.hold("token") as held:
                     await held.wait()
                     lead_to(replica[0].port)
@@ -94,8 +94,8 @@ async def failed_over(scale: Scale, missing: int) -> Figures:
     return {"tries": scale.tries, **harm(service, reports)}
 
 
-async def _renewed(service: NexudusEmulator) -> None:
-    """Wait for the next renewal and its save."""
+async def _refreshed(service: NexudusEmulator) -> None:
+    """Wait for the next refresh and its save."""
     before = service.renewals + service.sign_ins
     async with asyncio.timeout(PATIENCE):
         while service.renewals + service.sign_ins == before:  # noqa: ASYNC110 - the service has no event

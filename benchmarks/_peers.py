@@ -91,7 +91,7 @@ async def idle_middleware(origin: str) -> AsyncGenerator[Asker]:
 
 
 class LockedToken:
-    """A token behind a lock, renewed by whoever finds it old: what one writes in ten lines."""
+    """A token behind a lock, refreshed by whoever finds it old: what one writes in ten lines."""
 
     def __init__(self, http: aiohttp.ClientSession, *, margin: float = 30.0) -> None:
         self._http, self._margin = http, margin
@@ -159,7 +159,7 @@ async def bare_httpx(origin: str) -> AsyncGenerator[Asker]:
 
 
 def authlib_client(origin: str) -> Any:
-    """Return authlib's httpx client: it renews by itself when it knows the token endpoint."""
+    """Return authlib's httpx client: it refreshes by itself when it knows the token endpoint."""
     endpoint = f"{origin}/api/token"
     return AsyncOAuth2Client("made-up", token_endpoint=endpoint, leeway=30, **_httpx_options(origin))
 

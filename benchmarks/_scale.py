@@ -35,7 +35,7 @@ QUICK = Scale(lifetime=3, outage=7, deadline=2, hang=7, look=6, tries=2, alone=7
 def harm(service: NexudusEmulator, reports: Sequence[Report]) -> Figures:
     return {
         "sign-ins": service.sign_ins,
-        "renewals": service.renewals,
+        "refreshes": service.renewals,
         "refresh tokens reused": service.refresh_tokens_reused,
         "requests failed": sum(len(report.failed) for report in reports),
     }

@@ -1,9 +1,9 @@
-"""How long the event loop stands still when N waiters for one renewal are cancelled at once.
+"""How long the event loop stands still when N waiters for one refresh are cancelled at once.
 
 Use: python benchmarks/cancellation_storm.py [--json] [--quick]
 
 Beside N waiters of one task behind `asyncio.shield`, which is the usual way to keep it alive, and of an
-`asyncio.Event`. Afterwards the renewal must still be under way, and give its token.
+`asyncio.Event`. Afterwards the refresh must still be under way, and give its token.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
-"""The latency of a steady load while the token is renewed: the token endpoint takes 500 ms to answer.
+"""The latency of a steady load while the token is refreshed: the token endpoint takes 500 ms to answer.
 
 Use: python benchmarks/expiry_cliff.py [--uvloop] [--json] [--quick] [--draw]
 
 Requests start at fixed times, whether or not the ones before them have been answered, and a latency counts from the
-time at which the request was due. Every contestant's token asks for its renewal about `RENEWAL` seconds after the
+time at which the request was due. Every contestant's token asks for its refresh about `REFRESH` seconds after the
 start: the server gives a lifetime to match the margin each of them keeps. `--draw` writes `expiry_cliff.svg`, of one
 run of ours and one of the lock's.
 """
@@ -27,8 +27,8 @@ from nexudus_async import RefreshPolicy
 PATH = "/api/public/billing/customer"
 ENDPOINT = 0.5
 """Seconds that the token endpoint takes."""
-RENEWAL = 2.0
-"""Seconds after the sign-in at which a renewal begins."""
+REFRESH = 2.0
+"""Seconds after the sign-in at which a refresh begins."""
 MARGIN = 30.0
 """Seconds before the end at which the peers take a token for expired, by default or by setting."""
 RATE = 100
@@ -48,14 +48,14 @@ class Run:
 
 
 RUNS = {
-    "TokenSession": Run(lambda origin: _peers.ours(origin, _OURS), 2 * (RENEWAL + ENDPOINT)),
-    "TokenSession, no renewal": Run(_peers.ours, _LONG),
-    "a middleware with a lock": Run(_peers.locked, MARGIN + RENEWAL),
-    "aiohttp-oauth2-client": Run(_peers.oauth2_client, MARGIN + RENEWAL),
-    "authlib": Run(_peers.authlib, MARGIN + RENEWAL),
-    "httpx-auth": Run(_peers.httpx_auth, MARGIN + RENEWAL),
+    "TokenSession": Run(lambda origin: _peers.ours(origin, _OURS), 2 * (REFRESH + ENDPOINT)),
+    "TokenSession, no refresh": Run(_peers.ours, _LONG),
+    "a middleware with a lock": Run(_peers.locked, MARGIN + REFRESH),
+    "aiohttp-oauth2-client": Run(_peers.oauth2_client, MARGIN + REFRESH),
+    "authlib": Run(_peers.authlib, MARGIN + REFRESH),
+    "httpx-auth": Run(_peers.httpx_auth, MARGIN + REFRESH),
 }
-OURS, BASE, LOCK = "TokenSession", "TokenSession, no renewal", "a middleware with a lock"
+OURS, BASE, LOCK = "TokenSession", "TokenSession, no refresh", "a middleware with a lock"
 Latencies = list[tuple[float, float]]
 """When each request was due, and how long after that it was answered; seconds."""
 
@@ -100,7 +100,7 @@ async def main(*, quick: bool) -> _harness.Figures:
     return {
         name: _row([latency for run, _ in runs for _, latency in run])
         | {
-            "median p99.9 of no renewal": statistics.median(_high(run) for run, _ in runs) / base,
+            "median p99.9 of no refresh": statistics.median(_high(run) for run, _ in runs) / base,
             "token requests": max(tokens for _, tokens in runs),
         }
         for name, runs in found.items()
@@ -127,10 +127,10 @@ async def draw() -> None:
     runs = {name: (await once(RUNS[name], 3.6)())[0] for name in (LOCK, OURS)}
     figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
     for (name, run), (colour, marker) in zip(runs.items(), (("#b5483a", "x"), ("#2b6cb0", "o")), strict=True):
-        places, heights = zip(*((due - RENEWAL, latency * 1e3) for due, latency in run), strict=True)
+        places, heights = zip(*((due - REFRESH, latency * 1e3) for due, latency in run), strict=True)
         style: dict[str, Any] = {"color": colour, "marker": marker, "s": 11, "linewidths": 0.8}
         axes.scatter(places, heights, label=name, **style)
-    axes.set(xlabel="seconds after the renewal fell due", ylabel="latency, ms", yscale="log", xlim=(-1.0, 1.6))
+    axes.set(xlabel="seconds after the refresh fell due", ylabel="latency, ms", yscale="log", xlim=(-1.0, 1.6))
     axes.set_yticks([1, 10, 100, 500], labels=["1", "10", "100", "500"])
     axes.axvspan(
         0.0, ENDPOINT, color="#888888", alpha=0.15, linewidth=0, label="the token endpoint has not answered yet"
@@ -149,4 +149,4 @@ if __name__ == "__main__":
         _harness.run(draw(), on_uvloop=given.uvloop)
     else:
         figures = _harness.run(main(quick=given.quick), on_uvloop=given.uvloop)
-        _harness.show("through a renewal", figures, as_json=given.json, on_uvloop=given.uvloop)
+        _harness.show("through a refresh", figures, as_json=given.json, on_uvloop=given.uvloop)

@@ -3,9 +3,9 @@
     python benchmarks/fleet.py [--quick] [--json] [--bad-days [TEXT]]
 
 Real processes, started at once, each asking for the token a hundred times a second; the emulator, which takes 200 ms
-for a sign-in or renewal, as a service far away does; tokens of two seconds, renewed by the default policy after 1 s to
+for a sign-in or refresh, as a service far away does; tokens of two seconds, refreshed by the default policy after 1 to
 1.25 s. `none` is the same fleet without a store, each process with tokens of its own. `in step` is without jitter:
-every process wants the renewal at the same moment, which is the worst that can happen to a store.
+every process wants the refresh at the same moment, which is the worst that can happen to a store.
 
 With `--bad-days` other fleets, on which everything goes wrong (`_bad_days.py`). To compare with another release, let
 `PYTHONPATH` name its checkout.
@@ -45,7 +45,7 @@ from _pods import FORK, prepare  # isort: skip
 from _servers import free_port  # isort: skip
 
 LIFETIME, INTERVAL = 2.0, 1.0
-"""Seconds: of a token, and from one token to its renewal at the earliest."""
+"""Seconds: of a token, and from one token to its refresh at the earliest."""
 ANSWER = 0.2
 """Seconds that the service takes for a token."""
 PACE = 0.01

@@ -86,7 +86,7 @@ THROTTLED = 1 / 1000
 class Sent:
     """One token request. what: the fault it met, or "" for the service's own answer."""
 
-    renews: bool
+    refreshes: bool
     what: str = ""
     ended: float = 0.0
 
@@ -106,7 +106,7 @@ class Audit:
         self.token_requests += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        sent = Sent(renews=bool(refresh_token))
+        sent = Sent(refreshes=bool(refresh_token))
         if refresh_token:
             before = self.sendings.setdefault(refresh_token, [])
             if before:
@@ -148,7 +148,7 @@ class RandomFaults(FaultPlan):
             return Fault.throttled(1) if random.random() < THROTTLED else random.choice(API_FAULTS)()
         sent, name = _sent.get(), random.choice(list(TOKEN_FAULTS))
         assert sent is not None
-        if name == "refused" and not sent.renews:
+        if name == "refused" and not sent.refreshes:
             name = "delayed"  # else a few hours' worth of wrong passwords would latch the credentials
         sent.what = name
         return TOKEN_FAULTS[name]()
@@ -252,8 +252,8 @@ async def soak(url: str, username: str, password: str, seconds: float, workers: 
         "requests_failed": dict(tally.failed.most_common()),
         "unexpected_errors": dict(tally.unexpected),
         "sign_ins": statistics.sign_ins,
-        "renewals": statistics.renewals,
-        "failed_renewals": statistics.failures,
+        "refreshes": statistics.renewals,
+        "failed_refreshes": statistics.failures,
         "rejections": statistics.rejections,
         "after_warm_up": at_start,
         "at_end": at_end,

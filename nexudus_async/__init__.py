@@ -11,16 +11,18 @@ The map: each room answers the question in its name, and imports only what stand
     _manager                        what a caller gets: `TokenManager`
     _http/                          how requests carry the token
     _session _keep_alive            the front door: `TokenSession`
-    _sessions _members _member      a session for each of many accounts: `TokenSessions`
-    otel prometheus httpx           what others listen and call by; each needs the extra of its name
+    _sessions _members _member      a session for each of many accounts: `TokenSessions`, those open, one of them
+    otel prometheus httpx           metrics and spans, and an `Auth` for httpx; each needs the extra of its name
     testing/                        the emulator, a manual clock, pytest fixtures
     _cli/ __main__                  the command line
 
-The way of a request: `session.get` → `_http/request` (is this origin ours?) → `_http/sender` (pace, throttle) →
-`manager.token()`: served at once, or `_refresh/coordinator` joins or launches the one flight → `_refresh/renewal` or
-`_fleet/renewal` → `_oauth/endpoint` → `_oauth/protocol`. And back: `_refresh/state` holds the token, the waiters are
-woken, the listener is told, the store has it; the header is set, the request sent. 401? `_http/unauthorized`, and one
-replay.
+The way of a request: `session.get` → `_http/request` (is this origin ours?) → `_http/sender`, which waits for
+`_ratelimit/pacing`, and for `_ratelimit/gate` once one was throttled (`request_rates` and `adaptive_rate` have the rate
+that it learns) → `manager.token()`: served at once, or `_refresh/coordinator` joins or launches the one flight →
+`_refresh/renewal`, or with a store `_fleet/renewal` (the store is reached through `_fleet/storage` and `_fleet/access`)
+→ `_oauth/endpoint` → `_oauth/grants` → `_oauth/transport` → `_oauth/protocol`. And back: `_refresh/state` holds the
+token, the waiters are woken, the listener is told, the store has it; the header is set, the request sent. 401?
+`_http/unauthorized`, and one replay. 409 or 429? `_ratelimit/throttle` says whether it is sent again, and when.
 """
 
 from ._clock import Clock

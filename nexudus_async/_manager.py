@@ -90,11 +90,7 @@ class TokenManager:
         if (
             monotonic() < state.fresh_monotonic
             and wall() < state.fresh_wall
-            and (
-                get_running_loop() is state.loop
-                if LOOP_IS_CHEAP
-                else get_ident() == state.thread and is_running()
-            )
+            and (get_running_loop() is state.loop if LOOP_IS_CHEAP else get_ident() == state.thread and is_running())
         ):
             return state.fresh
         return await self._coordinator.token()

@@ -13,6 +13,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -90,7 +91,7 @@ class Reader:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
         self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
         if "while True" in source:
-            await self._work_a_little(text.replace("INTERVAL = 600.0", "INTERVAL = 0.01"))
+            await self._work_a_little(text.replace("asyncio.sleep(600)", "asyncio.sleep(0.01)").replace("100", "25"))
         else:
             await asyncio.to_thread(execute, compiled(text), self.names)
         if (metrics := self.names.get("prometheus")) is not None:
@@ -99,7 +100,7 @@ class Reader:
     async def _work_a_little(self, text: str) -> None:
         worker = asyncio.create_task(eval(compiled(text), self.names))
         self._nexudus.fail("*", Fault.answer(503))
-        await until(lambda: [record.status for record in self._nexudus.requests][1:4] == [503, 200, 200])
+        await until(lambda: [record.status for record in self._nexudus.requests][1:6] == [503, *[200] * 4])
         worker.cancel()
         await asyncio.wait([worker])
         assert worker.cancelled()
@@ -150,6 +151,13 @@ async def test_example_runs(source: str, reader: Reader, nexudus: NexudusEmulato
         assert nexudus.token_requests, "the example reached the service"
     unknown = [record.path for record in nexudus.requests if record.status == 404]
     assert not unknown, "the emulator serves what the examples call"
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
+def test_example_can_be_put_into_a_function(source: str) -> None:
+    """As the README says, where `await` stands outside one."""
+    if compiled(source).co_flags & inspect.CO_COROUTINE:
+        compile("async def main() -> None:\n" + textwrap.indent(source, "    "), str(README), "exec")
 
 
 async def test_first_example_prints_who_signed_in(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +220,7 @@ async def test_many_accounts_are_served_side_by_side(reader: Reader, capsys: pyt
 async def test_sync_job_reads_every_page(
     reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await reader.run(example_with("HasNextPage"))
+    await reader.run(example_with("Pacing.documented()"))
     coworkers = capsys.readouterr().out.splitlines()
     assert sorted(coworkers) == sorted(each["FullName"] for each in nexudus.coworkers)
     assert len(coworkers) == 60
@@ -224,7 +232,8 @@ async def test_sync_job_reads_every_page(
 async def test_worker_prints_what_has_changed_and_goes_on_after_a_failure(
     reader: Reader, nexudus: NexudusEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await reader.run(example_with("INTERVAL"))
+    """All of it, be it on one page or on several."""
+    await reader.run(example_with("while True"))
     first, *names = capsys.readouterr().out.splitlines()
     assert first.startswith("next time, then: 503")
     assert names[: len(nexudus.coworkers)] == [each["FullName"] for each in nexudus.coworkers]
@@ -277,14 +286,19 @@ def test_setup_is_two_lines_of_one_command_each() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Relative ones: to a file of the checkout, or to a heading of the page."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    headings = {anchor(each) for each in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
-    links = [each for each in re.findall(r"\]\(([^)]+)\)", text) if "://" not in each]
+    """Relative ones: to a file of the checkout, and to a heading in it where one is named."""
+    links = [each for each in re.findall(r"\]\(([^)]+)\)", prose(page)) if "://" not in each]
     assert links or page != README
     for link in links:
-        there = link.removeprefix("#") in headings if link.startswith("#") else (page.parent / link).is_file()
-        assert there, link
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        if heading:
+            assert heading in {anchor(each) for each in re.findall(r"^#+ (.*)$", prose(target), re.MULTILINE)}, link
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchor(heading: str) -> str:

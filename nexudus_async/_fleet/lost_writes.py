@@ -1,6 +1,7 @@
 """What a store may have lost: that another process is refreshing, which its lock and a note in the record say.
 
-- A store that was emptied has no record any more; one that went back to a copy of itself has an older one.
+- A store that was emptied has no record any more; one that went back to a copy of itself has an older one; one that
+  somebody has written over has one that nobody can read, which counts as a record without a token.
 - After a fail-over to a replica, or a restart from a disk, the record may be there, and lack what was written last. It
   was then written to another server than the one that keeps it now. Who was refreshing has ended after the time that a
   flight may take, and has saved what came of it.
@@ -8,7 +9,7 @@
 
 from nexudus_async._clock import Clock
 from nexudus_async._token import Token
-from nexudus_async.stores._record import Record
+from nexudus_async.stores._record import Record, is_tombstone
 
 
 class LostWrites:
@@ -22,7 +23,9 @@ class LostWrites:
     @staticmethod
     def went_back(record: Record | None, token: Token) -> bool:
         """Tell whether the store has no trace of `token`, which it once had."""
-        return record is None or record.generation < token.generation
+        if record is None or record.generation < token.generation:
+            return True
+        return record.token is None and not is_tombstone(record)
 
     def may_be_lost(self, record: Record, server: str | None) -> bool:
         """Tell whether the last note may be lost, and who wrote it still be at work. server: who answers now."""

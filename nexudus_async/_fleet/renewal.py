@@ -7,12 +7,7 @@ A failure is noted in the record, so that a fleet backs off as one process does,
 lock that another holds is never bypassed: before the hard margin nobody waits for it, and who has waited for as long as
 a flight may take fails with what the fleet knows.
 
-When the store is down, nobody's request suffers:
-
-- before the hard margin nothing is refreshed: the token is good, and the store may come back;
-- within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
-  of its own; without credentials it refreshes the chain, and takes a refusal for the race that it may be;
-- what could not be saved is saved when the store answers again.
+When the store is down, see `without_store.py`.
 """
 
 from contextlib import suppress
@@ -29,14 +24,13 @@ from nexudus_async.errors import (
     MalformedResponseError,
     NexudusAuthError,
     StoreError,
-    TokenEndpointError,
-    copy_of,
 )
 from nexudus_async.stores._record import NewerRecordError, Record
 
 from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
+from .without_store import WithoutStore, forget_refused
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
@@ -44,8 +38,6 @@ LOOK_WHILE_SERVED = 5.0
 """The same while nobody waits: a fleet is not to ask its store twice a second for the length of an outage."""
 LOCK_PAUSE = 10.0
 """Seconds at most for which a token that is good is left to another process, and not beyond the hard margin."""
-STORE_PAUSE = 10.0
-"""Seconds at most for which a store that is down is left alone while the token is good."""
 
 
 class FleetRenewal:
@@ -63,8 +55,7 @@ class FleetRenewal:
         self._lost = LostWrites(clock, storage.patience)
         self._server: str | None = None
         """Which server kept the record when the lock was taken last."""
-        self._apart: str | None = None
-        """The `client_id` under which this process signed in by itself while the store was down."""
+        self._without_store = WithoutStore(asking, storage)
         self.prepare_tombstone, self.save_tombstone = storage.prepare_tombstone, storage.save_tombstone
         self.save_later, self.save_unsaved = storage.save_later, storage.save_unsaved
         self.end_saving, self.disconnect = storage.end_saving, storage.disconnect
@@ -102,7 +93,7 @@ class FleetRenewal:
         except StoreError as exc:
             if begun:
                 raise
-            await self._without_store(attempt, exc)
+            await self._without_store.run(attempt, exc)
             return
         raise self._pauses.error_of(self._record, attempt.last_error) or EndpointUnavailableError(
             "another process has been signing in or refreshing for too long, and nothing came of it"
@@ -119,8 +110,8 @@ class FleetRenewal:
         if record is None:
             return False
         wall = self._clock.wall()
-        logged_out = record.logged_out_until > wall
-        return attempt.adopted(Shared(record.token, record.generation, record.life_left(wall), logged_out))
+        logged_out, ends = record.logged_out_until > wall, self._storage.news_of_logout(record)
+        return attempt.adopted(Shared(record.token, record.generation, record.life_left(wall), logged_out, ends))
 
     def _see(self, record: Record | None) -> None:
         self._record = record
@@ -146,9 +137,13 @@ class FleetRenewal:
         self._server = await self._storage.server()
         if token is None or token.refresh_token is None or attempt.by_credentials or not self._grants.for_fleets:
             return True
-        if not self.unsaved and self._lost.went_back(record, token):  # put it back, in doubt
-            await self._note(self._record_of(token, before=record, in_doubt=True))
-            return self._doubt(attempt, token)
+        unsaved = self._storage.is_unsaved(token)
+        if self._lost.went_back(record, token):
+            if self._storage.is_known_here_only(token):
+                return True
+            self._storage.doubt(token, in_doubt=True)
+            await self._note(self._put_back(token, attempt.generation, record))
+            return unsaved or self._doubt(attempt, token)
         if record is None or record.token is None or record.token.refresh_token != token.refresh_token:
             return True
         if record.in_doubt:
@@ -172,10 +167,13 @@ class FleetRenewal:
         self._grants.others_have_sent(token)
         return True
 
-    def _record_of(self, token: Token, *, before: Record | None = None, in_doubt: bool = False) -> Record:
-        """Return the record of a token, with the latch of the record `before`."""
+    def _put_back(self, token: Token, generation: int, before: Record | None) -> Record:
+        """Return the record of a token that the store does not have, in doubt, with the latch of the one before.
+
+        generation: the highest seen: of a record that had expired only its refresh token was taken.
+        """
         latch = None if before is None else before.latch
-        return Record(token.generation, token, in_doubt, token.client_id, latch, server=self._server)
+        return Record(generation, token, True, token.client_id, latch, server=self._server)
 
     async def _note(self, record: Record) -> None:
         await self._storage.note(record)
@@ -189,7 +187,7 @@ class FleetRenewal:
             if granted is None:
                 return
             token = granted.token
-            record = self._record_of(token)
+            record = Record(token.generation, token, client_id=token.client_id, server=self._server)
             if await self._storage.save(record):
                 self._see(record)
             if granted.good or not await self._note_attempt(attempt):
@@ -207,7 +205,7 @@ class FleetRenewal:
             if obtained is not None:
                 return obtained
             if spent is not None:
-                self._forget_refused(attempt, spent)
+                forget_refused(self._storage, attempt, spent)
                 with suppress(StoreError):  # a process may have refreshed in spite of the lock, after its lease
                     if await self._look(attempt):
                         return None
@@ -228,12 +226,6 @@ class FleetRenewal:
             await self._note_failure(attempt, exc, refused=refused, signing_in=signing_in, unused=unused)
             raise
 
-    def _forget_refused(self, attempt: Attempt, spent: TokenEndpointError | None) -> None:
-        """The refresh token held was refused: neither this process nor what it has yet to save keeps it."""
-        if spent is not None:
-            self._storage.drop_refresh_token(_refresh_token_of(attempt.token))
-            attempt.refresh_token_refused(spent)
-
     async def _note_failure(
         self, attempt: Attempt, error: Exception, *, refused: bool, signing_in: bool, unused: bool
     ) -> None:
@@ -253,47 +245,6 @@ class FleetRenewal:
         if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
-
-    # Without the store
-
-    async def _without_store(self, attempt: Attempt, error: StoreError) -> None:
-        if (seconds := attempt.can_wait_for_store) > 0:
-            attempt.left_alone(min(seconds, STORE_PAUSE))
-            return
-        await self._asking.check_not_held(attempt)
-        obtained = await self._apart_from_the_chain(attempt, error)
-        if (granted := attempt.granted(obtained)) is not None:
-            token = granted.token
-            self._storage.keep(Record(token.generation, token, client_id=token.client_id))
-            if not granted.good:
-                raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
-
-    async def _apart_from_the_chain(self, attempt: Attempt, error: StoreError) -> Obtained:
-        token, spent = None if attempt.by_credentials else attempt.token, None
-        own = token is not None and self._apart is not None and token.client_id == self._apart
-        if own and self._storage.is_known_here_only:  # once it is in the store, it is the fleet's
-            obtained, spent = await self._asking.refresh_or_say_why_not(token)
-            if obtained is not None:
-                return obtained
-            self._forget_refused(attempt, spent)
-        try:
-            obtained = await self._asking.sign_in_apart(after=spent, for_new=attempt.forced)
-        except LoginRequiredError:
-            if token is None or token.refresh_token is None or spent is not None:
-                raise copy_of(error) from error
-            return await self._refresh_blindly(attempt, token)
-        if obtained.grant == "password":  # others begin chains under the `client_id` that the fleet has, too
-            self._apart = obtained.token.client_id
-        return obtained
-
-    async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
-        obtained, spent = await self._asking.refresh_or_say_why_not(token)
-        if obtained is not None:
-            return obtained
-        self._forget_refused(attempt, spent)
-        raise EndpointUnavailableError(
-            "the refresh token was refused while the store is down: another process may hold a newer one"
-        ) from spent
 
 
 def _refresh_token_of(token: Token | None) -> str | None:

@@ -55,6 +55,8 @@ class Storage:
         """What the store was told to save, and has not confirmed: it may have it."""
         self._overdue = False
         """Whether there was a logout that the store has not heard of."""
+        self._logout: tuple[int, float] | None = None
+        """The generation and the end of the tombstone that was seen, or saved, last."""
         self._saver: asyncio.Task[None] | None = None
 
     # The record
@@ -90,6 +92,8 @@ class Storage:
             self._offered = record
             return False
         self._settle(record)
+        if is_tombstone(record):
+            self._logout = record.generation, record.logged_out_until
         return True
 
     def looks(self) -> Iterator[float]:
@@ -106,10 +110,33 @@ class Storage:
         """What could not be saved, and is not yet in the store."""
         return self._unsaved
 
-    @property
-    def is_known_here_only(self) -> bool:
-        """Whether the store has never been told of what could not be saved, so that nobody else can have it."""
-        return self._unsaved is not None and self._unsaved is not self._offered
+    def is_unsaved(self, token: Token) -> bool:
+        """Tell whether this is the token that could not be saved."""
+        unsaved = self._unsaved
+        return unsaved is not None and unsaved.token is not None and unsaved.token.access_token == token.access_token
+
+    def is_known_here_only(self, token: Token) -> bool:
+        """Tell whether the store has never been told of this token, so that nobody else can have it."""
+        return self.is_unsaved(token) and self._unsaved is not self._offered
+
+    def doubt(self, token: Token, *, in_doubt: bool) -> None:
+        """See to it that what is saved later says whether the refresh token may have been used."""
+        if self._unsaved is not None and self.is_unsaved(token):
+            offered = self._unsaved is self._offered
+            self._unsaved = self._unsaved._replace(in_doubt=in_doubt)
+            self._offered = self._unsaved if offered else self._offered
+
+    def news_of_logout(self, record: Record) -> str | None:
+        """Return the `client_id` of the chain that a tombstone ends, if it was not there at the last look.
+
+        Nothing of that chain is saved any more: a token that the store never had may be newer than the tombstone.
+        """
+        if not is_tombstone(record) or (logout := (record.generation, record.logged_out_until)) == self._logout:
+            return None
+        self._logout = logout
+        if self._unsaved is not None and self._unsaved.client_id == record.client_id and not self._overdue:
+            self._unsaved = None
+        return record.client_id
 
     def keep(self, record: Record) -> None:
         """Keep a record, to be saved later, unless something newer is kept already."""
@@ -185,6 +212,7 @@ class Storage:
                 if ours:
                     server, record = await self.server(), await self._access.load()
                     if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
+                        self._offered = unsaved
                         await self.save(self._above_if_overdue(unsaved, record)._replace(server=server))
                         return
                     break
@@ -197,7 +225,12 @@ class Storage:
             self._state.tombstone_saved(record.generation)
 
     def _is_pointless(self, unsaved: Record, record: Record | None) -> bool:
-        return not self._overdue and outranks(record, unsaved)
+        if self._overdue or record is None:
+            return False
+        if (ended := self.news_of_logout(record)) is not None and ended == unsaved.client_id:
+            self._state.tombstone_saved(max(record.generation, unsaved.generation))
+            return True
+        return outranks(record, unsaved)
 
     def _above_if_overdue(self, unsaved: Record, record: Record | None) -> Record:
         if not self._overdue:

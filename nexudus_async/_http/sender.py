@@ -156,11 +156,23 @@ class Sender:
         if patience is None or isinstance(answer, aiohttp.ClientWebSocketResponse) or not carried(token, answer):
             gate.served(ticket, write=write)
             return None
-        if gate.engaged:
-            gate.told(remaining_in(answer.headers or {}, self._clock.wall()), write=write)
         if answer.status not in _THROTTLED:
             gate.served(ticket, write=write)
-            return None
+            pause = None
+        else:
+            pause = await self._weigh(sending, answer, patience, ticket)
+        if gate.engaged:
+            gate.told(remaining_in(answer.headers or {}, self._clock.wall()), write=write)
+        return pause
+
+    async def _weigh(
+        self,
+        sending: _Sendable[_Answer],
+        answer: aiohttp.ClientResponse | aiohttp.ClientResponseError,
+        patience: Patience,
+        ticket: float,
+    ) -> float | None:
+        gate, write = self.gate, sending.method in WRITES
         try:
             pause = await patience.pause_for(answer)
         except BaseException:  # cancelled while it read the words of a 429: nobody else knows of the answer
@@ -193,8 +205,8 @@ class Sender:
         self, sending: _Sendable[_Answer], patience: Patience | None, wait: float
     ) -> tuple[_Answer, Token, float]:
         """Send a replay. wait: seconds that it waits in any case."""
-        spared, write = patience is not None and patience.short, sending.method in WRITES
-        place = self.gate.place(REPLAY, write=write, wait=wait, spared=spared)
+        replays = 0 if patience is None else patience.last_ones
+        place = self.gate.place(REPLAY, write=sending.method in WRITES, wait=wait, replays=replays)
         if self.pacer is not None:  # a replay is a request like any other
             await self._wait_for_pace(self.pacer, sending.method)
         return await self._send_in_turn(sending, place)

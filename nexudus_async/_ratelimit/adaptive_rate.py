@@ -36,7 +36,7 @@ ROUND_SECONDS: Final = 1.0
 """Seconds a round takes at least: more than the second for which windows and `Retry-After` count at least."""
 ROUND_TRIPS: Final = 10
 """Round trips a round takes at least: a probe costs the refusals of one round trip, since its answer is that late."""
-CALM: Final = 4
+CALM: Final = 6
 """Requests served since the last refusal, after which the next one is unlikely: below, the rate is still too high."""
 PRIOR: Final = 3
 """Answers that the present rate weighs in a measurement, or one served request in a short time would be a rate."""
@@ -103,7 +103,7 @@ class AdaptiveRate:
         self._ready = -math.inf  # from when on the newest request might have gone
         self._waited = False  # whether it had to
         self._busy = -math.inf
-        self._reset, self._counts = math.inf, False  # of the `RateLimit` fields
+        self._told = 0.0, math.inf  # what `RateLimit` fields said last
 
     @property
     def rate(self) -> float:
@@ -207,14 +207,14 @@ class AdaptiveRate:
         shortest, longest = TELLING
         if not (self.engaged and shortest <= reset <= longest):
             return
+        before, self._told = self._told, (remaining, reset)
         if remaining <= 0:
-            if self._counts:
+            if before[0] > 0:
                 self.hold(now + reset)
-        elif reset > self._reset:
+        elif remaining > before[0] and reset >= before[1] + shortest:  # answers may overtake each other
             known = self.limit or START
             self.limit = min(max(remaining / reset, known / 2.0), known * 2.0)
             self._grown, self._window = 0.0, reset
-        self._reset, self._counts = reset, remaining > 0
 
     def _engage(self, now: float, pause: float) -> None:
         self.engaged = self.dark = self._alone = True
@@ -231,7 +231,8 @@ class AdaptiveRate:
         if now - self._window_since > LONGEST_WINDOW:
             self._window_since, self._window_served = self._since, self._served
         prior = PRIOR if self.limit is not None else 0
-        measured = min(rate, (self._served + prior) / (elapsed + prior / rate))
+        span = elapsed + prior / rate  # none at all, by a coarse clock, measures nothing
+        measured = min(rate, (self._served + prior) / span) if span > 0 else rate
         self.limit = max(math.sqrt(measured * rate), SLOWEST)
         self._begin(now)
         self.dark, self._dark_since, self._dark_until, self._streak = True, now, now, 0

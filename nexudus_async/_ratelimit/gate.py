@@ -60,23 +60,31 @@ def holding(ticket: float) -> Generator[None]:
 
 
 class Place(NamedTuple):
-    """A place in the queue. due: not before that. spared: it has few replays left. write: it passes two limits.
+    """A place in the queue.
 
-    serial: another one for each, so that no two of the same rank are equal.
+    due: not before that. replays: how many it has used, if few are left, else 0. write: it passes two limits.
     """
 
     rank: int
     serial: int
-    due: float = -math.inf
-    spared: bool = False
-    write: bool = False
+    due: float
+    replays: int
+    write: bool
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Who has the smaller one goes first."""
+        return self.rank, self.serial
 
 
-class _Waiting(NamedTuple):
-    place: Place
-    """First, and so what a queue is sorted by."""
-    ticket: "asyncio.Future[float]"
-    came: float
+class _Waiting:
+    __slots__ = ("came", "place", "ticket")
+
+    def __init__(self, place: Place, ticket: "asyncio.Future[float]", came: float) -> None:
+        self.place, self.ticket, self.came = place, ticket, came
+
+    def __lt__(self, other: "_Waiting") -> bool:
+        return (self.place.replays, self.place.turn) < (other.place.replays, other.place.turn)
 
 
 class Gate:
@@ -110,10 +118,10 @@ class Gate:
         """Return the seconds for which nothing is sent, 0 for none."""
         return max(0.0, self._rates.held_until - self._clock.monotonic())
 
-    def place(self, rank: int, *, write: bool = False, wait: float = 0.0, spared: bool = False) -> Place:
+    def place(self, rank: int, *, write: bool = False, wait: float = 0.0, replays: int = 0) -> Place:
         """Return a place in the queue behind all of this rank. wait: seconds that this request waits in any case."""
         due = self._clock.monotonic() + wait if wait > 0 else -math.inf
-        return Place(rank, next(self._serial), due=due, spared=spared, write=write)
+        return Place(rank, next(self._serial), due=due, replays=replays, write=write)
 
     def admits(self, ticket: float) -> bool:
         """Tell whether a request that went then may still be sent: no pause has begun since."""
@@ -184,7 +192,7 @@ class Gate:
         now = self._clock.monotonic()
         while self._resting and (self._resting[0][0] <= now + SOON or self._resting[0][2].ticket.done()):
             waiting = heapq.heappop(self._resting)[2]
-            heapq.heappush(self._queues[waiting.place.write, waiting.place.spared], waiting)
+            heapq.heappush(self._queues[waiting.place.write, waiting.place.replays > 0], waiting)
         while (queue := self._ready(now)) is not None:
             waiting = heapq.heappop(queue)
             write = waiting.place.write
@@ -197,7 +205,7 @@ class Gate:
     def _ready(self, now: float) -> "list[_Waiting] | None":
         """Return the queue whose head goes now; None: nobody does."""
         queues = [self._queue(write) for write in (False, True) if self._rates.delay(now, write=write) <= SOON]
-        return min((queue for queue in queues if queue), key=lambda queue: queue[0], default=None)
+        return min((queue for queue in queues if queue), key=_turn_of_head, default=None)
 
     def _turn_of(self, write: bool, now: float) -> float:
         """Return when the next read or write goes; never, if none waits."""
@@ -210,7 +218,7 @@ class Gate:
             while queue and queue[0].ticket.done():  # its request was cancelled
                 heapq.heappop(queue)
         if several and spared:
-            return several if self._rates.probing(write=write) else min(several, spared, key=lambda queue: queue[0])
+            return several if self._rates.probing(write=write) else min(several, spared, key=_turn_of_head)
         return several or spared
 
     def _ring_at(self, when: float) -> None:
@@ -231,3 +239,7 @@ class Gate:
             await sleep(self._clock, left)
         self._alarm = None
         self._pump()
+
+
+def _turn_of_head(queue: "list[_Waiting]") -> tuple[int, int]:
+    return queue[0].place.turn

@@ -69,9 +69,9 @@ class Patience:
         return self.replays >= self._throttle.max_replays
 
     @property
-    def short(self) -> bool:
-        """Whether few replays are left, so that others should meet a refusal that is likely."""
-        return 2 * self.replays > self._throttle.max_replays
+    def last_ones(self) -> int:
+        """How many replays were used, if few are left, so that others should meet a refusal that is likely; else 0."""
+        return self.replays if 2 * self.replays > self._throttle.max_replays else 0
 
     async def pause_for(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
         """Return the seconds that a throttled answer asks for, None where it is the caller's, and take them off."""

@@ -59,6 +59,11 @@ class Attempt:
         return None if self._is_over else self._state.token
 
     @property
+    def generation(self) -> int:
+        """The highest seen."""
+        return self._state.generation
+
+    @property
     def served(self) -> bool:
         """Whether callers are content with the token held, so that a pause may be long."""
         return self._state.served

@@ -32,12 +32,16 @@ class Granted(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout."""
+    """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout.
+
+    ends: the `client_id` of the chain that a logout has ended, where that is news.
+    """
 
     token: Token | None
     generation: int
     life_left: float
     logged_out: bool
+    ends: str | None = None
 
 
 class Failed(NamedTuple):

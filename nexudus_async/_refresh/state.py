@@ -91,8 +91,11 @@ class TokenState(TokenFacts):
 
         asked_for_new: somebody wants a token newer than the one that a session without any finds there.
         """
-        if shared.logged_out and self.token is not None and shared.generation >= self.token.generation:
+        held = self.token
+        if held is not None and shared.logged_out and shared.generation >= held.generation:
             self._forget()
+        if held is not None and shared.ends is not None and shared.ends == held.client_id:
+            self._forget()  # a newer token that the store never had
         known, newest, token = self.token, self.generation, shared.token
         self.generation = max(newest, shared.generation)
         if token is None:

@@ -48,8 +48,7 @@ async def test_commands_of_a_ci_job_run(shell: Shell, tmp_path: Path) -> None:
 
 
 async def test_command_of_the_emulator_runs(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("{}")
-    command = EXAMPLES[1].strip().replace("8000", "0")
+    command = EXAMPLES[1].splitlines()[0].partition("  #")[0].replace("8000", "0")
     script = f"{command} > said & sleep 0.1; while ! grep -q curl said; do sleep 0.1; done; kill $!; wait $!; cat said"
     said = await in_a_shell(script, shell.env, tmp_path)
     assert "export NEXUDUS_USERNAME=ops@example.com\n" in said
@@ -57,7 +56,8 @@ async def test_command_of_the_emulator_runs(shell: Shell, tmp_path: Path) -> Non
 
 async def test_commands_that_drive_the_emulator_run(shell: Shell, tmp_path: Path) -> None:
     """Each answers with JSON, and does what stands beside it."""
-    script = EXAMPLES[2].replace("http://127.0.0.1:8000", shell.emulator.url).replace("curl ", "curl -w '\\n' -sS -f ")
+    script = EXAMPLES[1].partition("\n")[2]
+    script = script.replace("http://127.0.0.1:8000", shell.emulator.url).replace("curl ", "curl -w '\\n' -sS -f ")
     said = await in_a_shell(f"set -e\n{script}", shell.env, tmp_path)
     tokens, faults, clock, requests, reset = map(json.loads, said.splitlines())
     assert tokens["client_id"] == "ops@example.com"

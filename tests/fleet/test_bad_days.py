@@ -4,14 +4,12 @@ All days are played at once, by one run of the benchmark: each test looks at one
 """
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fleet.py"
+from .conftest import Playing
+
 DEADLINE, LOCK_MARGIN, TIME_TO_RUN = 2.0, 5.0, 4.0
 """Seconds: of a flight on that scale, for another process's save, and for what a busy machine adds."""
 
@@ -19,12 +17,9 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def days() -> dict[str, Any]:
+def days(playing: Playing) -> dict[str, Any]:
     """The figures of each day, by its name."""
-    command = [sys.executable, str(SCRIPT), "--bad-days", "--quick", "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    figures: dict[str, Any] = json.loads(ran.stdout)
+    figures: dict[str, Any] = json.loads(playing.result(200))
     return figures
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from nexudus_async import EndpointUnavailableError, RefreshPolicy, StoreFailed, TokenManager
+from nexudus_async import EndpointUnavailableError, RefreshPolicy, StoredToken, StoreFailed, TokenManager
 
 from .virtual import World, call, play, spawn
 
@@ -61,6 +61,25 @@ def test_a_vanished_record_is_put_back_and_the_chain_goes_on() -> None:
     assert world.endpoint.count("password") <= 2
     assert world.endpoint.count("refresh_token") >= 2
     assert world.endpoint.reused == 0
+
+
+@pytest.mark.parametrize("payload", ["", "[" * 100_000, '{"version": 0}'], ids=["empty", "deep", "of an old format"])
+def test_a_refresh_token_is_not_sent_by_two_because_nobody_can_read_the_record(payload: str) -> None:
+    """The note of another process is gone with the record, and one's own is put there before anything is sent."""
+
+    async def scene(world: World) -> None:
+        pods = [world.pod(policy=NO_JITTER) for _ in range(2)]
+        for pod in pods:
+            await pod.token()
+        for key, record in world.store.records.items():
+            world.store.records[key] = StoredToken(record.generation, payload)
+        world.endpoint.fault = lambda _grant: 502
+        world.endpoint.used_by_faults = True
+        for pod in pods:
+            with pytest.raises(EndpointUnavailableError):
+                await pod.refresh()
+
+    assert play(scene, lifetime=3600).endpoint.count("refresh_token") == 0
 
 
 def test_evictions_every_now_and_then_reuse_nothing_and_fail_nobody() -> None:

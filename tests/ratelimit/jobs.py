@@ -73,6 +73,11 @@ class Window:
         self._used += 1
         return self._used <= self._amount
 
+    def fields(self, now: float) -> dict[str, str]:
+        """Return what an answer says of it."""
+        left, seconds = max(0, self._amount - self._used), math.ceil(self.seconds - now % self.seconds)
+        return {"RateLimit": f'"default";r={left};t={seconds}'}
+
     def allowed(self, start: float, end: float) -> float:
         return self._amount / self.seconds * (end - start)
 

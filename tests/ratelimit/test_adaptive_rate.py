@@ -281,16 +281,25 @@ class TestFields:
         client.rate.told(160, 20, client.now + 20)
         assert client.rate.limit == 8
 
-    @pytest.mark.parametrize(("remaining", "factor"), [(1, 0.5), (1_000_000, 2.0)])
+    @pytest.mark.parametrize(("remaining", "factor"), [(2, 0.5), (1_000_000, 2.0)])
     def test_it_is_no_more_than_twice_or_half_of_what_is_known(
         self, client: Client, remaining: float, factor: float
     ) -> None:
         learn(client, 5)
-        client.rate.told(50, 10, client.now)
+        client.rate.told(1, 2, client.now)
         known = client.rate.limit
         assert known is not None
         client.rate.told(remaining, 20, client.now)
         assert client.rate.limit == factor * known
+
+    def test_an_answer_that_was_overtaken_is_no_new_window(self, client: Client) -> None:
+        """It may name a second more, and one more that remains."""
+        learn(client, 5)
+        client.rate.told(50, 20, client.now)
+        before = client.rate.limit
+        client.rate.told(51, 21, client.now)
+        client.rate.told(49, 40, client.now)
+        assert client.rate.limit == before
 
     @pytest.mark.parametrize(("remaining", "reset"), [(0, 1.0), (0, 61.0), (100, 3600.0)])
     def test_seconds_and_quotas_are_not_believed(self, client: Client, remaining: float, reset: float) -> None:
@@ -352,3 +361,11 @@ def engaged() -> RequestRates:
     for write in (True, False):
         rates.served(rates.take(100, 100, write=write), 100, write=write)
     return rates
+
+
+def test_a_refusal_in_the_moment_of_the_first_good_answer_measures_nothing(client: Client) -> None:
+    """No time has passed, by a clock that is coarse: what was served in none of it is no rate."""
+    engage(client, 0.0)
+    client.serve()
+    client.rate.throttled(client.now, client.now, None)
+    assert client.rate.limit is not None

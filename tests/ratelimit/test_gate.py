@@ -21,10 +21,10 @@ class Queue:
         self.tickets: dict[str, float] = {}
 
     def join(
-        self, name: str, rank: int = NEW, *, write: bool = False, wait: float = 0.0, spared: bool = False
+        self, name: str, rank: int = NEW, *, write: bool = False, wait: float = 0.0, replays: int = 0
     ) -> "asyncio.Task[None]":
         async def enter() -> None:
-            place = self.gate.place(rank, write=write, wait=wait, spared=spared)
+            place = self.gate.place(rank, write=write, wait=wait, replays=replays)
             self.tickets[name] = await self.gate.enter(place)
 
         return asyncio.create_task(enter())
@@ -265,16 +265,15 @@ async def test_refused_probes_go_ever_more_rarely(gate: Gate, queue: Queue, cloc
 async def test_while_a_refusal_is_likely_those_with_few_replays_left_wait(
     gate: Gate, queue: Queue, clock: ManualClock
 ) -> None:
-    """Unless there is nobody else."""
+    """Unless there is nobody else; and then the one with the fewest waits longest."""
     throttle(gate)
-    queue.join("a", REPLAY, spared=True)
-    for name in "bc":
-        queue.join(name)
+    for name, replays in (("a", 5), ("b", 4), ("c", 0), ("d", 0)):
+        queue.join(name, REPLAY if replays else NEW, replays=replays)
     await pass_by(clock, 5)
-    for n in range(2):
-        queue.refuse("bc"[n])
-        await pass_by(clock, 4)
-    assert queue.names() == "bca"
+    for name in "cdb":
+        queue.refuse(name)
+        await pass_by(clock, 8)
+    assert queue.names() == "cdba"
 
 
 async def test_reads_do_not_wait_behind_writes(gate: Gate, queue: Queue, clock: ManualClock) -> None:

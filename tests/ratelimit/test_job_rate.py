@@ -85,3 +85,15 @@ def test_sessions_that_share_an_account_and_know_nothing_of_each_other(
     assert outcome.served >= SERVED, outcome
     assert outcome.refused <= REFUSED, outcome
     assert outcome.errors == 0
+
+
+@refusals
+def test_what_the_fields_say_is_used(refusal: ApiFault) -> None:
+    """A window that says how many are left is used up and hardly ever met closed."""
+    limiter = Window(120, 60)
+    job = Job(limiter, refusal, seconds=240, first=60)
+    job.service.fields = limiter.fields
+    outcome = job.run()
+    assert outcome.served >= SERVED, outcome
+    assert outcome.refused <= 0.02, outcome
+    assert outcome.errors == 0

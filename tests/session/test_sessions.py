@@ -773,8 +773,7 @@ async def test_nothing_is_left_behind(emulator: NexudusEmulator, make: Make) -> 
         await who(await sessions.session(name(number)))
     http = await _http(sessions, 0)
     await sessions.close()
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() - before == set()
+    await until(lambda: asyncio.all_tasks() - before == set())  # the emulator hears of it a little later
     assert http.closed
 
 

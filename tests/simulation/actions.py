@@ -1,15 +1,16 @@
-"""A scenario (the setting, and a list of things that happen) and what came of it: plain data, to print and cut down."""
+"""What happens on a day of one session."""
 
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from nexudus_async import RefreshPolicy
 
 from .api import API_FAULTS
+from .days import Action, Scenario, Setting
+from .episodes import episode
 from .service import FAULTS
 
-__all__ = ["HOPS", "OUTAGES", "Action", "Run", "Scenario", "Setting", "alone_scenario"]
+__all__ = ["HOPS", "OUTAGES", "alone_scenario"]
 
 LIFETIMES = (2.0, 10.0, 60.0, 600.0, 1199.0, 3600.0, 7200.0, 86_400.0, 604_799.0)
 LONGER = 30 * 86_400.0
@@ -28,6 +29,8 @@ EXACT = (1.0, 2.0)
 """Seconds that throttled answers ask for: what ends with the pause ends at the same moment."""
 FEWEST, MOST = 4, 14
 """Actions in a schedule: many short days find more than few long ones."""
+EPISODES_AMONG = 0.05
+"""The share of actions in whose place there is an episode."""
 
 WEIGHTS = {
     "token": 20, "get": 12, "send": 2, "foreign": 2, "denied": 3, "poll": 2, "refresh": 4, "reject": 6, "current": 2,
@@ -42,78 +45,6 @@ LOCKOUT = {"token": 10, "get": 2, "refresh": 1, "vault": 3, "password": 1, "curr
 OUTAGES = ("503", "dropped after", "refused connection", "html 502", "429", "late to process", "invalid_grant")
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Something that happens `after` so many seconds.
-
-    what: which variant. n: how often, or to how many. x: seconds, or a share. who: which process of a fleet.
-    """
-
-    after: float
-    kind: str
-    what: str = ""
-    n: int = 1
-    x: float = 0.0
-    who: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What does not change.
-
-    two_factor: "", "typed" (a code given as text) or "callable". slow: the share of exchanges that take real time.
-    throttle: for `Throttle`, None for none. pacing: so many requests, in so many seconds, and so far apart; or nothing.
-    skews: for each process of a fleet the seconds by which its clock is wrong; none for a session without a store.
-    without_credentials: which of them can take tokens from the store only.
-    """
-
-    lifetime: float
-    policy: dict[str, Any]
-    two_factor: str = ""
-    callable_password: bool = False
-    boottime: bool = True
-    slow: float = 0.3
-    keep_alive: bool = False
-    throttle: dict[str, Any] | None = field(default_factory=dict[str, Any])
-    pacing: tuple[int, int, float] | tuple[()] = ()
-    skews: tuple[float, ...] = ()
-    without_credentials: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A seed (of what chance decides on the way), a setting, and the actions."""
-
-    seed: int
-    setting: Setting
-    actions: tuple[Action, ...]
-
-    def __str__(self) -> str:
-        return "\n".join([f"seed {self.seed}", f"{self.setting}", *(f"  {action}" for action in self.actions)])
-
-
-@dataclass
-class Run:
-    """What came of a scenario: violations (none, if all is well), and everything that happened.
-
-    known: violations that are known, and still to be mended in the library.
-    """
-
-    scenario: Scenario
-    violations: list[str] = field(default_factory=list[str])
-    known: list[str] = field(default_factory=list[str])
-    trace: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]], repr=False)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether something has gone wrong, so that nothing that follows would tell anything."""
-        return bool(self.violations or self.known)
-
-    def __str__(self) -> str:
-        lines = [" ".join(str(part) for part in entry) for entry in self.trace]
-        return "\n".join([str(self.scenario), "", *lines, "", *self.violations, *self.known])
-
-
 def alone_scenario(seed: int, random: Random) -> Scenario:
     """Return the scenario of a seed, for one session."""
     setting = _setting(random)
@@ -123,13 +54,18 @@ def alone_scenario(seed: int, random: Random) -> Scenario:
     )
     if random.random() < 0.05:
         weights, first = LOCKOUT, [Action(0.0, "password", "theirs"), *first]
-    actions = [_action(random, setting, weights) for _ in range(random.randint(FEWEST, MOST))]
+    actions: list[Action] = []
+    for _ in range(random.randint(FEWEST, MOST)):
+        if weights is not LOCKOUT and random.random() < EPISODES_AMONG:
+            actions.extend(episode(random, setting, _gap(random, setting)))
+        else:
+            actions.append(_action(random, setting, weights))
     return Scenario(seed, setting, (*first, *actions))
 
 
 def _setting(random: Random) -> Setting:
     keep_alive = random.random() < 0.12
-    lifetime = random.choice((*LIFETIMES, LONGER) if keep_alive else LIFETIMES)
+    lifetime = random.choice((*LIFETIMES, LONGER, LONGER) if keep_alive else LIFETIMES)
     policy: dict[str, Any] = {}
     if random.random() < 0.3:
         window = policy["advisory_window"] = round(lifetime * random.uniform(0.25, 0.8), 3)

@@ -117,6 +117,10 @@ class Book:
         """Tell whether a failure forbids an attempt now."""
         return self.pauses.holds()
 
+    def may_hold(self) -> bool:
+        """Tell whether the client may think so: of a token that was refused it may not know yet, or think otherwise."""
+        return self.holds() or (self.is_servable() and not self.told_rejected and self.pauses.left() > 0)
+
     def elapsed(self, issued: Issued) -> float:
         """Return the age of a token: the larger of what the two clocks say."""
         return max(self.clock.monotonic() - issued.sent_monotonic, self.clock.wall() - issued.sent_wall)

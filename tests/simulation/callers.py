@@ -16,6 +16,7 @@ from .sendings import OWN
 
 __all__ = ["Callers"]
 
+UNAUTHORIZED = 401
 HERE = "https://spaces.nexudus.com"
 
 
@@ -145,6 +146,9 @@ class Callers:
         call.path = f"/denied/{call.number % 3}" if kind.startswith("denied") else "/ok"
         async with await self._request(call) as response:
             self._replays.answered(call, response.status)
+            judged = response.status == UNAUTHORIZED and call.kind in ("get", "denied")
+            if judged and self._checks.left_at_401(call):
+                self._replays.left_at_401(call)
             self.last_answer = f"answered {response.status}"
         return self.last_answer
 

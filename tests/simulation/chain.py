@@ -109,6 +109,8 @@ class Chain:
         """Note that those in the air may be cancelled now."""
         for task in self.flying():
             self._flights[task].disturbed = True
+            if self._book.pauses.hold is not None:
+                self._book.pauses.hold.looks = 0  # it may not have come to it
 
     def asked_by_hand(self) -> None:
         """Somebody calls `refresh()`: a flight that is in the air tries for them, whatever holds it off."""

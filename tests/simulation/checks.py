@@ -12,6 +12,9 @@ from .service import SECRET
 
 __all__ = ["Call", "Checks"]
 
+SHORT = 60.0
+"""Seconds: a token that lives no longer may end on its way to the API."""
+
 
 @dataclass(eq=False)
 class Call:
@@ -19,7 +22,8 @@ class Call:
 
     answers: to its requests: status, and the seconds that it asks to wait. renewed: whether one was sent again after a
     401. replays, waited: how often after throttled answers, and for how long. due, due_at: when it may be sent again
-    after one, by the monotonic clock and by the loop's.
+    after one, by the monotonic clock and by the loop's. refused, barred: whether no other token could be had when the
+    last 401 came, and whether a failure forbade to ask for one.
     """
 
     number: int
@@ -31,6 +35,8 @@ class Call:
     began_at: float = 0.0
     phase: str = ""
     held: bool = False
+    refused: bool = False
+    barred: bool = False
     renewing: bool = False
     closed: bool = False
     newest: Issued | None = None
@@ -79,7 +85,7 @@ class Checks:
         """Keep what the book says now."""
         book = self._book
         call.turn, call.began, call.began_at = self._turn(), self._now(), book.clock.monotonic()
-        call.phase, call.held, call.newest, call.closed = book.phase(), book.holds(), book.newest, book.closed
+        call.phase, call.held, call.newest, call.closed = book.phase(), book.may_hold(), book.newest, book.closed
         call.logouts, call.renewing = book.logouts, self._renewing()
 
     def returns(self, call: Call, token: Token | None) -> None:
@@ -124,6 +130,14 @@ class Checks:
         overdue = not suspended and book.is_overdue() and not issued.doubtful
         if overdue and not (call.held or self._renewing()):
             self._report("token() found an ageing token and launched no renewal")
+
+    def left_at_401(self, call: Call) -> bool:
+        """A call returns a 401, the API's word on a permission; tell whether it may be judged: nothing has ended."""
+        if call.refused and not call.renewed:
+            self._report(f"{call.kind} was answered 401, though it is known that the token is dead, and why")
+        issued = self._book.issued.get(call.sent.removeprefix("Bearer "))
+        lives = issued is not None and issued.lifetime > SHORT and not self._book.closed
+        return lives and call.logouts == self._book.logouts
 
     def raises(self, call: Call, error: BaseException) -> None:
         """A call ends with an error."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from nexudus_async import Clock, Listener, Pacing, PasswordCredentials, RefreshPolicy, Throttle, TokenSession
 
-from .actions import Setting
 from .api import ALLOWED
+from .days import Setting
 from .sendings import Limits
 
 __all__ = ["limits_of", "session_of"]

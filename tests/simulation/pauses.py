@@ -66,14 +66,14 @@ class Pauses:
             if code and count < CODES_TRIED:
                 return 0.0, TOTP_STEP + CODE_MARGIN
             step = steps[min(count - CODES_TRIED * code, len(steps) - 1)]
-            return step, max(step, self._left())
+            return step, max(step, self.left())
         step = steps[min(count, len(steps) - 1)]
         # While served: in the last minute of the token, half of what is left of it.
         shortest, longest = (0.0, step * (1 + JITTER)) if kind == "served" else (step * (1 - JITTER), step)
         if math.isnan(retry_after):
             return shortest, LONGEST_RETRY_AFTER
         asked = min(retry_after, LONGEST_RETRY_AFTER)
-        return max(shortest, asked), max(longest, asked + 1.0, self._left() if self._is_latched() else 0.0)
+        return max(shortest, asked), max(longest, asked + 1.0, self.left() if self._is_latched() else 0.0)
 
     def fail(self, kind: str, pause: float) -> None:
         """Note a failure and the pause that the client announced; a latch in force stays one."""
@@ -90,10 +90,11 @@ class Pauses:
 
     def holds(self) -> bool:
         """Tell whether a failure forbids an attempt now."""
-        return self._left() > 0 and self.hold is not None and (self.hold.kind != "served" or self._is_served())
+        return self.left() > 0 and self.hold is not None and (self.hold.kind != "served" or self._is_served())
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Return the seconds of the last pause that are left."""
         return 0.0 if self.hold is None else max(0.0, self.hold.until - self._clock.monotonic())
 
     def _is_latched(self) -> bool:
-        return self.hold is not None and self.hold.kind == "latch" and self._left() > 0
+        return self.hold is not None and self.hold.kind == "latch" and self.left() > 0

@@ -3,7 +3,7 @@
 import logging
 import random
 
-from .actions import Run, Scenario
+from .days import Run, Scenario
 from .fleet.world import FleetWorld
 from .loop import Stuck, VirtualLoop
 from .transport import seeded

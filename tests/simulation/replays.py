@@ -1,5 +1,6 @@
 """What must never happen after a 401: one renewal after the other, for something that no token helps against."""
 
+import re
 from collections.abc import Callable
 
 from .checks import Call
@@ -23,6 +24,9 @@ class Replays:
         self._forced_in_doubt = -PAUSE
         self._worked: set[str] = set()
         """The tokens that were accepted somewhere: refused later, they are dead and not forbidden, unless they live."""
+        self._refused_at: dict[str, set[tuple[bool, str]]] = {}
+        self._forbidden: set[tuple[bool, str]] = set()
+        """Where a token was refused that was accepted elsewhere afterwards."""
         self._dead: dict[str, tuple[bool, str]] = {}
 
     def forces(self, call: Call) -> None:
@@ -43,7 +47,6 @@ class Replays:
         if not call.renewed or (call.answers[-1][1] is not None and not call.kind.endswith("hop")):
             return
         if status == UNAUTHORIZED and call.sent in self._worked:
-            self._worked.discard(call.sent)
             self._dead[call.sent] = _key(call)
             return
         self._doubt = status == UNAUTHORIZED
@@ -52,8 +55,19 @@ class Replays:
         else:
             self._helps_not(_key(call), call.sent)
 
+    def left_at_401(self, call: Call) -> None:
+        """A call returns its 401, and nothing was done: only where it is known for a permission, or may be one."""
+        if call.renewed or call.barred or self._doubt or _key(call) in {*self._futile, *self._forbidden}:
+            return
+        self._report(f"{call.kind} was answered 401, and no other token was asked for")
+
+    def refused(self, call: Call) -> None:
+        """The client is told that the service has refused a token."""
+        self._refused_at.setdefault(call.sent, set()).add(_key(call))
+
     def accepted(self, sent: str) -> None:
         """The service has accepted this token somewhere."""
+        self._forbidden |= self._refused_at.pop(sent, set())
         self._worked.add(sent)
         if sent in self._dead:  # it lives: there, it is forbidden
             self._doubt = True
@@ -65,4 +79,5 @@ class Replays:
 
 
 def _key(call: Call) -> tuple[bool, str]:
-    return call.kind.startswith("send"), call.path
+    """Return the method and the path: what differs in a number is one of a kind."""
+    return call.kind.startswith("send"), re.sub(r"/\d+", "/0", call.path)

@@ -1,5 +1,6 @@
 """What must never happen on the way to the API. Every API request passes here, when it is sent and when it is over."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Sendings:
     ) -> None:
         self._book, self._replays, self._limits, self._present, self._now = book, replays, limits, present, now
         self._idle_since, self._report, self._trace = idle_since, report, trace
-        self._pause_until = self._pause_over = self._throttled_at = self._over_at = 0.0
+        self._pause_until = self._pause_over = self._over_at = 0.0
+        self._throttled_at = -math.inf
         self._under_way = 0
         self._engaged = False
         self._times: list[float] = []
@@ -116,6 +118,8 @@ class Sendings:
         call, limits, access = sending.call, self._limits, (sending.authorization or "").removeprefix("Bearer ")
         if status == UNAUTHORIZED:
             self._book.reject(access)
+            self._replays.refused(call)
+            call.refused, call.barred = self._book.refused and self._is_newest(access), self._book.holds()
         elif 0 < status < BROKEN and status not in THROTTLED:
             self._book.accept(access)
             self._replays.accepted(call.sent)
@@ -135,6 +139,10 @@ class Sendings:
         if everybody:
             self._pause_until = max(self._pause_until, call.due)
             self._pause_over = max(self._pause_over, call.due_at)
+
+    def _is_newest(self, access: str) -> bool:
+        newest = self._book.newest
+        return newest is not None and newest.access == access and not newest.doubtful
 
     def _is_worth(self, call: Call, asked: float) -> bool:
         return call.replays < self._limits.replays and call.waited + asked <= self._limits.wait
@@ -190,7 +198,7 @@ class Sendings:
         waited = now - max(
             self._present().began, self._present().due_at, self._over_at, self._pause_over, self._idle_since()
         )
-        idle = self._throttled_at and not (self._under_way or self._limits.amount)
+        idle = self._throttled_at >= 0 and not (self._under_way or self._limits.amount)
         if idle and waited > LONGEST_LAG and now - self._throttled_at > AFTER_REFUSAL:
             self._report(f"throttled: a request waited {waited:.1f} s although nothing was under way")
 
@@ -199,9 +207,7 @@ class Sendings:
         limits, book, now = self._limits, self._book, self._now()
         if not limits.amount:
             return
-        disturbed = (
-            self._throttled_at and self._throttled_at > now - A_WHILE
-        ) or self._idle_since() > now - limits.seconds
+        disturbed = self._throttled_at > now - A_WHILE or self._idle_since() > now - limits.seconds
         if book.clock.changes != self._changes or disturbed:
             self._changes = book.clock.changes
             self._times.clear()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .actions import Action, Run, Scenario
+from .days import Action, Run, Scenario
 from .play import play
 
 __all__ = ["shrink"]

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from .actions import Action, Run, Scenario, Setting
+from .days import Action, Run, Scenario, Setting
 from .play import play
 from .scenarios import scenario
 from .shrink import shrink

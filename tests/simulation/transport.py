@@ -46,7 +46,7 @@ class Latency:
 
     async def clean_up(self) -> None:
         """Close a connection, which may need a few turns."""
-        for _ in range(self._random.choice((0, 0, 1, 4))):
+        for _ in range(self._random.choice((0, 0, 1, 4, 9))):
             await asyncio.sleep(0)
 
 

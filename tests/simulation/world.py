@@ -23,15 +23,16 @@ from nexudus_async import (
     TotpRequiredError,
 )
 
-from .actions import HOPS, Action, Run
 from .api import ApiHttp, ForeignSession
 from .book import Book
 from .callers import Callers
 from .chain import Chain
 from .checks import Checks
 from .client import limits_of, session_of
+from .days import Run
 from .known import KNOWN
 from .loop import SimulatedClock, VirtualLoop
+from .perform import perform
 from .replays import Replays
 from .sendings import Sendings
 from .service import SECRET, TOTP_STEP, TYPED_CODE, Service
@@ -42,7 +43,6 @@ __all__ = ["World"]
 
 RENEWAL, KEEP_ALIVE = "nexudus_async renewal", "nexudus_async keep-alive"
 UNAUTHORIZED = 401
-CALLS = ("token", "get", "send", "foreign", "denied", "refresh", "own", "allowed", *HOPS)
 LATCHING = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
 
 
@@ -68,7 +68,7 @@ class World:
         self.listener = "quiet"
         self.listener_calls = 0
         self.cancel_at_eof = self.no_memory = self.close_is_enough = False
-        self.flight_ended = 0.0
+        self.flight_ended, self.flights_open = 0.0, 0
         self.vault_failed = False
         self.refused_in: asyncio.Task[Any] | None = None
         self.told_twice = 0
@@ -119,7 +119,7 @@ class World:
         for action in self.run.scenario.actions:
             await asyncio.sleep(action.after)
             self.trace("action", action.kind, action.what, action.n, action.x)
-            self.perform(action)
+            perform(self, action)
             self.checks.check_text(self.session)
             if self.run.is_over:
                 break
@@ -133,92 +133,13 @@ class World:
     def trace(self, *parts: object) -> None:
         self.run.trace.append((round(self.loop.time(), 3), *parts))
 
-    def perform(self, action: Action) -> None:
-        """Let it happen, now."""
-        service, what, x = self.service, action.what, action.x
-        match action.kind:
-            case kind if kind in CALLS:
-                for _ in range(action.n):
-                    self.callers.arrive(action.kind, x, again=what == "again")
-            case "reject":
-                for _ in range(action.n):
-                    self.callers.reject(x)
-            case "poll":
-                self.callers.poll(action.n, x)
-            case "current":
-                self._check_current()
-            case "cancel":
-                self.callers.cancel(x)
-            case "fault" | "outage":
-                service.queue(what, action.n, x)
-            case "api fault":
-                self.api.faults.extend([what] * action.n)
-            case "limit":
-                self.api.limit = action.n, int(x)
-            case "no memory":
-                self.no_memory = True
-            case "revoke access":
-                service.revoke_access_tokens()
-            case "revoke refresh":
-                service.revoke_refresh_tokens()
-            case "password":
-                self._change_password(what)
-            case "vault":
-                self.vault_troubles.extend([what] * action.n)
-            case "suspend" if self.chain.clock_may_change():
-                self.clock.suspend(x)
-            case "step wall" if self.chain.clock_may_change():
-                self.clock.step_wall(x)
-            case "cancel flight":
-                self._cancel_flight(what)
-            case "listener":
-                self.listener = what
-            case "logout":
-                self.loop.create_task(self._log_out())
-            case "close":
-                self._begin_to_close(what, x)
-            case "heal":
-                service.heal(self.password)
-                self.api.heal()
-            case _:  # time passes, or nobody may set the clock now
-                pass
-
-    def _check_current(self) -> None:
-        token, book = self.session.manager.current(), self.book
-        if token is not None and (book.closed or book.phase() in ("hard", "none")):
-            self.report("current() returned a token that is not fresh")
-
-    def _change_password(self, what: str) -> None:
-        new = f"password-{SECRET}-{self.loop.turn}"
-        if what in ("theirs", "both"):
-            self.service.password = new
-        if what in ("ours", "both") and self.setting.callable_password:
-            self.password = new
-        self.service.suspended = what == "suspended"
-
-    def _cancel_flight(self, what: str) -> None:
-        self.checks.from_outside = True
-        if what == "at the end":
-            self.cancel_at_eof = True
-            return
-        self.chain.disturb()
-        for task in self.chain.flying():
-            task.cancel()
-
-    async def _log_out(self) -> None:
+    async def log_out(self) -> None:
+        """Somebody logs out, and nothing from before is to be seen again."""
         if not self.session.closed:
             self.chain.disturb()
             self.chain.log_out()
             with contextlib.suppress(SessionClosedError):  # closed meanwhile
                 await self.session.logout()
-
-    def _begin_to_close(self, what: str, after: float) -> None:
-        """Close; perhaps by somebody who is cancelled after a while, and who must have closed it all the same."""
-        task = self.loop.create_task(self.close(scope=what == "in a cancelled scope"))
-        if what == "cancelled":
-            timer = self.loop.call_later(after, task.cancel)
-            task.add_done_callback(lambda _: timer.cancel())
-        self.close_is_enough = bool(what)
 
     async def close(self, *, scope: bool = False) -> None:
         """Close the session, and see that it does not take too long. scope: inside one of anyio that is cancelled."""
@@ -229,7 +150,11 @@ class World:
         with anyio.CancelScope() as cancelled:
             if scope:
                 cancelled.cancel()
-            await self.session.close()
+            try:
+                await self.session.close()
+            finally:
+                if self.chain.flying():
+                    self.report("closed: a flight is under way after close()")
         if self.loop.time() - began > self.policy.close_timeout + 0.01:
             self.report(f"closed: close() took {self.loop.time() - began:.1f} s")
 
@@ -267,18 +192,21 @@ class World:
         if task.get_name() != RENEWAL:
             return
         call = self.callers.present()
-        if call.answers and call.answers[-1][0] == UNAUTHORIZED and not self.book.is_due():
+        wanted = self.book.is_due() or self.book.refused
+        if call.answers and call.answers[-1][0] == UNAUTHORIZED and not wanted:
             self.replays.forces(call)
         by = asyncio.current_task()
         kept_alive = by is not None and by.get_name() == KEEP_ALIVE
         self.chain.launched(task, forced=call.kind == "refresh", kept_alive=kept_alive)
+        self.flights_open += 1
         task.add_done_callback(self._on_flight_end)
 
     def _on_flight_end(self, _: asyncio.Task[Any]) -> None:
+        self.flights_open -= 1
         self.flight_ended = self.loop.time()
 
     def _idle_since(self) -> float:
-        return self.loop.time() if self.chain.flying() else max(self.flight_ended, self.chain.last_ended)
+        return self.loop.time() if self.flights_open else max(self.flight_ended, self.chain.last_ended)
 
     def _before_task(self, name: object) -> None:
         if self.no_memory and name == RENEWAL:
@@ -308,6 +236,6 @@ class World:
         self.session.statistics()
         if self.listener == "logout":
             self.listener = "quiet"
-            self.loop.create_task(self._log_out())
+            self.loop.create_task(self.log_out())
         else:
             self.callers.arrive(self.listener)

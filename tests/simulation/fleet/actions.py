@@ -3,9 +3,12 @@
 from random import Random
 from typing import Any
 
-from tests.simulation.actions import OUTAGES, Action, Scenario, Setting
+from tests.simulation.actions import OUTAGES
+from tests.simulation.days import Action, Scenario, Setting
 from tests.simulation.service import FAULTS
 
+from .content import EDITS
+from .episodes import episode
 from .store import TROUBLES
 
 __all__ = ["fleet_scenario"]
@@ -15,12 +18,14 @@ SKEWS = (0.0, 0.0, 0.0, 0.0, -400.0, 100.0, 5000.0)
 """Seconds by which the clock of a host is wrong."""
 SHORT = ("expires soon", "expires soon", "expires on its way")
 """A token that ends before others that came earlier."""
-FEWEST, MOST = 4, 12
+FEWEST, MOST = 3, 9
+EPISODES_AMONG = 0.25
+"""The share of actions in whose place there is an episode."""
 
 WEIGHTS = {
     "token": 18, "everywhere": 12, "get": 6, "refresh": 9, "denied": 1, "cancel": 3,
     "fault": 14, "outage": 2, "revoke access": 2, "revoke refresh": 2, "password": 2,
-    "store": 16, "store down": 6, "store lags": 1, "store lost": 2, "store goes back": 1,
+    "store": 16, "store down": 6, "store lags": 1, "store lost": 2, "store goes back": 1, "store edited": 1,
     "logout": 5, "close": 2, "restart": 4, "pass": 3,
 }  # fmt: skip
 
@@ -28,7 +33,12 @@ WEIGHTS = {
 def fleet_scenario(seed: int, random: Random) -> Scenario:
     """Return the scenario of a seed."""
     setting = _setting(random)
-    actions = [_action(random, setting) for _ in range(random.randint(FEWEST, MOST))]
+    actions: list[Action] = []
+    for _ in range(random.randint(FEWEST, MOST)):
+        if random.random() < EPISODES_AMONG:
+            actions.extend(episode(random, setting, _gap(random, setting)))
+        else:
+            actions.append(_action(random, setting))
     return Scenario(seed, setting, (Action(0.0, "everywhere", "token"), *actions))
 
 
@@ -78,6 +88,8 @@ def _action(random: Random, setting: Setting) -> Action:
             long = min(setting.lifetime * 0.3, 200.0), min(setting.lifetime * 1.1, 700.0)
             seconds = random.choice((3.0, 20.0, 60.0, *long))
             return Action(after, kind, random.choice(("for all", "for one")), x=round(seconds, 3), who=who)
+        case "store edited":
+            return Action(after, kind, random.choice(EDITS), who=who)
         case "store lags":
             return Action(after, kind, x=random.choice((1.0, 10.0)))
         case "restart":

@@ -4,14 +4,17 @@ from dataclasses import dataclass, field
 
 from tests.simulation.chain import TokenRequest
 
-from .store import Content
+from .content import Content
 
 __all__ = ["Flight", "Issued", "Seen", "Sent"]
 
 
 @dataclass(eq=False, slots=True)
 class Issued:
-    """A token that reached a process. serial: the service's own. sent: when it was asked for."""
+    """A token that reached a process. serial: the service's own. sent: when it was asked for. blind: as for `Sent`.
+
+    wavers: whether the store was told to save it, and has not confirmed that.
+    """
 
     serial: int
     access: str = field(repr=False)
@@ -21,6 +24,8 @@ class Issued:
     sent: float
     by: int
     began: float
+    blind: bool = False
+    wavers: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -36,13 +41,17 @@ class Flight:
 
 @dataclass(eq=False, slots=True)
 class Sent:
-    """A token request of a process. blind: it cannot sign in, and the store was down."""
+    """A token request of a process.
+
+    blind: it cannot sign in, and the store was down. own: the refresh token was one that nobody else had.
+    """
 
     process: int
     request: TokenRequest
     at: float
     blind: bool
     flight: Flight
+    own: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -51,10 +60,11 @@ class Seen:
 
     ahead: seconds by which its wall clock is. attended: whether a lost answer is better tried again than given up.
     current: the token that it holds. loaded: what it read from the store last.
-    unseen: whether its last load has failed. burials: how many chains it knows to be ended; dead: of each client_id
-    the newest token of those. unburied: whether it was logged out, and the store does not know yet; overtaken: whether
-    it has signed in since. told_the_saver: whether a logout was read by what saves, not by what serves.
-    same_generation: whether its record had the generation of the token that it ends.
+    burials: how many chains it knows to be ended; dead: of each client_id the newest token of those.
+    unburied: whether it was logged out, and the store does not know yet.
+    started: what its clock showed then. refused_password: the last that it has sent, and was refused;
+    has_probed: whether that was while the store was there.
+    newest: the token that it was given last. failed_since: whether the store has failed it since then.
     """
 
     ahead: float
@@ -64,10 +74,11 @@ class Seen:
     loaded: Content | None = None
     logouts: int = 0
     dead: dict[str, int] = field(default_factory=dict[str, int])
-    unseen: bool = False
     burials: int = 0
     unburied: bool = False
-    overtaken: bool = False
-    told_the_saver: bool = False
-    same_generation: bool = False
     rejected: set[str] = field(default_factory=set[str])
+    started: float = 0.0
+    refused_password: str = field(repr=False, default="")
+    has_probed: bool = False
+    newest: Issued | None = None
+    failed_since: bool = False

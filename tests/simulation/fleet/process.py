@@ -21,6 +21,7 @@ from tests.simulation.service import Fault, Outcome
 from tests.simulation.transport import TokenHttp, connect
 
 from .facts import Seen, Sent
+from .history import History
 from .judge import Judge
 from .store import StoreView
 
@@ -31,6 +32,9 @@ __all__ = ["Process"]
 
 GIVING_BACK = 3.5
 """Seconds that a store may take for an operation that was begun: a lock that may have been taken is given back."""
+IN_TIME = 0.01
+WAITING = ("token", "refresh", "logout")
+"""Calls that a close ends."""
 ACCOUNT = "ops@example.com"
 
 
@@ -40,6 +44,7 @@ class Process:
     def __init__(self, world: "FleetWorld", number: int, *, ahead: float, credentials: bool, keep_alive: bool) -> None:
         self.world, self.number = world, number
         self.judge: Judge = world.judge
+        self.history: History = world.judge.history
         self.alive = True
         self.clock = SimulatedClock(world.loop, boottime=True)
         self.clock.step_wall(ahead)
@@ -48,7 +53,7 @@ class Process:
         """How many chains had ended for it when a call began."""
         self.closed_at: float | None = None
         attended = not credentials
-        self.judge.seen.append(Seen(ahead, attended, credentials))
+        self.history.seen.append(Seen(ahead, attended, credentials, started=self.clock.wall()))
         self.http = TokenHttp(world.service, _Door(self), world.latency)
         self.api = ApiHttp(world.service, world.latency, _ApiDoor(self))
         two_factor = world.setting.two_factor == "callable"
@@ -62,7 +67,7 @@ class Process:
 
     @property
     def seen(self) -> Seen:
-        return self.judge.seen[self.number]
+        return self.history.seen[self.number]
 
     @property
     def pending(self) -> list[asyncio.Task[None]]:
@@ -86,13 +91,14 @@ class Process:
     def die(self) -> None:
         """End without a word: what was begun may have been carried out, and nothing is given back."""
         self.alive = False
-        for sent in self.judge.under_way(self.number):
+        for sent in self.history.under_way(self.number):
             sent.request.outcome, sent.request.ended = Outcome.LOST, self.world.loop.time()
         self.world.abandon(self)
 
     async def _call(self, kind: str, deadline: float) -> None:
-        ended, lives, logouts, task = "failed", self.judge.lives(self.number), self.seen.logouts, asyncio.current_task()
-        good, turn = self.judge.is_good(self.number), self.world.loop.turn
+        ended, logouts, task = "failed", self.seen.logouts, asyncio.current_task()
+        lives = self.history.lives(self.number)
+        good, turn = self.history.is_good(self.number), self.world.loop.turn
         self.burials[task] = self.seen.burials
         try:
             async with asyncio.timeout(deadline or None):
@@ -103,7 +109,7 @@ class Process:
             ended = "timed out"
         except NexudusAuthError as error:
             ended = type(error).__name__
-            lives = lives and self.judge.lives(self.number) and logouts == self.seen.logouts
+            lives = lives and self.history.lives(self.number) and logouts == self.seen.logouts
             if kind == "token" and lives and self.closed_at is None:
                 self.report(f"never 3: token() raised {ended} while the token is good: {error}")
             if isinstance(error, SessionClosedError) and self.closed_at is None and not self.world.from_outside:
@@ -140,6 +146,11 @@ class Process:
             except SessionClosedError:
                 if self.closed_at is None:
                     self.report("SessionClosedError from logout(), but nobody closed the session")
+            self.check_logouts()
+
+    def check_logouts(self) -> None:
+        if self.alive:
+            self.judge.records.heard_of(self.number, unsaved=bool(self.session.statistics().unsaved))
 
     async def close(self) -> None:
         """Close the session, and see that it does not take too long."""
@@ -149,6 +160,12 @@ class Process:
         took = self.world.loop.time() - began
         if took > self.world.policy.close_timeout + GIVING_BACK:
             self.report(f"closed: close() took {took:.1f} s")
+        if took < self.world.policy.close_timeout - IN_TIME and self.closed_at == began:
+            self.judge.records.closed(self.number)
+        calls = [task for task in self.pending if self.calls[task] in WAITING]
+        await asyncio.sleep(IN_TIME)  # whoever was woken needs some turns
+        if left := [self.calls[task] for task in calls if not task.done()]:
+            self.report(f"closed: calls still wait: {left}")
 
     def _on_event(self, event: Event) -> None:
         self.world.trace("event", self.number, type(event).__name__)
@@ -168,7 +185,8 @@ class _Door:
         process = self._process
         request.number, request.logouts = process.world.count(), process.seen.logouts
         process.world.trace("sent", process.number, request.number, request.grant, request.refresh_token)
-        self._sent[request] = process.judge.sends(process.number, request)
+        process.check_logouts()
+        self._sent[request] = process.judge.requests.sends(process.number, request)
 
     def ended(self, request: TokenRequest, outcome: Outcome) -> None:
         self._end(request, outcome, None)
@@ -190,7 +208,7 @@ class _Door:
             return
         process.world.trace("ended", process.number, request.number, outcome.value)
         request.outcome, request.ended = outcome, process.world.loop.time()
-        process.judge.ended(self._sent[request], document)
+        process.judge.requests.ended(self._sent[request], document)
 
 
 class _ApiDoor:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from nexudus_async import LoginRequiredError, NexudusAuthError
 from nexudus_async.errors import CREDENTIALS_REFUSED
 
+from .content import content_of
 from .process import Process
-from .store import content_of
 
 if TYPE_CHECKING:
     from .world import FleetWorld
@@ -25,6 +25,9 @@ async def settle(world: "FleetWorld") -> None:
     world.trace("settling")
     world.service.heal(world.password)
     world.store.heal()
+    if (content := content_of(world.store.record)) is not None and content.is_later:
+        world.judge.history.forgets()
+        world.store.lose_everything()
     open_ones = [each for each in world.processes if each.alive and each.closed_at is None]
     await _everyone_is_done(world, 12 * world.policy.flight_deadline + 300)
     for process in sorted(open_ones, key=lambda each: not each.seen.has_credentials):
@@ -106,13 +109,15 @@ async def _all_is_saved(world: "FleetWorld", processes: list[Process]) -> None:
             world.report(f"store: what processes {unsaved} have to save is not saved although the store works")
             return
         await asyncio.sleep(1.0)
+    history = world.judge.history
     content = content_of(world.store.record)
-    issued = world.judge.issued.get(content.access) if content is not None else None
+    issued = history.issued.get(content.access) if content is not None else None
     for process in processes:
         current = process.seen.current
-        if world.judge.has_forgotten or issued is None or current is None or current.client_id != issued.client_id:
+        process.check_logouts()
+        if history.has_forgotten or issued is None or issued.blind or current is None:
             continue
-        if current.serial > issued.serial and world.judge.lives(process.number):
+        if current.client_id == issued.client_id and current.serial > issued.serial and history.lives(process.number):
             world.report(f"store: process {process.number} has a newer token than the store, and does not save it")
 
 

@@ -1,12 +1,12 @@
 """A store that several processes share, in one piece, and all that can happen to it."""
 
 import asyncio
-import json
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -15,33 +15,20 @@ from nexudus_async.stores import StoredToken
 from nexudus_async.stores._support import finish
 from tests.simulation.transport import Latency
 
-__all__ = ["TROUBLES", "Content", "Lock", "StoreServer", "StoreView", "Watcher"]
+from .content import Content, content_of, edited
+
+__all__ = ["LEASE", "SLOW_SAVE", "TROUBLES", "Lock", "StoreServer", "StoreView", "Watcher"]
 
 T = TypeVar("T")
 
 LEASE = 60.0
 """Seconds after which a lock whose holder does not come back is free."""
 POLL = 0.2
-TROUBLES = ("fails", "raises", "hangs", "slow", "answer lost", "late")
-"""Of one operation: it fails in the store's words or a library's, never ends, takes a while, is done although it fails
-at once, or is done later although it has failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a record says, read anew. life: of its token, from `sent` on by the clock of whoever got it.
-
-    held_off_until: by the wall clock of whoever wrote it; served: whether that ends with the token.
-    """
-
-    generation: int
-    access: str = field(repr=False, default="")
-    refresh: str = field(repr=False, default="")
-    client_id: str = ""
-    in_doubt: bool = False
-    is_tombstone: bool = False
-    held_off_until: float = 0.0
-    served: bool = False
+FAILING = ("fails", "fails late", "raises", "hangs", "late")
+SLOW_SAVE = "slow save"
+TROUBLES = ("fails", "raises", "hangs", "slow", SLOW_SAVE, "answer lost", "late")
+"""Of one operation: it fails in the store's words or a library's, never ends, takes a while, or only the next save
+does, is done although it fails at once, or is done later although it has failed."""
 
 
 @dataclass(slots=True)
@@ -56,8 +43,11 @@ class Watcher(Protocol):
     """Who is told of all that happens to the store."""
 
     def loaded(self, process: int, content: Content | None) -> None: ...
+    def begins_to_save(self, process: int, content: Content) -> None: ...
     def saved(self, process: int, before: Content | None, content: Content) -> None: ...
-    def store_failed(self, process: int, operation: str) -> None: ...
+    def does_not_confirm(self, content: Content) -> None: ...
+    def store_failed(self, process: int) -> None: ...
+    def given_up(self) -> None: ...
 
 
 class StoreServer:
@@ -78,7 +68,7 @@ class StoreServer:
         self.down_until: dict[int, float] = {}
         self.lag_until = 0.0
         """Until then a load may come from a replica that lags behind."""
-        self.lost_at = -1.0
+        self.lost_at = -math.inf
         """When the lock was lost last, with whatever the store had."""
         self._records: list[StoredToken] = []
         self.lock: Lock | None = None
@@ -95,11 +85,11 @@ class StoreServer:
     def save(self, process: int, record: StoredToken) -> None:
         before = self.record
         if before is None or before.generation <= record.generation:
-            self.watcher.saved(process, content_of(before), content_of(record) or Content(record.generation))
+            self.watcher.saved(process, content_of(before), _told(record))
             self._records.append(record)
 
     def take_lock(self, process: int) -> Lock | None:
-        if self.lock is not None and self.lock.until > self.now():
+        if self.is_locked:
             return None
         self.lock = Lock(process, self.now() + LEASE)
         return self.lock
@@ -110,6 +100,10 @@ class StoreServer:
 
     def is_held_by(self, process: int) -> bool:
         return self.lock is not None and self.lock.process == process and self.lock.until > self.now()
+
+    @property
+    def is_locked(self) -> bool:
+        return self.lock is not None and self.lock.until > self.now()
 
     def lose_everything(self) -> None:
         """Start again, empty."""
@@ -122,19 +116,24 @@ class StoreServer:
             self._records.pop()
         self.lock, self.lost_at = None, self.now()
 
+    def edit(self, what: str, token: dict[str, object] | None) -> None:
+        """Let somebody write over the record. token: what a later release has got."""
+        if self.record is not None:
+            self._records.append(edited(self.record, what, self.chance, token))
+
     def heal(self) -> None:
         self.troubles.clear()
         self.down_until.clear()
         self.lag_until = min(self.lag_until, self.now())
 
-    def trouble(self, process: int) -> tuple[str, float]:
-        """Return what goes wrong with an operation of this process, if anything does."""
+    def trouble(self, process: int, operation: str) -> tuple[str, float]:
+        """Return what goes wrong with this operation of this process, if anything does."""
         if self.now() < self.down_until.get(process, 0.0):
-            return self.chance.choice((("fails", 0.0), ("fails", 0.0), ("hangs", 0.0)))
+            return self.chance.choice((("fails", 0.0), ("fails late", 2.0), ("hangs", 0.0)))
         for index, (who, what, seconds) in enumerate(self.troubles):
-            if who == process:
+            if who == process and (what != SLOW_SAVE or operation == "save"):
                 del self.troubles[index]
-                return what, seconds
+                return "slow" if what == SLOW_SAVE else what, seconds
         return "", 0.0
 
 
@@ -150,7 +149,13 @@ class StoreView:
         return record
 
     async def save(self, key: str, record: StoredToken) -> None:
-        await self._do("save", lambda: self._server.save(self._process, record))
+        watcher, content = self._server.watcher, _told(record)
+        watcher.begins_to_save(self._process, content)
+        try:
+            await self._do("save", lambda: self._server.save(self._process, record))
+        except BaseException:
+            watcher.does_not_confirm(content)
+            raise
 
     async def clear(self, key: str) -> None:
         raise AssertionError("nobody is known to clear a record")
@@ -184,49 +189,36 @@ class StoreView:
     async def _do(self, operation: str, effect: Callable[[], T]) -> T:
         server = self._server
         await server.latency.pass_by()
-        what, seconds = server.trouble(self._process) if self._alive() else ("hangs", 0.0)
+        what, seconds = server.trouble(self._process, operation) if self._alive() else ("hangs", 0.0)
         server.trace("store", self._process, operation, what or "works", seconds)
-        if what in ("fails", "raises", "hangs", "late"):
-            server.watcher.store_failed(self._process, operation)
+        if what in FAILING:
+            server.watcher.store_failed(self._process)
+        if what == "fails late":
+            await self._take(seconds)
         if what == "hangs":
             await asyncio.sleep(3.0 if self._alive() else 0.0)  # the store's own patience
         if what == "raises":
             raise OSError(104, "reset")
         if what == "late":
             asyncio.get_running_loop().call_later(seconds, effect)
-        if what in ("fails", "hangs", "late"):
+        if what in FAILING:
             raise StoreError(f"the store {what}")
         if what == "slow":
-            await self._take(operation, seconds)
+            await self._take(seconds)
         result = effect()
         if what == "answer lost":
-            server.watcher.store_failed(self._process, operation)
+            server.watcher.store_failed(self._process)
             raise StoreError("the answer was lost")
         await server.latency.pass_by()
         return result
 
-    async def _take(self, operation: str, seconds: float) -> None:
+    async def _take(self, seconds: float) -> None:
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:  # nobody waits any more
-            self._server.watcher.store_failed(self._process, operation)
+            self._server.watcher.given_up()
             raise
 
 
-def content_of(record: StoredToken | None) -> Content | None:
-    """Return what a record says."""
-    if record is None:
-        return None
-    document: dict[str, Any] = json.loads(record.payload)
-    token: dict[str, Any] = document["token"] or {}
-    pause: dict[str, Any] = document.get("pause") or {}
-    return Content(
-        record.generation,
-        access=token.get("access_token", ""),
-        refresh=token.get("refresh_token") or "",
-        client_id=document["client_id"] or token.get("client_id") or "",
-        in_doubt=document["in_doubt"],
-        is_tombstone=not token and document["logged_out_until"] > 0,
-        held_off_until=pause.get("until", 0.0),
-        served=pause.get("served", False),
-    )
+def _told(record: StoredToken) -> Content:
+    return content_of(record) or Content(record.generation)

@@ -1,6 +1,7 @@
 """A fleet and everything around it."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,12 +9,13 @@ from random import Random
 from typing import Any
 
 from nexudus_async import RefreshPolicy
-from tests.simulation.actions import Action, Run
+from tests.simulation.days import Action, Run
 from tests.simulation.known import KNOWN
 from tests.simulation.loop import START_WALL, VirtualLoop
 from tests.simulation.service import SECRET, TOTP_STEP, Service
 from tests.simulation.transport import Latency
 
+from .content import LATER, content_of
 from .judge import Judge
 from .process import Process
 from .settle import settle
@@ -41,8 +43,8 @@ class FleetWorld:
             lambda number: self.processes[number].session.statistics().generation,
             self.report,
         )
-        self.store = self.judge.server = StoreServer(
-            loop.time, chance, Latency(chance, setting.slow, (0.001, 0.01, 0.2)), self.judge, self.trace
+        self.store = self.judge.history.server = StoreServer(
+            loop.time, chance, Latency(chance, setting.slow, (0.001, 0.01, 0.2)), self.judge.records, self.trace
         )
         self.from_outside = False
         self.processes: list[Process] = []
@@ -148,13 +150,16 @@ class FleetWorld:
             case "store lags":
                 store.lag_until = self.loop.time() + x
             case "store lost":
-                self.judge.forgets()
+                self.judge.history.forgets()
                 store.lose_everything()
             case "store goes back":
-                self.judge.forgets()
+                self.judge.history.forgets()
                 store.go_back()
+            case "store edited":
+                self._edit(what)
             case "logout":
-                self._do(process, process.log_out())
+                with self.acting(process):
+                    process.calls[self.loop.create_task(process.log_out())] = "logout"
             case "close" if process.closed_at is None:
                 self._do(process, process.close())
             case "restart":
@@ -167,6 +172,21 @@ class FleetWorld:
     def _do(self, process: Process, work: Any) -> None:
         with self.acting(process):
             self.loop.create_task(work)
+
+    def _edit(self, what: str) -> None:
+        """Let somebody write over the record; a later release has refreshed the chain before, under the lock."""
+        content, token, store = content_of(self.store.record), None, self.store
+        if content is None or content.is_later or content.is_none or store.is_locked:
+            return
+        if what == LATER and content.refresh and not content.in_doubt:
+            form = {"grant_type": "refresh_token", "refresh_token": content.refresh}
+            answer = json.loads(self.service.process(form, content.client_id).body)
+            token = answer if "access_token" in answer else None
+            if token is not None:
+                self.judge.requests.of_an_outsider(content.client_id, content.refresh)
+        store.edit(what, token)
+        if what != LATER:
+            self.judge.history.forgets()
 
     def _change_password(self, what: str) -> None:
         new = f"password-{SECRET}-{self.loop.turn}"

@@ -1,8 +1,10 @@
 """Ways to break the library, by what they break. Each replaces one function of it (see `machinery.py`)."""
 
-from . import ends, flights, requests, times, tokens
+from . import ends, fleets, flights, requests, times, tokens, unauthorized
 from .machinery import Mutant, applied
 
 __all__ = ["MUTANTS", "Mutant", "applied"]
 
-MUTANTS = (*flights.MUTANTS, *times.MUTANTS, *tokens.MUTANTS, *requests.MUTANTS, *ends.MUTANTS)
+MUTANTS = tuple(
+    mutant for each in (flights, times, tokens, requests, ends, unauthorized, fleets) for mutant in each.MUTANTS
+)

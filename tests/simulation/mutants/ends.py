@@ -2,10 +2,12 @@
 # The defects are inside.
 """Defects of logout and close."""
 
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from nexudus_async import LoginRequiredError, NexudusAuthError, SessionClosedError, Token
+from nexudus_async import LoginRequiredError, NexudusAuthError, SessionClosedError, Token, _session
+from nexudus_async._refresh import coordinator
 from nexudus_async._refresh.coordinator import Coordinator
 from nexudus_async._refresh.single_flight import Flight
 from nexudus_async._refresh.state import TokenState
@@ -14,7 +16,7 @@ from .machinery import Mutants, Original
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = Mutants()
+MUTANTS = Mutants("alone")
 
 
 @MUTANTS.replacing(TokenState, "logged_out")
@@ -52,3 +54,17 @@ def close_does_not_end_the_flight(original: Original, self: Flight[Token]) -> No
 @MUTANTS.replacing(TokenState, "close")
 def a_closed_session_serves_its_token(original: Original, self: TokenState) -> None:
     self.closed = True
+
+
+@MUTANTS.replacing(_session, "finish")
+async def a_close_in_a_cancelled_scope_leaves_the_session_open(
+    original: Original, work: Coroutine[Any, Any, None], **kwargs: Any
+) -> None:
+    await work
+
+
+@MUTANTS.replacing(coordinator, "finish")
+async def a_cancelled_close_leaves_what_it_has_cancelled(
+    original: Original, work: Coroutine[Any, Any, None], **kwargs: Any
+) -> None:
+    await work

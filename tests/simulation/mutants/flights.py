@@ -18,7 +18,7 @@ from .machinery import Mutants, Original
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = Mutants()
+MUTANTS = Mutants("alone")
 
 
 @MUTANTS.replacing(Coordinator, "_under_way")

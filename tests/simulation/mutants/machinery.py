@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
+from tests.simulation.scenarios import World
+
 __all__ = ["Change", "Mutant", "Mutants", "Original", "applied", "original_of"]
 
 Original: TypeAlias = Callable[..., Any]
@@ -25,20 +27,28 @@ class Change:
     attribute: str
     replacement: _Replacement
 
+    def __str__(self) -> str:
+        return self.replacement.__name__
+
 
 @dataclass(frozen=True)
 class Mutant:
-    """A defect."""
+    """A defect. world: in which it shows."""
 
     name: str
     changes: tuple[Change, ...]
+    world: World
 
     def __str__(self) -> str:
         return self.name
 
 
 class Mutants(list[Mutant]):
-    """The mutants of one file, in its order."""
+    """Some mutants of one file, in its order. world: in which they show."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world: World = world
 
     def replacing(self, owner: Any, attribute: str, *, too: bool = False) -> Callable[[_Replacement], _Replacement]:
         """Return a decorator for a function that is to replace `attribute` of `owner`, a class or a module.
@@ -50,9 +60,9 @@ class Mutants(list[Mutant]):
             change = Change(owner, attribute, replacement)
             if too:
                 before = self.pop()
-                self.append(Mutant(before.name, (*before.changes, change)))
+                self.append(Mutant(before.name, (*before.changes, change), self._world))
             else:
-                self.append(Mutant(replacement.__name__.strip("_").replace("_", " "), (change,)))
+                self.append(Mutant(replacement.__name__.strip("_").replace("_", " "), (change,), self._world))
             return replacement
 
         return add

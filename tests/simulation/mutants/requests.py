@@ -15,13 +15,14 @@ from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._ratelimit.adaptive_rate import AdaptiveRate
 from nexudus_async._ratelimit.gate import Gate, Place, _Waiting
 from nexudus_async._ratelimit.throttle import Patience
+from nexudus_async._refresh.coordinator import Coordinator
 from nexudus_async._refresh.single_flight import Flight
 
 from .machinery import Mutants, Original
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = Mutants()
+MUTANTS = Mutants("alone")
 
 
 @MUTANTS.replacing(request, "origin_key")
@@ -91,6 +92,16 @@ async def replays_have_no_limit(original: Original, self: Sender, sending: Any, 
 @MUTANTS.replacing(KeepAlive, "stop")
 async def close_leaves_the_keep_alive_task_asleep(original: Original, self: KeepAlive) -> None:
     pass
+
+
+@MUTANTS.replacing(Coordinator, "refresh_early")
+def keep_alive_looks_at_no_pause(original: Original, self: Coordinator) -> None:
+    self.launch("advisory")
+
+
+@MUTANTS.replacing(Coordinator, "refresh_early")
+def keep_alive_ignores_back_off_and_latch(original: Original, self: Coordinator) -> None:
+    self.launch("requested")
 
 
 @MUTANTS.replacing(Flight, "start")

@@ -22,7 +22,7 @@ from .machinery import Mutants, Original
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = Mutants()
+MUTANTS = Mutants("alone")
 
 
 @MUTANTS.replacing(Coordinator, "token")
@@ -92,9 +92,11 @@ def back_off_is_ignored(original: Original, self: Backoff, now: float, *, served
 
 
 @MUTANTS.replacing(TokenState, "granted")
-def back_off_is_not_cleared_by_success(original: Original, self: TokenState, obtained: Obtained) -> Granted:
+def back_off_is_not_cleared_by_success(
+    original: Original, self: TokenState, obtained: Obtained, **kwargs: Any
+) -> Granted:
     before = self._backoff
-    granted: Granted = original(self, obtained)
+    granted: Granted = original(self, obtained, **kwargs)
     self._backoff = before
     return granted
 

@@ -20,7 +20,7 @@ from .machinery import Mutants, Original
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = Mutants()
+MUTANTS = Mutants("alone")
 
 
 @MUTANTS.replacing(TokenFacts, "replaced")
@@ -29,8 +29,8 @@ def generations_are_not_compared(original: Original, self: TokenFacts, token: To
 
 
 @MUTANTS.replacing(TokenState, "refresh_token_refused")
-def a_spent_refresh_token_is_kept(original: Original, self: TokenState) -> None:
-    pass
+def a_spent_refresh_token_is_kept(original: Original, self: TokenState, *, to_us: bool = False) -> None:
+    self.failures += to_us
 
 
 @MUTANTS.replacing(ReplayGuard, "_known")
