@@ -3,7 +3,7 @@
 The map: each room answers the question in its name, and imports only what stands above it here.
 
     errors                          what can go wrong
-    _token _events _clock           the values that all speak of: tokens and secrets, what happened, time,
+    _value _token _events _clock    the values that all speak of: tokens and secrets, what happened, time,
     _validation _credentials        checks of arguments, who signs in
     stores/                         where tokens are kept
     _refresh/                       how one process keeps one token fresh (no HTTP)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ._clock import Clock, SystemClock
+from ._value import Value
 from .errors import ConfigurationError, NexudusAuthError, StoreError
 
 __all__ = [
@@ -45,14 +46,14 @@ Reason = Literal["empty", "advisory", "mandatory", "expired", "requested", "reje
 """Why: the state of the token that a caller met, `refresh()`, or a 401."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Event(Value):
     """Root of all events. account: whose tokens they are about: a hash, or the label that a session was given."""
 
     account: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class TokenObtained(Event):
     """A sign-in or a refresh succeeded.
 
@@ -71,7 +72,7 @@ class TokenObtained(Event):
     waiters: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class RefreshFailed(Event):
     """A sign-in or a refresh failed.
 
@@ -90,7 +91,7 @@ class RefreshFailed(Event):
     served: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class TokenRejected(Event):
     """The API answered 401 to a token that should be good.
 
@@ -102,7 +103,7 @@ class TokenRejected(Event):
     renewal: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Throttled(Event):
     """The API throttled a request, and it will be sent again.
 
@@ -119,7 +120,7 @@ class Throttled(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class PacingFailed(Event):
     """The budget that a fleet shares in Redis cannot be read; requests go out unpaced.
 
@@ -130,7 +131,7 @@ class PacingFailed(Event):
     pause: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class TokenAdopted(Event):
     """A token that another process obtained was taken from the store, or one that was handed over came into use.
 
@@ -141,7 +142,7 @@ class TokenAdopted(Event):
     expires_in: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class StoreFailed(Event):
     """The token store could not be used; requests go on without it.
 
@@ -159,8 +160,8 @@ What it raises is logged and goes no further. It hears of a token when those who
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Statistics(Value):
     """A snapshot of a manager or a session: counts since it was made, and its state now.
 
     sign_ins: password grants, and exchanges of a one-time JWT, that succeeded. renewals: refresh grants.

@@ -13,14 +13,10 @@ from typing import Final
 
 from ._clock import Clock, SystemClock
 from ._events import Emitter, Listener, Statistics
-from ._fleet.access import StoreAccess
-from ._fleet.pauses import Pauses
-from ._fleet.renewal import FleetRenewal
-from ._fleet.storage import LOCK_MARGIN, Storage
 from ._refresh.coordinator import Coordinator
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
-from ._refresh.renewal import AloneRenewal, Asking
+from ._refresh.renewal import AloneRenewal, Asking, Renewal
 from ._refresh.state import TokenState
 from ._token import Token
 from ._validation import check_kind, check_methods
@@ -73,13 +69,11 @@ class TokenManager:
         emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label, clock)
         self._state = state = TokenState(policy, clock, chance)
         asking = Asking(source, policy, state.clock)
-        renewal: AloneRenewal | FleetRenewal = AloneRenewal(asking)
+        renewal: Renewal = AloneRenewal(asking)
         if store is not None:
-            _check_lease(store, policy)
-            tried = asking.grants.tried
-            access = StoreAccess(store, key=source.key, emitter=emitter, tried=tried)
-            storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
-            renewal = FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
+            from ._fleet.assembly import renewal_with  # noqa: PLC0415 - a tenth of the package, for those with a store
+
+            renewal = renewal_with(store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter)
         self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
 
     async def token(self) -> Token:
@@ -92,14 +86,11 @@ class TokenManager:
         """
         # The hot path: is the token fresh by both clocks, and is this our event loop? After a fork nothing is fresh.
         state = self._state
+        monotonic, wall, is_running = state.monotonic, state.wall, state.loop_is_running  # not looked up as methods
         if (
-            state.monotonic() < state.fresh_monotonic
-            and state.wall() < state.fresh_wall
-            and (
-                get_running_loop() is state.loop
-                if LOOP_IS_CHEAP
-                else get_ident() == state.thread and state.loop_is_running()
-            )
+            monotonic() < state.fresh_monotonic
+            and wall() < state.fresh_wall
+            and (get_running_loop() is state.loop if LOOP_IS_CHEAP else get_ident() == state.thread and is_running())
         ):
             return state.fresh
         return await self._coordinator.token()
@@ -197,16 +188,6 @@ class TokenManager:
 def coordinator_of(manager: TokenManager) -> Coordinator:
     """Return what the rooms above need of a manager, and its users do not."""
     return manager._coordinator  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - for this
-
-
-def _check_lease(store: TokenStore, policy: RefreshPolicy) -> None:
-    """Raise `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save."""
-    lease, needed = getattr(store, "lease", None), policy.flight_deadline + LOCK_MARGIN
-    if isinstance(lease, int | float) and lease < needed:
-        raise ConfigurationError(
-            f"the store's lease is {lease:g} s, and a refresh with its save may take {needed:g} s: two "
-            "processes could refresh at once; give the store a longer lease, or the policy a shorter flight_deadline"
-        )
 
 
 def _chance_of(random: Random | Callable[[], float] | None) -> Callable[[], float]:

@@ -17,8 +17,10 @@ from typing import Any, Final, NoReturn, cast
 
 __all__ = ["VISIBLE_ASCII", "Secret", "SecretBytes", "Token", "can_be_sent"]
 
-VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
-"""What a token may consist of (RFC 6749, appendix A.12 and A.17), but for spaces."""
+VISIBLE_ASCII: Final = r"[\x21-\x7e]+"
+"""What a token may consist of (RFC 6749, appendix A.12 and A.17), but for spaces.
+
+This and the package's other patterns are text, which `re` compiles once, when it is used first: an import need not."""
 
 
 _REDACTED = "'***'"
@@ -188,7 +190,8 @@ def can_be_sent(token: Token) -> bool:
     """Tell whether its tokens and its `client_id` have only characters that the service gives, and a header carries."""
     credentials = [token.access_token, token.refresh_token or "-"]
     client_id = token.client_id or ""
-    return all(map(VISIBLE_ASCII.fullmatch, credentials)) and client_id.isascii() and client_id.isprintable()
+    visible = all(re.fullmatch(VISIBLE_ASCII, each) for each in credentials)
+    return visible and client_id.isascii() and client_id.isprintable()
 
 
 def _text(value: object) -> str:

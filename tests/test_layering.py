@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 LAYERS = [
     ["errors"],
-    ["_token", "_clock", "_events", "_validation", "_credentials"],
+    ["_value", "_token", "_clock", "_events", "_validation", "_credentials"],
     ["stores"],
     ["_refresh"],
     ["_ratelimit", "_oauth", "_fleet"],

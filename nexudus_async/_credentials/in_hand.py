@@ -13,6 +13,7 @@ import aiohttp
 from nexudus_async._clock import SystemClock
 from nexudus_async._token import Secret
 from nexudus_async._validation import check_methods
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 from .providers import Provider, fetch, fetch_token, hidden, kind_of_value, problem_of_token, variable
@@ -53,8 +54,8 @@ class _NotPickled:
         raise TypeError("credentials cannot be pickled; make them anew in the other process")
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class RefreshTokenCredentials(_NotPickled):
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class RefreshTokenCredentials(_NotPickled, Value):
     """Tokens in hand: somebody else has signed in, and no password is needed here (RFC 6749, section 6).
 
     refresh_token: it begins the chain, and is sent once; then each refresh brings the next one.
@@ -142,8 +143,8 @@ class RefreshTokenCredentials(_NotPickled):
         return client_id
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class ExchangeCredentials(_NotPickled):
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class ExchangeCredentials(_NotPickled, Value):
     """A one-time JWT that the service has issued: at sign-up, after a password reset, or in a magic link.
 
     jwt: the JWT, or a callable that returns it or an awaitable of it. It is good for one exchange
@@ -183,8 +184,8 @@ class ExchangeCredentials(_NotPickled):
         return await fetch_token("jwt", self.jwt)
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class ImpersonationCredentials(_NotPickled):
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class ImpersonationCredentials(_NotPickled, Value):
     """An operator signs in as a member, without the member's password.
 
     session: the operator's `TokenSession`. It is asked for a one-time JWT of the member

@@ -8,17 +8,18 @@ from typing import Final, NoReturn
 
 from nexudus_async._clock import Clock, SystemClock
 from nexudus_async._token import Secret
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 from .providers import Provider, fetch, hidden, kind_of_value, variable
 
-_BASE32: Final = re.compile("[A-Z2-7]+")
-_SEPARATORS: Final = re.compile("[\\s\u2010-\u2015\u2212\u200b-\u200d\u2060\ufeff-]")
+_BASE32: Final = "[A-Z2-7]+"
+_SEPARATORS: Final = "[\\s\u2010-\u2015\u2212\u200b-\u200d\u2060\ufeff-]"
 """What people and apps put into codes and keys: blanks, dashes, and what cannot be seen."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class PasswordCredentials:
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class PasswordCredentials(Value):
     """The credentials of one account (RFC 6749, section 4.3; https://developers.nexudus.com, "Authentication").
 
     username: the e-mail address the customer signs in with.
@@ -85,10 +86,10 @@ def totp_from_secret(secret: str, *, clock: Clock | None = None) -> Callable[[],
     class Generator(TOTP):
         min_secret_length_bits = 0  # what a service gave its customers is not ours to refuse: 80 bits are common
 
-    key = Secret(_SEPARATORS.sub("", secret).replace("=", "").upper() if isinstance(secret, str) else "")
+    key = Secret(re.sub(_SEPARATORS, "", secret).replace("=", "").upper() if isinstance(secret, str) else "")
     del secret  # as in PasswordCredentials
     try:
-        generator = Generator(key) if _BASE32.fullmatch(key) else None
+        generator = Generator(key) if re.fullmatch(_BASE32, key) else None
         if generator is not None:
             generator.at(0)  # some releases look at the key only now
     except Exception:  # noqa: BLE001 - whatever the library raises would show the key
@@ -113,5 +114,5 @@ def _problem(username: object, password: object, totp: object) -> str | None:
 
 def _cleaned(code: Secret) -> Secret:
     """Return a code of digits as a machine would write it; any other, such as one for an emergency, as it is."""
-    digits = _SEPARATORS.sub("", code)
+    digits = re.sub(_SEPARATORS, "", code)
     return Secret(digits) if digits.isascii() and digits.isdecimal() else code

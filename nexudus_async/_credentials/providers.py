@@ -6,6 +6,7 @@ never an old one.
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -43,7 +44,7 @@ def hidden(value: str | Provider) -> str | Provider:
 
 def problem_of_token(name: str, value: object) -> str | None:
     """Return what is wrong with a token that was handed over, without showing it; None for text and callables."""
-    if callable(value) or (isinstance(value, str) and VISIBLE_ASCII.fullmatch(value.strip())):
+    if callable(value) or (isinstance(value, str) and re.fullmatch(VISIBLE_ASCII, value.strip())):
         return None
     if isinstance(value, str) and value.strip():
         return f"{name} has characters that no token has"
@@ -74,7 +75,7 @@ async def fetch(name: str, source: str | Provider) -> Secret:
 async def fetch_token(name: str, source: str | Provider) -> Secret:
     """Return a token that was handed over, without the blanks around it. Raises as `fetch`."""
     token = (await fetch(name, source)).strip()
-    if VISIBLE_ASCII.fullmatch(token):
+    if re.fullmatch(VISIBLE_ASCII, token):
         return Secret(token)
     del token
     raise ConfigurationError(f"the {name} callable must return a token: it gave characters that no token has")

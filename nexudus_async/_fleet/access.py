@@ -6,7 +6,6 @@ many while it lasts, and one when it is over.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -60,7 +59,7 @@ class StoreAccess:
 
     async def save(self, record: Record) -> None:
         """Save `record`, with all that was tried. Raises `StoreError`; the store may have saved it all the same."""
-        record = replace(record, tried=self._tried.marks)
+        record = record._replace(tried=self._tried.marks)
         await self._bounded("save", self._store.save(self._key, encode(record, self._key)))
 
     async def server(self) -> str | None:

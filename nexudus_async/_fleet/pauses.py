@@ -4,7 +4,6 @@ Hosts' clocks differ: a pause that would last longer than any can is that of a w
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from nexudus_async._clock import Clock
 from nexudus_async._refresh.policy import (
@@ -87,9 +86,9 @@ class Pauses:
         if signing_in and isinstance(error, NexudusAuthError) and is_refusal(error):
             latch = await self._latch(record.latch, error)
             self._refused = True
-            return replace(record, latch=latch)
+            return record._replace(latch=latch)
         if isinstance(error, TokenEndpointError) and not is_refusal(error):
-            return replace(record, pause=self._pause(record.pause, error, served=served, at_most=at_most))
+            return record._replace(pause=self._pause(record.pause, error, served=served, at_most=at_most))
         return record
 
     def _left(self, record: Record | None, *, served: bool) -> float:

@@ -145,7 +145,7 @@ class FleetRenewal:
         elif self._lost.may_be_lost(record, self._server):
             return self._doubt(attempt, token)
         else:
-            await self._note(replace(record, in_doubt=True, server=self._server))
+            await self._note(record._replace(in_doubt=True, server=self._server))
         return True
 
     async def _put_back(self, attempt: Attempt, token: Token) -> bool:
@@ -239,9 +239,9 @@ class FleetRenewal:
         record = before or (Record(held.generation, held) if held is not None else Record(0))
         stored, tried = record.token, None if attempt.by_credentials else held
         if stored is not None and refused:
-            record = replace(record, token=replace(stored, refresh_token=None), in_doubt=False)
+            record = record._replace(token=replace(stored, refresh_token=None), in_doubt=False)
         elif stored is not None and record.in_doubt and stored.refresh_token == _refresh_token_of(tried):
-            record = replace(record, in_doubt=self._grants.may_have_been_used(stored))
+            record = record._replace(in_doubt=self._grants.may_have_been_used(stored))
         served, at_most = attempt.served, attempt.longest_pause
         record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if unused or record != (before or Record(0)):

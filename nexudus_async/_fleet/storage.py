@@ -123,7 +123,7 @@ class Storage:
         """See to it that what is saved later says whether the refresh token may have been used."""
         if self._unsaved is not None and self.is_unsaved(token):
             offered = self._unsaved is self._offered
-            self._unsaved = replace(self._unsaved, in_doubt=in_doubt)
+            self._unsaved = self._unsaved._replace(in_doubt=in_doubt)
             self._offered = self._unsaved if offered else self._offered
 
     def news_of_logout(self, record: Record) -> str | None:
@@ -147,7 +147,7 @@ class Storage:
         """See to it that a refresh token that was refused is not saved later."""
         unsaved = self._unsaved
         if unsaved is not None and unsaved.token is not None and unsaved.token.refresh_token == refused:
-            self._unsaved = replace(unsaved, token=replace(unsaved.token, refresh_token=None))
+            self._unsaved = unsaved._replace(token=replace(unsaved.token, refresh_token=None))
 
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
@@ -213,7 +213,7 @@ class Storage:
                     server, record = await self.server(), await self._access.load()
                     if not self._is_pointless(unsaved, record) and self._unsaved is unsaved:
                         self._offered = unsaved
-                        await self.save(replace(self._above_if_overdue(unsaved, record), server=server))
+                        await self.save(self._above_if_overdue(unsaved, record)._replace(server=server))
                         return
                     break
             await sleep(self._clock, pause)

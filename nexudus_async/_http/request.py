@@ -6,7 +6,6 @@ one; a request to any other origin does not.
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -126,15 +125,27 @@ def is_buffered(request: aiohttp.ClientRequest) -> bool:
     return not request.body or isinstance(request.body, aiohttp.BytesPayload)
 
 
-@dataclass(slots=True)
-class Sending:
-    """A request. headers: the caller's own, never changed. options: aiohttp's other keywords."""
+class _Call:
+    """What is to be sent. headers: the caller's own, never changed. options: aiohttp's other keywords."""
 
-    session: aiohttp.ClientSession
-    method: str
-    target: URL
-    headers: "LooseHeaders | None"
-    options: dict[str, Any]
+    __slots__ = ("headers", "method", "options", "session", "target")
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        target: URL,
+        headers: "LooseHeaders | None",
+        options: dict[str, Any],
+    ) -> None:
+        self.session, self.method, self.target = session, method, target
+        self.headers, self.options = headers, options
+
+
+class Sending(_Call):
+    """A request."""
+
+    __slots__ = ()
 
     async def send(self, token: Token) -> aiohttp.ClientResponse:
         """Send it."""
@@ -166,15 +177,10 @@ class Sending:
         self.method, self.target, self.options = held.method, held.url, options
 
 
-@dataclass(slots=True)
-class Handshake:
+class Handshake(_Call):
     """A WebSocket handshake. Refused, it has an error for an answer."""
 
-    session: aiohttp.ClientSession
-    method: str
-    target: URL
-    headers: "LooseHeaders | None"
-    options: dict[str, Any]
+    __slots__ = ()
 
     async def send(self, token: Token) -> "WebSocket | aiohttp.ClientResponseError":
         """Connect with `token`, and return the socket or the refusal."""

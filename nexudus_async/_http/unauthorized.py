@@ -16,7 +16,6 @@ the verdict waits for the next answer to that token. If it works elsewhere, the 
 import math
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from yarl import URL
@@ -33,7 +32,7 @@ LONGEST_PAUSE = 900.0
 """Seconds for which a method and path force no refresh, after the first futile one and at most."""
 PAUSE_OF_OTHERS = 60.0
 """Seconds between two forced refreshes of all other paths, while none has helped."""
-_NUMBER: Final = re.compile(r"/[0-9]+(?=/|$)")
+_NUMBER: Final = r"/[0-9]+(?=/|$)"
 MAX_PATHS = 1024
 """Remembered at once; the one that was refused longest ago is forgotten first."""
 
@@ -106,7 +105,7 @@ class Unauthorized:
 
 def shape_of(url: URL) -> str:
     """Return the path without what tells one thing from another of its kind: `/coworkers/17` is `/coworkers/0`."""
-    return _NUMBER.sub("/0", url.raw_path)
+    return re.sub(_NUMBER, "/0", url.raw_path)
 
 
 class Replay:
@@ -126,7 +125,6 @@ class Replay:
         self._unauthorized.replayed(token, self._method, self._path, status)
 
 
-@dataclass(slots=True)
 class _Refusal:
     """What is known of one method and path.
 
@@ -134,10 +132,11 @@ class _Refusal:
     watched_until: before then, a 401 for a younger generation shows that an unproven refresh did not help.
     """
 
-    generation: int = 0
-    pause: float = 0.0
-    until: float = -math.inf
-    watched_until: float = -math.inf
+    __slots__ = ("generation", "pause", "until", "watched_until")
+
+    def __init__(self) -> None:
+        self.generation, self.pause = 0, 0.0
+        self.until = self.watched_until = -math.inf
 
 
 class CircuitBreaker:

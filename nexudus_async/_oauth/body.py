@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
-_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
+_CHARSET: Final = r"(?i)charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})"
 _OF_TEXT: Final = ("ascii", "utf-", "iso", "cp", "koi8", "gb", "big5", "shift_jis", "euc_", "mac-")
 """How the names of codecs for text begin, in Python's spelling; those for host names or Python source are not."""
-_CODE: Final = re.compile(r'"error"\s*:\s*"([a-z_]{1,40})"')
+_CODE: Final = r'"error"\s*:\s*"([a-z_]{1,40})"'
 _UTF_8: Final = "utf-8"
 
 
@@ -28,7 +28,7 @@ def json_object(body: bytes, content_type: str) -> dict[str, Any] | None:
 def refusal_in(body: bytes, content_type: str) -> dict[str, Any] | None:
     """Return the error code alone, of a refusal whose JSON is cut off or broken; None where there is none."""
     for encoding in _encodings(body, content_type):
-        found = _CODE.search(body.decode(encoding, "replace"))
+        found = re.search(_CODE, body.decode(encoding, "replace"))
         if found is not None:
             return {"error": found[1]}
     return None
@@ -39,7 +39,7 @@ def _encodings(body: bytes, content_type: str) -> Iterator[str]:
     detected = json.detect_encoding(body)
     if detected != _UTF_8:
         yield detected
-    declared = _CHARSET.search(content_type)
+    declared = re.search(_CHARSET, content_type)
     if declared is not None and _is_of_text(declared[1]):
         yield declared[1]
     yield _UTF_8

@@ -25,7 +25,6 @@ from nexudus_async._validation import check_kind, check_methods, kind_of, parse_
 from nexudus_async.errors import ConfigurationError
 
 from .grants import NexudusGrants
-from .impersonation import ImpersonationSignIn
 from .in_hand import Exchange, ExchangeSignIn, TokensInHand
 from .password import PasswordSignIn
 from .sign_in import NoSignIn, SignIn
@@ -162,4 +161,6 @@ def _sign_in_with(
             exchange = Exchange(transport, credentials.valid_for, credentials.username, account)
             return ExchangeSignIn(exchange, credentials, tried, clock)
         case ImpersonationCredentials():
+            from .impersonation import ImpersonationSignIn  # noqa: PLC0415 - for those who do
+
             return ImpersonationSignIn(Exchange(transport, DAY, credentials.username, account), credentials)

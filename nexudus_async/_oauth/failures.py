@@ -27,7 +27,7 @@ TROUBLE: Final = ("server_error", "temporarily_unavailable")
 NOT_THIS_CLIENT: Final = ("invalid_grant", "invalid_client", "unauthorized_client")
 """Codes for a refused refresh that may come of a `client_id` header that did not arrive."""
 PORTAL: Final = ".nexudus.site"
-_LABEL: Final = re.compile(r"[a-z0-9-]{1,63}")
+_LABEL: Final = r"[a-z0-9-]{1,63}"
 _TOO_MANY_REQUESTS: Final = 429
 _THROTTLED: Final = (409, _TOO_MANY_REQUESTS)
 _OF_THE_SERVICE: Final = (500, 503)
@@ -132,7 +132,7 @@ def _wrong_host(request: GrantRequest, answer: Answer) -> WrongHostError:
     instead = "base_url must be https://spaces.nexudus.com or https://NAME.spaces.nexudus.com"
     if answer.host.endswith(PORTAL):
         name = answer.host.removesuffix(PORTAL)
-        name = name if _LABEL.fullmatch(name) else "NAME"
+        name = name if re.fullmatch(_LABEL, name) else "NAME"
         instead = f"{answer.host} is a portal; base_url must be https://{name}.spaces.nexudus.com"
     return WrongHostError(
         f"this is not the token endpoint (it answered {status}{redirect}): {instead}, "

@@ -29,7 +29,7 @@ from .transport import AttemptFailed, Form, read_at_most
 IMPERSONATE_PATH: Final = "/api/sys/users/impersonate"
 MAX_BODY: Final = 64 * 1024
 """Bytes. A JWT has some hundreds."""
-_JWT: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}")
+_JWT: Final = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"
 _NOT_ALLOWED: Final = (401, 403)
 _NO_SUCH_MEMBER: Final = (400, 404)
 _THROTTLED: Final = (409, 429)
@@ -90,7 +90,7 @@ def _jwt_in(body: SecretBytes, content_type: str) -> Secret | None:
     """Return the JWT in an answer: which name it has there is not documented, but a JWT is known by its dots."""
     document = json_object(body, content_type)
     texts = [body.decode(errors="replace").strip().strip('"')] if document is None else document.values()
-    found = (text for text in texts if isinstance(text, str) and _JWT.fullmatch(text))
+    found = (text for text in texts if isinstance(text, str) and re.fullmatch(_JWT, text))
     return next(map(Secret, found), None)
 
 

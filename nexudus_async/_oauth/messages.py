@@ -1,8 +1,7 @@
 """What is sent to the token endpoint, and the answer that comes back: values, without I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from nexudus_async._events import Grant
@@ -15,8 +14,7 @@ TOKEN_PATH: Final = "/api/token"  # noqa: S105 - a path
 EXCHANGE_PATH: Final = "/api/sys/users/exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class GrantRequest:
+class GrantRequest(NamedTuple):
     """One request for a token: what to send, and what must not appear in a message about it.
 
     client_id: what the token is bound to; sent as a header, but for an exchange.
@@ -26,12 +24,12 @@ class GrantRequest:
 
     grant: Grant
     client_id: str | None
-    form: SecretBytes = field(repr=False)
-    secrets: tuple[Secret, ...] = field(repr=False)
-    refresh_token: str | None = field(repr=False, default=None)
+    form: SecretBytes
+    secrets: tuple[Secret, ...]
+    refresh_token: Secret | None = None
     oddities: str = ""
     path: str = TOKEN_PATH
-    query: Secret | None = field(repr=False, default=None)
+    query: Secret | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -45,16 +43,18 @@ class GrantRequest:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A complete HTTP answer, the wall-clock times in seconds between which it came about, and who was asked."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: SecretBytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: SecretBytes
     sent_at: float
     received_at: float
     host: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} of {self.host}>"  # headers may hold a cookie
 
 
 def sign_in(username: str, password: Secret, totp: Secret | None, client_id: str) -> GrantRequest:

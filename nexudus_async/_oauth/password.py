@@ -4,8 +4,7 @@ A password is fetched once for a sign-in, however often that is tried: a callabl
 is sent again while it is good and nobody can have looked at it; one that was typed by a person is good for one sign-in.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import PasswordCredentials
@@ -27,8 +26,7 @@ _NOT_LOOKED_AT: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
 _FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     """A secret, until when (monotonic or wall-clock seconds)."""
 
     value: Secret

@@ -20,7 +20,7 @@ from .messages import Answer, GrantRequest
 
 MAX_LIFETIME: Final = 10 * 366 * 86400.0
 """Seconds. An `expires_in` beyond ten years is an error of the service, and would overflow dates."""
-_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
+_NUMBER: Final = r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?"
 
 
 def parse_answer(request: GrantRequest, answer: Answer, default_lifetime: float) -> Token:
@@ -73,7 +73,7 @@ def _token(request: GrantRequest, answer: Answer, document: Mapping[str, Any], d
 def _credential(name: str, value: object) -> Secret | None:
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or not VISIBLE_ASCII.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(VISIBLE_ASCII, value):
         raise ValueError(f"{name} has characters that no token has")
     return Secret(value)
 
@@ -81,7 +81,7 @@ def _credential(name: str, value: object) -> Secret | None:
 def _lifetime(value: object, default: float) -> float:
     if value is None:
         return default
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_NUMBER, value):
         value = float(value)
     endless = isinstance(value, float) and not math.isfinite(value)  # an int may be too large to ask
     if isinstance(value, bool) or not isinstance(value, int | float) or endless:

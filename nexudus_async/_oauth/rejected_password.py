@@ -1,13 +1,15 @@
 """What is remembered of a password that was refused: enough to tell whether there is another one by now."""
 
+import asyncio
 import hashlib
 import secrets
-from typing import Final
-
-import anyio
-from anyio.lowlevel import RunVar
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from nexudus_async._token import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from anyio import CapacityLimiter
 
 COST: Final = 2**12
 """Of scrypt, with blocks of 1 KiB: 4 MiB and some ten milliseconds of a core (RFC 7914)."""
@@ -19,7 +21,7 @@ cost will do, and the salt is always the same for an account: under another one 
 AT_ONCE: Final = 1
 """Hashes at once in one event loop: a flood of wrong passwords is not to take all cores, or the loop's own threads."""
 
-_limiter: RunVar[anyio.CapacityLimiter] = RunVar("nexudus_async password hashes")
+_limiters: "WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter]" = WeakKeyDictionary()
 
 
 class RejectedPassword:
@@ -65,13 +67,9 @@ class RejectedPassword:
 
 
 async def _hash(password: Secret, salt: str) -> str:
-    from anyio import to_thread  # noqa: PLC0415 - only a fleet needs it, when a password was refused
+    from anyio import CapacityLimiter, to_thread  # noqa: PLC0415 - only a fleet needs it, when a password was refused
 
-    try:
-        limiter = _limiter.get()
-    except LookupError:
-        limiter = anyio.CapacityLimiter(AT_ONCE)
-        _limiter.set(limiter)
+    limiter = _limiters.setdefault(asyncio.get_running_loop(), CapacityLimiter(AT_ONCE))
 
     def scrypt() -> str:
         return hashlib.scrypt(_bytes_of(password), salt=salt.encode(), n=COST, r=8, p=1, dklen=SIZE).hex()

@@ -4,7 +4,7 @@ It may be sent once more, promptly, because the service may not have got it; aft
 4.14: who sends a used refresh token looks like a thief).
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from nexudus_async._clock import Clock
 from nexudus_async._token import Secret
@@ -14,8 +14,7 @@ REPLAY_WITHIN = 10.0
 MAX_SENDINGS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The refresh token, when it was sent first (monotonic seconds), and how often."""
 
     refresh_token: Secret
@@ -46,13 +45,13 @@ class ReplayGuard:
         """
         known = self._known(refresh_token)
         first = Sent(refresh_token, self._clock.monotonic(), 1)
-        self._sent = first if known is None else replace(known, times=known.times + 1)
+        self._sent = first if known is None else known._replace(times=known.times + 1)
         return known
 
     def forbid(self) -> None:
         """Learn that the service, or something before it, has answered that it does not want this refresh token."""
         if self._sent is not None:
-            self._sent = replace(self._sent, times=MAX_SENDINGS)
+            self._sent = self._sent._replace(times=MAX_SENDINGS)
 
     def restore(self, known: Sent | None) -> None:
         """Go back to what was known before it was sent; None: it was answered."""

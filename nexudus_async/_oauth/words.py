@@ -9,7 +9,7 @@ from nexudus_async._token import Secret
 
 MAX_DESCRIPTION: Final = 200
 """Characters of the service's own words that a message shows."""
-_HOST: Final = re.compile(r"[a-z0-9.:-]{1,253}")
+_HOST: Final = r"[a-z0-9.:-]{1,253}"
 _INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
 
 
@@ -36,7 +36,7 @@ def host_in(location: str, secrets: tuple[Secret, ...]) -> str | None:
         host = (urlsplit(location.strip()).hostname or "").lower()
     except ValueError:
         return None
-    return host if _HOST.fullmatch(host) and masked(host, secrets) == host else None
+    return host if re.fullmatch(_HOST, host) and masked(host, secrets) == host else None
 
 
 def oddities(username: str, password: str) -> str:

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 __all__ = ["Remaining", "remaining_in"]
 
-_POLICY: Final = re.compile(r'\s*"[^"]*"\s*((?:;[^,"]*)*)')
+_POLICY: Final = r'\s*"[^"]*"\s*((?:;[^,"]*)*)'
 """One item of `RateLimit: "default";r=50;t=30` (draft-ietf-httpapi-ratelimit-headers-10, section 4)."""
-_PARAMETER: Final = re.compile(r"(?:^|[;,\s])(r|t|remaining|reset)\s*=\s*([0-9]{1,15})(?=$|[;,\s])")
-_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_PARAMETER: Final = r"(?:^|[;,\s])(r|t|remaining|reset)\s*=\s*([0-9]{1,15})(?=$|[;,\s])"
+_NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,9})?"
 _OLDER: Final = ("RateLimit-", "X-RateLimit-", "X-Rate-Limit-")
 """What the names of the older fields begin with: they end in `Remaining` and `Reset`."""
 EPOCH: Final = 1e8
@@ -43,15 +43,15 @@ def remaining_in(headers: Mapping[str, str], now: float) -> Remaining | None:
 
 
 def _of_policies(field: str) -> Iterable[Remaining | None]:
-    policies = _POLICY.findall(field) if '"' in field else [field]
+    policies = re.findall(_POLICY, field) if '"' in field else [field]
     for parameters in policies:
-        values = {name: float(value) for name, value in _PARAMETER.findall(parameters)}
+        values = {name: float(value) for name, value in re.findall(_PARAMETER, parameters)}
         left, seconds = values.get("r", values.get("remaining")), values.get("t", values.get("reset"))
         yield None if left is None or seconds is None else Remaining(left, seconds)
 
 
 def _number(text: str | None) -> float | None:
-    return float(text.strip()) if text is not None and _NUMBER.fullmatch(text.strip()) else None
+    return float(text.strip()) if text is not None and re.fullmatch(_NUMBER, text.strip()) else None
 
 
 def _delay(reset: float, now: float) -> float:

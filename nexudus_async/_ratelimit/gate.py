@@ -17,8 +17,7 @@ import itertools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 
@@ -60,8 +59,7 @@ def holding(ticket: float) -> Generator[None]:
         TICKET.reset(before)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in the queue.
 
     due: not before that. replays: how many it has used, if few are left, else 0. write: it passes two limits.
@@ -79,11 +77,11 @@ class Place:
         return self.rank, self.serial
 
 
-@dataclass(slots=True)
 class _Waiting:
-    place: Place
-    ticket: "asyncio.Future[float]"
-    came: float
+    __slots__ = ("came", "place", "ticket")
+
+    def __init__(self, place: Place, ticket: "asyncio.Future[float]", came: float) -> None:
+        self.place, self.ticket, self.came = place, ticket, came
 
     def __lt__(self, other: "_Waiting") -> bool:
         return (self.place.replays, self.place.turn) < (other.place.replays, other.place.turn)

@@ -10,11 +10,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Emitter, PacingFailed
 from nexudus_async._validation import check_seconds
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError, SessionClosedError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ OUTAGE_PAUSE = 60.0
 """Seconds for which a Redis that is down is left alone; requests then go unpaced, and the API throttles them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Pacing(Value):
     """Limits to keep (extra `pacing`): `Pacing.documented()`, or any others in the notation of the `limits` library.
 
     requests: limits for every request, such as "120/minute". writes: limits for POST, PUT, PATCH and DELETE besides.
@@ -199,8 +200,7 @@ class _Limiter(Protocol):
     async def get_window_stats(self, item: "RateLimitItem", *identifiers: str) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
+class _Window(NamedTuple):
     reset_time: float
 
 

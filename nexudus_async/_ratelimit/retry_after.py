@@ -14,9 +14,9 @@ MAX_WORDS = 4096
 """Bytes of a body that are searched for "Wait N seconds": a longer one has other things to say."""
 LONGEST: Final = 9_999_999_999.0
 """Seconds. What asks for more is taken for this much: whoever has to wait has a limit of its own, far below."""
-_WORDS = re.compile(rb"[Ww]ait (\d{1,6}) ?s")
-_SECONDS = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(s|seconds?)?", re.IGNORECASE)
-_BETWEEN_VALUES = re.compile(r",(?! ?[0-9]{2}[ -][A-Z][a-z]{2})")
+_WORDS = rb"[Ww]ait (\d{1,6}) ?s"
+_SECONDS = r"(?i)(?P<sign>[+-]?)(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(s|seconds?)?"
+_BETWEEN_VALUES = r",(?! ?[0-9]{2}[ -][A-Z][a-z]{2})"
 """A comma, but not the one in "Thu, 01 Jan 2026"."""
 
 
@@ -38,12 +38,12 @@ def _values(headers: Mapping[str, str]) -> Iterable[str]:
     """Yield the values in all the lines of the header; a multidict, as aiohttp's, may have several."""
     lines = headers.getall("Retry-After", []) if isinstance(headers, MultiMapping) else [headers.get("Retry-After", "")]
     for line in lines:
-        yield from _BETWEEN_VALUES.split(line)
+        yield from re.split(_BETWEEN_VALUES, line)
 
 
 def _wait(text: str, now: float, date: float | None) -> float | None:
     """Return the seconds that one value asks to wait, None for garbage."""
-    seconds = _SECONDS.fullmatch(text.strip())
+    seconds = re.fullmatch(_SECONDS, text.strip())
     if seconds is not None:
         return 0.0 if seconds["sign"] == "-" else float(seconds["number"])
     moment = _moment(text)
@@ -54,7 +54,7 @@ def _wait(text: str, now: float, date: float | None) -> float | None:
 
 def wait_in_words(body: bytes) -> float | None:
     """Return N of the "Wait N seconds" that Nexudus was seen to write into a 429 without the header, or None."""
-    found = _WORDS.search(body[:MAX_WORDS])
+    found = re.search(_WORDS, body[:MAX_WORDS])
     return float(found.group(1)) if found else None
 
 

@@ -7,6 +7,7 @@ import anyio
 
 from nexudus_async._clock import Clock
 from nexudus_async._validation import check_seconds
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 from .retry_after import MAX_WORDS, retry_after, wait_in_words
@@ -18,8 +19,8 @@ WORDS_TIMEOUT = 1.0
 """Seconds to wait for the body of a 429 without a header."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throttle:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Throttle(Value):
     """How patiently a request is replayed when the API throttles it (https://developers.nexudus.com, "Throttling").
 
     max_replays: how often one request is sent again. Five, because every one of them comes after a pause that the

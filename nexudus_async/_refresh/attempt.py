@@ -48,7 +48,8 @@ class Attempt:
 
     def join(self, reason: Reason) -> None:
         """Another caller waits for this attempt, too, and may want more of it."""
-        self.needed |= reason in ("requested", "rejected")
+        if reason in ("requested", "rejected"):
+            self.needed = True
         if reason == "requested":
             self.forced, self.held = True, None
 

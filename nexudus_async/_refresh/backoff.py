@@ -14,7 +14,7 @@ A value: each failure gives another one. Whether a pause is in force is computed
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nexudus_async.errors import NexudusAuthError, TokenEndpointError, TotpRequiredError, is_refusal, is_unexplained
 
@@ -28,34 +28,37 @@ class _Kind(enum.Enum):
     LATCH = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+NONE_IN_A_ROW: Mapping[_Kind, int] = dict.fromkeys(_Kind, 0)
+
+
+class Backoff(NamedTuple):
     """The failures since the last success. Times are monotonic seconds.
 
-    failures: in a row, of any kind. error: what callers are told meanwhile, None since the last success.
-    looked: when it was looked last whether something has changed, without asking the service.
+    failures: in a row, of any kind; in_a_row: of each. error: what callers are told meanwhile, None since the last
+    success. looked: when it was looked last whether something has changed, without asking the service.
+    kind, until: of the pause, and its end.
     """
 
     failures: int = 0
     error: NexudusAuthError | None = None
     looked: float = -math.inf
-    _in_a_row: Mapping[_Kind, int] = field(default_factory=lambda: dict.fromkeys(_Kind, 0))
-    _kind: _Kind = _Kind.EMPTY
-    _until: float = -math.inf
+    in_a_row: Mapping[_Kind, int] = NONE_IN_A_ROW
+    kind: _Kind = _Kind.EMPTY
+    until: float = -math.inf
 
     @property
     def latched(self) -> bool:
         """Whether the pause is one of refused credentials."""
-        return self._kind is _Kind.LATCH
+        return self.kind is _Kind.LATCH
 
     def in_force(self, now: float, *, served: bool) -> NexudusAuthError | None:
         """Return the error that forbids an attempt now, or None. `served`: whether a token can be served."""
-        outlived = self._kind is _Kind.SERVED and not served  # the token ended: callers fail now, so try at once
-        return None if outlived or now >= self._until else self.error
+        outlived = self.kind is _Kind.SERVED and not served  # the token ended: callers fail now, so try at once
+        return None if outlived or now >= self.until else self.error
 
     def retry_in(self, now: float, *, served: bool) -> float:
         """Return for how many seconds an attempt is still forbidden, 0 for none. `served`: as for `in_force`."""
-        return 0.0 if self.in_force(now, served=served) is None else self._until - now
+        return 0.0 if self.in_force(now, served=served) is None else self.until - now
 
     def failed(
         self, error: NexudusAuthError, now: float, *, served: bool, chance: float, at_most: float = math.inf
@@ -63,19 +66,19 @@ class Backoff:
         """Return what is remembered after one more failure. at_most: as for `served_delay`."""
         refused = is_refusal(error)
         kind = _kind_of(error, served=served)
-        in_a_row = {**self._in_a_row, kind: self._in_a_row[kind] + 1}
-        failed = replace(self, failures=self.failures + 1, _in_a_row=in_a_row)
+        in_a_row = {**self.in_a_row, kind: self.in_a_row[kind] + 1}
+        failed = self._replace(failures=self.failures + 1, in_a_row=in_a_row)
         until = now + _delay(kind, in_a_row[kind], error, chance, at_most)
-        if not refused and self.latched and now < self._until:  # asked by hand: the credentials rest all the same
-            return replace(failed, looked=now, _until=max(until, self._until))
-        return replace(failed, error=error, looked=-math.inf, _kind=kind, _until=until)
+        if not refused and self.latched and now < self.until:  # asked by hand: the credentials rest all the same
+            return failed._replace(looked=now, until=max(until, self.until))
+        return failed._replace(error=error, looked=-math.inf, kind=kind, until=until)
 
     def held(self, error: NexudusAuthError, until: float, now: float, *, served: bool) -> "Backoff":
         """Return what is remembered when nothing was sent, because of what is known already, here or in the fleet."""
         refused = is_refusal(error)
-        if now < self._until and (error is self.error or (self.latched and not refused)):
-            return replace(self, looked=now)
-        return replace(self, error=error, looked=now, _kind=_kind_of(error, served=served), _until=until)
+        if now < self.until and (error is self.error or (self.latched and not refused)):
+            return self._replace(looked=now)
+        return self._replace(error=error, looked=now, kind=_kind_of(error, served=served), until=until)
 
 
 def _kind_of(error: NexudusAuthError, *, served: bool) -> _Kind:

@@ -89,7 +89,7 @@ class Coordinator:
                         raise copy_of(error) from cause_of(error)
                     await self.launch("empty" if token is None else "expired").wait()
             token = state.token
-            if token is not None and state.servable:  # what a herd of waiters finds
+            if token is not None and (state.is_fresh or state.servable):  # the former is what a herd of waiters finds
                 return token
         raise EndpointUnavailableError("tokens expire before they can be used: is the service's expires_in too short?")
 
@@ -129,7 +129,7 @@ class Coordinator:
     @property
     def _forbidden(self) -> NexudusAuthError | None:
         """The failure that ends a call at once, None where an attempt, or a look, is due."""
-        return self._forbidden_if(served=self.state.served)
+        return None if self.state.last_error is None else self._forbidden_if(served=self.state.served)
 
     def _forbidden_if(self, *, served: bool) -> NexudusAuthError | None:
         error = self.state.held_off_by(served=served)
@@ -194,11 +194,10 @@ class Coordinator:
 
     def launch(self, reason: Reason, *, by_credentials: bool = False) -> Flight[Token]:
         """Return the flight under way, or launch one. No await: the look and the launch are one step."""
-        flight = self._under_way
-        if flight is not None and self._attempt is not None:
+        before = flight = self._flight
+        if flight is not None and not flight.landed and self._attempt is not None:
             self._attempt.join(reason)
             return flight
-        before = self._flight
         self._attempt = attempt = Attempt(self.state, self.emitter, reason, by_credentials=by_credentials)
         self._flight = attempt.flight = flight = Flight(partial(self._fly, attempt), after=before)
         try:

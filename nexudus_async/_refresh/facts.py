@@ -49,6 +49,11 @@ class TokenFacts:
         self._quiet_until = -math.inf
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether `fresh` is to be served."""
+        return self.monotonic() < self.fresh_monotonic and self.wall() < self.fresh_wall
+
+    @property
     def token(self) -> Token | None:
         """The token, fresh or not."""
         return self._held.token if self._held is not None else None

@@ -1,7 +1,6 @@
 """The values that go into the state of a token, and those that come out of it."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from nexudus_async._events import Grant
 from nexudus_async._token import Token, can_be_sent
@@ -10,8 +9,7 @@ MAX_LIFETIME: Final = 10 * 366 * 86400.0
 """Seconds. More than ten years is an error of the source, and would overflow dates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Obtained:
+class Obtained(NamedTuple):
     """A token, the grant that brought it, and when the source was asked, by both readings of the clock.
 
     grant: None for a token that was handed over: nobody has been asked for it.
@@ -23,8 +21,7 @@ class Obtained:
     asked_wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """What came of an answer.
 
     token: with its generation. good: whether it serves those who wait; else its refresh token may bring another.
@@ -34,8 +31,7 @@ class Granted:
     good: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(NamedTuple):
     """What another process has left: a token with seconds to live, or none; the generation; whether it was a logout.
 
     ends: the `client_id` of the chain that a logout has ended, where that is news.
@@ -48,8 +44,7 @@ class Shared:
     ends: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """What came of a failure. retry_in: seconds without another attempt. served: whether a token is still good."""
 
     failures: int

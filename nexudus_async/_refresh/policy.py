@@ -13,9 +13,11 @@ A token's life, counted from the moment its request was sent:
 import enum
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nexudus_async._token import Token
 from nexudus_async._validation import check_seconds, check_share
+from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 MINUTE = 60.0
@@ -71,8 +73,8 @@ class Freshness(enum.Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshPolicy:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class RefreshPolicy(Value):
     """When to refresh, and how long to wait for what. All in seconds; the defaults suit seconds as well as weeks.
 
     advisory_window: how long before its end a token is refreshed in the background. None: 5 minutes for lifetimes up to
@@ -120,8 +122,7 @@ class RefreshPolicy:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """The three moments of one token's life, in seconds since its request was sent."""
 
     refresh_after: float
@@ -141,8 +142,7 @@ class Schedule:
         return Freshness.EXPIRED
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A token, its schedule, and when its request was sent by both readings of the clock."""
 
     token: Token

@@ -7,7 +7,6 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import anyio
@@ -87,7 +86,7 @@ class Asking:
         probing, by_hand: as for `Grants.sign_in`.
         """
         obtained = await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing, by_hand=by_hand), after)
-        return replace(obtained, grant="refresh_token") if by_hand and obtained.grant is None else obtained
+        return obtained._replace(grant="refresh_token") if by_hand and obtained.grant is None else obtained
 
     async def sign_in_apart(self, *, after: TokenEndpointError | None = None, for_new: bool = False) -> Obtained:
         """Return a token that leaves the chain that others share alone; else as `sign_in`.

@@ -52,6 +52,8 @@ class TokenState(TokenFacts):
             raise SessionClosedError("the session is closed: make a new one")
         if self.forked:  # where no loop runs, though the coroutine may be in the middle of one
             raise ConfigurationError(ELSEWHERE)
+        if get_ident() == self.thread and self.loop_is_running():
+            return  # the same loop; to ask which one runs asks the system for the process id, for each of a herd
         loop = asyncio.get_running_loop()
         if self.loop is None:
             self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
@@ -231,7 +233,7 @@ class TokenState(TokenFacts):
     def _replace(self, token: Token) -> None:
         """Hold the same access token, with another refresh token beside it."""
         if self._held is not None:
-            self._held = dataclasses.replace(self._held, token=token)
+            self._held = self._held._replace(token=token)
             self.fresh = token
 
     def _succeeded(self) -> None:

@@ -10,9 +10,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar, cast
-from weakref import WeakValueDictionary
-
-from anyio.lowlevel import RunVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from nexudus_async.errors import ConfigurationError, StoreError, UnreadableRecordError, copy_of, without_frames
 
@@ -114,11 +112,7 @@ class FileStore:
     @property
     def _file(self) -> "_SharedFile":
         """What the running event loop knows of the file, whichever object on this path asks."""
-        try:
-            files = _files.get()
-        except LookupError:
-            files = WeakValueDictionary[Path, _SharedFile]()
-            _files.set(files)
+        files = _files.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         file = files.get(self._path)
         if file is None:
             file = files[self._path] = _SharedFile(self._path)
@@ -283,4 +277,4 @@ async def _in_thread(work: Callable[[], T], *, ended: Callable[[], object]) -> T
     return await outcome
 
 
-_files: "RunVar[WeakValueDictionary[Path, _SharedFile]]" = RunVar("nexudus_async.stores.file")
+_files: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Path, _SharedFile]] = WeakKeyDictionary()

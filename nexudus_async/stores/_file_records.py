@@ -10,7 +10,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -33,12 +32,13 @@ Edit = Callable[[Records], bool]
 """Changes the records, and tells whether it did."""
 
 
-@dataclass(frozen=True, slots=True)
 class Content:
     """The records of a file, not to be changed, and what it looked like, None when that says too little."""
 
-    records: Records = field(repr=False)
-    mark: Mark | None = field(default=None, repr=False)
+    __slots__ = ("mark", "records")
+
+    def __init__(self, records: Records, mark: Mark | None = None) -> None:
+        self.records, self.mark = records, mark
 
 
 def load(path: Path, known: Content | None) -> Content | None:

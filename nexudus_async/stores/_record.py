@@ -11,8 +11,7 @@ Releases run side by side, so the format keeps these rules:
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nexudus_async._token import Token, can_be_sent
 from nexudus_async.errors import StoreError
@@ -34,8 +33,7 @@ class NewerRecordError(StoreError):
         self.generation = generation
 
 
-@dataclass(frozen=True, slots=True)
-class Latch:
+class Latch(NamedTuple):
     """Refused credentials, for the whole fleet: how often, until when (wall clock), and which, as a salted hash.
 
     since: when they were refused. probed: whether a process that was started since has tried them.
@@ -49,8 +47,7 @@ class Latch:
     probed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """A failure that holds off the whole fleet: how often in a row, and until when (wall clock).
 
     kind, error: what it was, by class and text.
@@ -64,8 +61,7 @@ class Pause:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What the fleet knows of the chain.
 
     generation: of the token, or of the logout that ended it.
@@ -120,10 +116,10 @@ def above(unsaved: Record, newest: Record | None) -> Record:
     if newest is None:
         return unsaved
     generation = max(unsaved.generation, newest.generation + 1)
-    raised = dataclasses.replace(unsaved, generation=generation, client_id=unsaved.client_id or newest.client_id)
+    raised = unsaved._replace(generation=generation, client_id=unsaved.client_id or newest.client_id)
     if unsaved.token is None:
-        return dataclasses.replace(raised, latch=unsaved.latch or newest.latch, pause=unsaved.pause or newest.pause)
-    return dataclasses.replace(raised, token=dataclasses.replace(unsaved.token, generation=generation))
+        return raised._replace(latch=unsaved.latch or newest.latch, pause=unsaved.pause or newest.pause)
+    return raised._replace(token=dataclasses.replace(unsaved.token, generation=generation))
 
 
 def encode(record: Record, key: str) -> StoredToken:
@@ -134,9 +130,9 @@ def encode(record: Record, key: str) -> StoredToken:
         "token": None if record.token is None else record.token.to_dict(),
         "in_doubt": record.in_doubt,
         "client_id": record.client_id,
-        "latch": None if record.latch is None else dataclasses.asdict(record.latch),
+        "latch": None if record.latch is None else record.latch._asdict(),
         "logged_out_until": record.logged_out_until,
-        "pause": None if record.pause is None else dataclasses.asdict(record.pause),
+        "pause": None if record.pause is None else record.pause._asdict(),
         "server": record.server,
     }
     if record.tried:

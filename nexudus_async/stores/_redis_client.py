@@ -26,7 +26,7 @@ RETRIES = 1
 """A connection that the server closed while it was idle shows at its next use; the second attempt is on a new one."""
 CONNECTIONS = 8
 """Commands at once; more wait in the process. A fleet multiplies this by its pods, and servers limit their clients."""
-CODE = re.compile("[A-Z]{2,20}")
+CODE = "[A-Z]{2,20}"
 """The first word of an error that a server answers, such as OOM."""
 MEANINGS = {
     "AuthenticationError": "NOAUTH or WRONGPASS",
@@ -39,7 +39,7 @@ MEANINGS = {
     "TimeoutError": "no answer in time",
 }
 """What an error of a class means where nothing in it tells: redis-py's, without the server's code, or ours."""
-ERRNO = re.compile(r"\[Errno (\d+)\]")
+ERRNO = r"\[Errno (\d+)\]"
 
 
 class OwnClient:
@@ -138,10 +138,10 @@ def _reason(error: BaseException) -> str:
         case socket.gaierror():
             words = error.strerror or ""
         case OSError():  # asyncio makes one of those of several addresses, with their numbers in its text only
-            number = error.errno or next(map(int, ERRNO.findall(str(error))), 0)
+            number = error.errno or next(map(int, re.findall(ERRNO, str(error))), 0)
             words = os.strerror(number) if number else ""
         case _:
             code: object = getattr(error, "status_code", None)  # of redis-py 7 on
             first = code if isinstance(code, str) else str(error).partition(" ")[0]
-            words = first if CODE.fullmatch(first) else ""
+            words = first if re.fullmatch(CODE, first) else ""
     return words or MEANINGS.get(type(error).__name__, "")

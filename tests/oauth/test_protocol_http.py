@@ -1,7 +1,6 @@
 """Answers without an OAuth error: of a proxy, of another host, of a service in trouble."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -57,7 +56,7 @@ def test_a_portal_is_told_what_to_write_instead(host: str, instead: str, status:
     """`NAME.nexudus.site` answers 405, or its page with 200."""
     page = answer(status, raw=HTML, headers={"Content-Type": "text/html"})
     with pytest.raises(WrongHostError) as caught:
-        parse_answer(SIGN_IN, replace(page, host=host), 3600.0)
+        parse_answer(SIGN_IN, page._replace(host=host), 3600.0)
     assert f"base_url must be {instead}," in str(caught.value)
 
 

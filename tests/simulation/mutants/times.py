@@ -2,7 +2,6 @@
 # The defects are inside.
 """Defects of time: how old a token is, when it is to be refreshed, how long a failure holds off the next attempt."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -56,7 +55,7 @@ def jitter_goes_beyond_the_hard_margin(
 ) -> Schedule:
     plan: Schedule = original(policy, lifetime, chance)
     window = policies._window(policy, lifetime)
-    return dataclasses.replace(plan, refresh_after=min(lifetime - window * (1 - policy.jitter * chance), lifetime))
+    return plan._replace(refresh_after=min(lifetime - window * (1 - policy.jitter * chance), lifetime))
 
 
 @MUTANTS.replacing(states, "age_of")

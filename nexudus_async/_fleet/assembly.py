@@ -1,0 +1,45 @@
+"""The parts of a fleet's renewal, put together. Whoever has no store need not import this room."""
+
+from collections.abc import Callable
+
+from nexudus_async._events import Emitter
+from nexudus_async._refresh.policy import RefreshPolicy
+from nexudus_async._refresh.renewal import Asking
+from nexudus_async._refresh.state import TokenState
+from nexudus_async.errors import ConfigurationError
+from nexudus_async.stores import TokenStore
+
+from .access import StoreAccess
+from .pauses import Pauses
+from .renewal import FleetRenewal
+from .storage import LOCK_MARGIN, Storage
+
+
+def renewal_with(
+    store: TokenStore,
+    asking: Asking,
+    state: TokenState,
+    *,
+    key: str,
+    policy: RefreshPolicy,
+    chance: Callable[[], float],
+    emitter: Emitter,
+) -> FleetRenewal:
+    """Return the renewal of one process among those that share `store`.
+
+    Raises `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save.
+    """
+    _check_lease(store, policy)
+    tried = asking.grants.tried
+    access = StoreAccess(store, key=key, emitter=emitter, tried=tried)
+    storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
+    return FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
+
+
+def _check_lease(store: TokenStore, policy: RefreshPolicy) -> None:
+    lease, needed = getattr(store, "lease", None), policy.flight_deadline + LOCK_MARGIN
+    if isinstance(lease, int | float) and lease < needed:
+        raise ConfigurationError(
+            f"the store's lease is {lease:g} s, and a refresh with its save may take {needed:g} s: two "
+            "processes could refresh at once; give the store a longer lease, or the policy a shorter flight_deadline"
+        )
