@@ -25,7 +25,7 @@ def failing(error: BaseException, *, closes: bool, times: int = 1) -> Callable[.
 
     def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
         nonlocal left
-        if left and "nexudus" in getattr(coroutine, "__qualname__", "") + str(coroutine.cr_code.co_filename):
+        if left and "nexudus_async" in getattr(coroutine, "__qualname__", "") + str(coroutine.cr_code.co_filename):
             left -= 1
             if closes:
                 coroutine.close()
@@ -258,12 +258,11 @@ async def test_an_eager_loop_does_all_that_another_does(
 @pytest.mark.usefixtures("eager")
 async def test_an_eager_loop_goes_on_after_a_pause_of_no_time(emulator: NexudusEmulator, connect: Connect) -> None:
     """`Retry-After: 0`: the pause is over when it begins, and so is its alarm."""
-    session = await connect()
+    session, connect.clock.autojump = await connect(), True
     for _ in range(3):
         emulator.fail(CUSTOMER, Fault.throttled(0))
         async with asyncio.timeout(5), session.get(CUSTOMER) as response:
             assert response.status == 200
-    connect.clock.autojump = True
     for _ in range(3):
         emulator.fail(CUSTOMER, Fault.throttled(2), times=2)
         async with asyncio.timeout(5), session.get(CUSTOMER) as response:
