@@ -223,7 +223,7 @@ async def chunks() -> AsyncGenerator[bytes]:
         ({"content": chunks}, False),
         ({"files": {"a": ("a.txt", io.BytesIO(b"body"))}}, False),
     ],
-    ids=str,
+    ids=["nothing", "bytes", "text", "json", "form", "generator", "file"],
 )
 async def test_what_cannot_be_sent_again_is_not_replayed(
     emulator: NexudusEmulator, connect: Connect, clients: Clients, body: dict[str, Any], replayed: bool

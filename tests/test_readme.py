@@ -280,7 +280,7 @@ def test_setup_is_two_lines_of_one_command_each() -> None:
     lines = [line for line in TEXT.splitlines() if line.startswith("python3 -m venv .venv && ")]
     assert [line.rpartition(" && ")[2] for line in lines] == [
         ".venv/bin/nexudus-async demo",
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n auto",
     ]
 
 

@@ -130,7 +130,9 @@ async def test_sealed_content_of_another_form_is_refused(inner: MemoryStore, con
 
 
 @pytest.mark.parametrize(
-    "keys", [(), ("hunter2",), (b"hunter2",), ("hunter2ü",), (NEW, "hunter2"), (NEW[:-4] + b"hun2",), (None,)], ids=str
+    "keys",
+    [(), ("hunter2",), (b"hunter2",), ("hunter2ü",), (NEW, "hunter2"), (NEW[:-4] + b"hun2",), (None,)],
+    ids=["none", "text", "bytes", "letters", "one of two", "nearly one", "no text"],
 )
 def test_a_bad_key_is_a_configuration_error_that_does_not_show_it(keys: tuple[str | bytes, ...]) -> None:
     """It is found when the store is made, and the message says how to make a good one."""
