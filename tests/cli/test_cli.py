@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,9 @@ def test_full_disk_is_one_line_without_numbers_of_the_system() -> None:
 @pytest.mark.skipif(not hasattr(asyncio.SelectorEventLoop, "_make_self_pipe"), reason="asyncio makes its loops anew")
 def test_interrupted_while_the_loop_is_made_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left half made: what complains of that is an error in every test here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what other tests, and older test tools, have left
     make = asyncio.SelectorEventLoop._make_self_pipe  # type: ignore[attr-defined]
 
     def interrupted(loop: asyncio.SelectorEventLoop) -> None:
