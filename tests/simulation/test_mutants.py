@@ -15,8 +15,8 @@ from .mutants.machinery import Change, original_of
 from .play import play
 from .scenarios import scenario_in
 
-SCHEDULES = {"alone": 2_000, "fleet": 1_000}
-"""Of each world: more than the hardest to find has needed, and what three thousand days of both contain."""
+SCHEDULES = {"alone": 2_000, "fleet": 3_000}
+"""Of each world: more than the hardest to find has needed."""
 
 
 def schedules_until_found(name: str) -> int | None:
