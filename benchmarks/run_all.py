@@ -17,12 +17,17 @@ SCRIPTS = (
     "fleet.py", "fleet.py --bad-days", "soak.py",
 )  # fmt: skip
 
+PLAYED_BY_TESTS = "fleet.py --bad-days"
+"""On its small scale by `tests/fleet/test_bad_days.py`, too."""
+
 
 def main() -> int:
     given = _harness.options(__doc__).parse_args()
     options = [name for name, wanted in (("--quick", given.quick), ("--json", given.json)) if wanted]
     failed: list[str] = []
     for script in SCRIPTS:
+        if given.quick and script == PLAYED_BY_TESTS:
+            continue
         name, *own = script.split()
         start = time.perf_counter()
         print(f"## {script}", flush=True, file=sys.stderr)
