@@ -47,7 +47,14 @@ def run(main: Coroutine[Any, Any, T], *, on_uvloop: bool = False) -> T:
 @contextmanager
 def server(*, delay: float = 0.0, lifetime: float = 604_799.0) -> Generator[str]:
     """Run the server in another process and give its origin."""
-    command = [sys.executable, str(HERE / "_server.py"), "--delay", str(delay), "--lifetime", str(lifetime)]
+    with served_by("_server.py", "--delay", str(delay), "--lifetime", str(lifetime)) as origin:
+        yield origin
+
+
+@contextmanager
+def served_by(script: str, *arguments: str) -> Generator[str]:
+    """Run a script that prints its port, and ends with its standard input; give its origin."""
+    command = [sys.executable, str(HERE / script), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None

@@ -9,11 +9,9 @@ Each runs for 24 s in real time; the first six, in which ours learns the rate, d
 import asyncio
 import importlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,19 +113,11 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
-@contextmanager
-def service(limit: Limit) -> Generator[str]:
+def service(limit: Limit) -> AbstractContextManager[str]:
     """Run the service in another process and give its origin."""
     numbers = (limit.amount, limit.seconds, limit.burst, limit.status)
-    command = [sys.executable, str(_harness.HERE / "_limiters.py"), limit.kind, *map(str, numbers)]
-    command += [] if limit.retry_after is None else [limit.retry_after]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
+    asked = [] if limit.retry_after is None else [limit.retry_after]
+    return _harness.served_by("_limiters.py", limit.kind, *map(str, numbers), *asked)
 
 
 async def job(make: Contestant, limit: Limit, seconds: float) -> tuple[Record, int]:

@@ -5,6 +5,7 @@ import aiohttp
 
 from nexudus_async import Token, TokenManager, TokenSession, TokenStore
 from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._fleet.storage import Storage
 from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._manager import coordinator_of
 from nexudus_async._ratelimit.adaptive_rate import UNPACED
@@ -24,6 +25,13 @@ def key_of_manager(manager: TokenManager) -> str:
 async def save_now(manager: TokenManager) -> None:
     """Try to save what is still to be saved, as the task that does so later."""
     await coordinator_of(manager)._renewal.save_unsaved()
+
+
+def storage_of(manager: TokenManager) -> Storage:
+    """Return what a manager knows of the record of its account."""
+    renewal = coordinator_of(manager)._renewal
+    assert isinstance(renewal, FleetRenewal)
+    return renewal._storage
 
 
 def put_store(manager: TokenManager, store: TokenStore) -> TokenStore:

@@ -133,10 +133,10 @@ class Storage:
         """
         if not is_tombstone(record) or (logout := (record.generation, record.logged_out_until)) == self._logout:
             return None
-        self._logout = logout
-        if self._unsaved is not None and self._unsaved.client_id == record.client_id and not self._overdue:
+        self._logout, ended = logout, record.client_id
+        if ended is not None and self._unsaved is not None and self._unsaved.client_id == ended and not self._overdue:
             self._unsaved = None
-        return record.client_id
+        return ended
 
     def keep(self, record: Record) -> None:
         """Keep a record, to be saved later, unless something newer is kept already."""

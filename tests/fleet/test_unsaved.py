@@ -122,10 +122,10 @@ def test_a_logout_while_what_is_unsaved_is_being_saved_is_the_last_word(delay: f
     play(scene, lifetime=3600)
 
 
-def cut_off(world: World, *, cut: bool) -> None:
-    """Let what is asked from now on fail at once, or work again; what is under way takes its time."""
-    world.store.latency = 0.01 if cut else OPERATION
-    world.store.loads_down = cut
+def cut_off(world: World) -> None:
+    """Let what is asked from now on fail at once; what is under way takes its time."""
+    world.store.latency = 0.01
+    world.store.loads_down = True
 
 
 def test_a_failing_save_does_not_put_back_what_it_took() -> None:
@@ -139,7 +139,7 @@ def test_a_failing_save_does_not_put_back_what_it_took() -> None:
         world.store.latency = OPERATION
         saving = asyncio.create_task(save_now(one))
         await asyncio.sleep(2 * OPERATION + 0.5)  # it has looked twice, and saves now
-        cut_off(world, cut=True)
+        cut_off(world)
         newest = await one.refresh()
         await saving
         world.store.saves_down = world.store.loads_down = False
@@ -165,12 +165,9 @@ def test_what_a_save_finds_pointless_is_what_it_took() -> None:
         world.store.latency = OPERATION
         saving = asyncio.create_task(save_now(one))
         await asyncio.sleep(0.5)
-        cut_off(world, cut=True)
+        cut_off(world)
         newest = await one.refresh()
-        cut_off(world, cut=False)
-        world.store.latency = 0.01
         world.store.loads_down = False
-        await asyncio.sleep(0)
         await saving
         await settled(world)
         assert (newest.generation, record(world).token) == (3, newest)

@@ -19,7 +19,7 @@ from nexudus_async import (
     UnreadableRecordError,
 )
 from nexudus_async.stores._record import Latch, Pause, Record, above, decode, encode
-from tests.inside import put_store, save_now
+from tests.inside import put_store, save_now, storage_of
 
 from .virtual import Store, World, play
 
@@ -325,6 +325,21 @@ def test_a_logout_ends_newer_tokens_of_the_chain_that_the_store_never_had(asked:
         assert worker.current() is None
 
     assert play(scene, lifetime=3600).endpoint.count("refresh_token") == 3
+
+
+def test_a_logout_without_a_chain_ends_no_other() -> None:
+    """Of a process that held nothing: it names no `client_id`, as tokens of a source of one's own have none."""
+
+    async def scene(world: World) -> None:
+        (one,) = await begin(world, world.store, 1)
+        storage = storage_of(one)
+        token = one.current()
+        assert token is not None
+        storage.keep(Record(5, replace(token, client_id=None, generation=5)))
+        assert storage.news_of_logout(Record(2, logged_out_until=9e9)) is None
+        assert storage.unsaved is not None
+
+    play(scene, lifetime=3600)
 
 
 def test_what_a_lost_record_lent_is_put_back_above_it() -> None:
