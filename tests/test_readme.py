@@ -1,10 +1,11 @@
 """Every example in the README runs, as it stands there, against the emulator, and what it points to is there.
 
 A block whose first line names a file (`# test_my_service.py`) is part of a test suite, which pytest runs in a process
-of its own. Every other block is run by itself, in a thread with its own event loop: `await` and `async with` may stand
-outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a `jwt`, a Redis, a folder,
-and a Nexudus, which is an emulator in the place of the default `base_url`. A web service that it defines is started and
-called; a worker is started, and cancelled after some rounds. Where requests are paced, no time is lost by it.
+of its own. Every other block is run by itself, in a thread with its own event loop, asyncio's and uvloop's: `await` and
+`async with` may stand outside a function. What the reader is told to bring is there: NEXUDUS_* variables, `vault`, a
+`jwt`, a Redis, a folder, and a Nexudus, which is an emulator in the place of the default `base_url`. A web service that
+it defines is started and called; a worker is started, and cancelled after some rounds. Where requests are paced, no
+time is lost by it.
 """
 
 import ast
@@ -31,6 +32,8 @@ from nexudus_async import TokenSession, otel
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import until
 from tests.valkey import Valkey
+from tests.values.renderers import Factory, on_every_loop
+from tests.values.renderers import run as run_on
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -80,20 +83,20 @@ class Reader:
         self._nexudus, self._request, self._monkeypatch = nexudus, request, monkeypatch
         self.names: dict[str, Any] = {}
 
-    async def run(self, source: str) -> None:
-        """Run an example."""
+    async def run(self, source: str, loop: Factory | None = None) -> None:
+        """Run an example. loop: makes the event loop; None: asyncio's."""
         text = "\n" * lines_before(source) + source.replace(DEFAULT_BASE_URL, self._nexudus.url)
         if REDIS in text:
             valkey: Valkey = self._request.getfixturevalue("valkey")
             valkey.start()
-            text = text.replace(REDIS, valkey.url)
+            text = text.replace(REDIS, f"redis://localhost:{valkey.port}")
         if "Pacing" in source:
             self._monkeypatch.setitem(defaults_of_sessions(), "clock", ManualClock(autojump=True))
         self.names = {"__name__": "readme", "vault": Vault(), "jwt": self._nexudus.one_time_jwt()}
         if "while True" in source:
             await self._work_a_little(text.replace("asyncio.sleep(600)", "asyncio.sleep(0.01)").replace("100", "25"))
         else:
-            await asyncio.to_thread(execute, compiled(text), self.names)
+            await asyncio.to_thread(execute, compiled(text), self.names, loop)
         if (metrics := self.names.get("prometheus")) is not None:
             self._request.addfinalizer(lambda: REGISTRY.unregister(metrics))
 
@@ -115,9 +118,9 @@ def compiled(text: str) -> CodeType:
     return cast(CodeType, compile(text, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
 
 
-def execute(code: CodeType, names: dict[str, Any]) -> None:
+def execute(code: CodeType, names: dict[str, Any], loop: Factory | None) -> None:
     if code.co_flags & inspect.CO_COROUTINE:
-        asyncio.run(eval(code, names))
+        run_on(loop, eval(code, names))
     else:
         exec(code, names)
 
@@ -144,9 +147,10 @@ def test_all_examples_are_found() -> None:
     assert len(FILES) >= 1
 
 
+@on_every_loop
 @pytest.mark.parametrize("source", EXAMPLES, ids=[f"line {lines_before(each)}" for each in EXAMPLES])
-async def test_example_runs(source: str, reader: Reader, nexudus: NexudusEmulator) -> None:
-    await reader.run(source)
+async def test_example_runs(source: str, loop: Factory | None, reader: Reader, nexudus: NexudusEmulator) -> None:
+    await reader.run(source, loop)
     if "FastAPI" not in source:  # whose example defines a service, and calls nothing
         assert nexudus.token_requests, "the example reached the service"
     unknown = [record.path for record in nexudus.requests if record.status == 404]

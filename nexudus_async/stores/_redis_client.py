@@ -91,7 +91,7 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
     from redis.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
     from redis.exceptions import TimeoutError as Unanswered  # noqa: PLC0415
 
-    return BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
+    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
         url,
         protocol=2,  # the older form has all that is used, and needs no negotiation
         max_connections=CONNECTIONS,
@@ -101,6 +101,10 @@ def _new_pool(url: str) -> "BlockingConnectionPool":
         retry=Retry(NoBackoff(), RETRIES),
         retry_on_error=[Disconnected, Unanswered],  # some releases try none again that is not named
     )
+    for name in ("host", "path"):  # pieces of the secret URL, and secret, too: uvloop takes no such text for a host
+        if name in pool.connection_kwargs:
+            pool.connection_kwargs[name] = str(pool.connection_kwargs[name])
+    return pool
 
 
 def _trial(url: str) -> str:

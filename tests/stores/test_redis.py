@@ -17,6 +17,7 @@ from nexudus_async.errors import ConfigurationError, StoreError
 from nexudus_async.stores import EncryptedStore, RedisStore, StoredToken
 from nexudus_async.testing import NexudusEmulator
 from tests.valkey import Valkey
+from tests.values.renderers import Factory, on_every_loop, run
 
 from .test_contract import try_lock
 
@@ -51,6 +52,19 @@ async def test_content_of_another_type_is_an_error_and_replaced(near: RedisStore
         await near.load("a")
     await near.save("a", ONE)
     assert await near.load("a") == ONE
+
+
+@on_every_loop
+def test_a_server_may_be_named(loop: Factory | None, valkey: Valkey, prefix: str) -> None:
+    """By a name that has to be looked up, which uvloop does by itself."""
+
+    async def play() -> None:
+        store = RedisStore(f"redis://localhost:{valkey.port}", prefix)
+        await store.save("a", ONE)
+        assert await store.load("a") == ONE
+        await store.aclose()
+
+    run(loop, play())
 
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "{}", '{"generation": "9", "payload": ""}', "nonsense"])
