@@ -197,13 +197,14 @@ async def test_members_sign_in_once_and_a_wrong_password_lets_nobody_in(
     ):
 
         async def log_in(password: str) -> int:
-            return (await client.post("/login", data={"email": "ops@example.com", "password": password})).status_code
+            return (await client.post("/login", json={"email": "ops@example.com", "password": password})).status_code
 
         async def teams() -> tuple[int, object]:
             answer = await client.get("/teams")
             return answer.status_code, answer.json()
 
         assert await teams() == (401, {"detail": "sign in"})
+        assert await log_in("") == 422
         assert [await log_in("a guess"), await log_in("…"), await log_in("a guess")] == [401, 200, 401]
         assert [await teams(), await teams()] == [(200, TEAMS)] * 2
         assert nexudus.sign_ins == 1
@@ -239,7 +240,7 @@ async def test_worker_prints_what_has_changed_and_goes_on_after_a_failure(
     """All of it, be it on one page or on several."""
     await reader.run(example_with("while True"))
     first, *names = capsys.readouterr().out.splitlines()
-    assert first.startswith("next time, then: 503")
+    assert first.startswith("next time, then: ClientResponseError: 503")
     assert names[: len(nexudus.coworkers)] == [each["FullName"] for each in nexudus.coworkers]
 
 

@@ -187,6 +187,21 @@ async def test_a_dead_refresh_token_leads_to_one_sign_in_in_the_same_flight(
     assert (emulator.sign_ins, emulator.renewals_refused) == (2, 1)
 
 
+@pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+async def test_after_a_lost_answer_one_replay_and_then_a_sign_in(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, applied: bool
+) -> None:
+    """In one flight, be the connection dropped before or after the service has used the refresh token."""
+    session = await connect()
+    await session.token()
+    emulator.fail("token", Fault.dropped(applied=applied), times=2)
+    clock.advance(3600)
+    clock.autojump = True
+    assert (await session.token()).generation == 2
+    grants = [record.form["grant_type"] for record in emulator.token_requests]
+    assert grants == ["password", "refresh_token", "refresh_token", "password"]
+
+
 async def test_back_off_grows_is_shared_and_ends_with_success(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:

@@ -11,12 +11,17 @@ from tests.conftest import CUSTOMER, Connect, until
 
 
 @pytest.mark.parametrize("herd", [1_000, 10_000])
-async def test_a_cold_herd_signs_in_once(emulator: NexudusEmulator, connect: Connect, herd: int) -> None:
-    """However many coroutines need the first token, one request brings it."""
+async def test_a_herd_signs_in_once_and_refreshes_once(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, herd: int
+) -> None:
+    """However many coroutines need a token, the first or the next, one request brings it."""
     session = await connect()
-    tokens = await asyncio.gather(*(session.token() for _ in range(herd)))
-    assert len({token.access_token for token in tokens}) == 1
-    assert len(emulator.token_requests) == 1
+    for requests in (1, 2):
+        tokens = await asyncio.gather(*(session.token() for _ in range(herd)))
+        assert len({token.access_token for token in tokens}) == 1
+        assert len(emulator.token_requests) == requests
+        clock.advance(3600)
+    assert (emulator.sign_ins, emulator.renewals) == (1, 1)
 
 
 async def test_a_cold_herd_of_requests_signs_in_once(emulator: NexudusEmulator, connect: Connect) -> None:
