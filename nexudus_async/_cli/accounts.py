@@ -61,7 +61,7 @@ def login(
 
 
 def logout(account: AccountName = None, base_url: BaseUrl = None, _verbose: Verbose = False) -> None:
-    """Forget the tokens, here and in every process that shares them.
+    """Forget the tokens. Processes that share them notice it when theirs are due for a refresh.
 
     The service is not told: Nexudus has no way to end a token before its time.
     """
