@@ -158,7 +158,7 @@ class Attempt:
         if not self._is_over:
             self._state.refresh_token_refused(to_us=True)
             self._refresh_refused = True
-            logger.warning("%s: the refresh token was refused: %s", self._emitter.account, error)
+            logger.warning("%s: the refresh token is of no more use: %s", self._emitter.account, error)
             self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
 
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:

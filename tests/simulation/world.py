@@ -168,7 +168,7 @@ class World:
             self.checks.check_text(errors[0])
         if "nothing sent" in record.msg:
             self.book.rest(self.session.statistics().retry_in)
-        if "refresh token was refused" in record.msg:
+        if "refresh token is of no more use" in record.msg:
             self.refused_in = asyncio.current_task()
         if "no new token" in record.msg:
             self.told_twice += asyncio.current_task() is self.refused_in
