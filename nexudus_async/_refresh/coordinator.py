@@ -65,7 +65,11 @@ class Coordinator:
 
     async def token(self) -> Token:
         """Return a token that has not expired, as `TokenManager.token` says."""
-        state = self.state
+        state, flight = self.state, self._flight
+        if flight is not None and not flight.landed and state.only_waits:  # so thousands do at the first sign-in
+            await flight.wait()
+            if state.is_fresh:
+                return state.fresh
         for _ in range(MAX_ROUNDS):
             state.check_usable()
             freshness, token, error = state.freshness, state.token, self._forbidden
@@ -80,14 +84,11 @@ class Coordinator:
                     if error is not None or state.quiet:
                         return token
                     await self._wait_a_little(self.launch("mandatory"))
-                case Freshness.REFUSED:
-                    if error is not None:
-                        raise copy_of(error) from cause_of(error)
-                    await self.launch("rejected").wait()
                 case _:
                     if error is not None:
                         raise copy_of(error) from cause_of(error)
-                    await self.launch("empty" if token is None else "expired").wait()
+                    refused = freshness is Freshness.REFUSED
+                    await self.launch("rejected" if refused else "empty" if token is None else "expired").wait()
             token = state.token
             if token is not None and (state.is_fresh or state.servable):  # the former is what a herd of waiters finds
                 return token
@@ -175,8 +176,7 @@ class Coordinator:
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
         """Wait for the flight, but not for long and not for its error: the token held is still good."""
-        state = self.state
-        epoch = state.epoch
+        state, epoch = self.state, self.state.epoch
         with anyio.move_on_after(self._policy.mandatory_wait):
             try:
                 await flight.wait()
@@ -285,15 +285,13 @@ class Coordinator:
                 flight.cancel()
             await finish(self._let_go(flight, ending, keep_store=keep_store), grace=GRACE)
 
-    async def _let_go(
-        self, flight: Flight[Token] | None, ending: list[asyncio.Task[None]], *, keep_store: bool
-    ) -> None:
+    async def _let_go(self, flight: Flight[Token] | None, tasks: list[asyncio.Task[None]], *, keep_store: bool) -> None:
         """See the tasks that were cancelled to their end, then close the connections of the store."""
         try:
             if flight is not None:
                 await flight.until_ended()
-            if ending:
-                await asyncio.wait(ending)
+            if tasks:
+                await asyncio.wait(tasks)
         finally:
             if not keep_store:
                 await self._renewal.disconnect()

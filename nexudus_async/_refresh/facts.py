@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from threading import get_ident
 
 from nexudus_async._clock import Clock
 from nexudus_async._events import Grant
@@ -52,6 +53,17 @@ class TokenFacts:
     def is_fresh(self) -> bool:
         """Whether `fresh` is to be served."""
         return self.monotonic() < self.fresh_monotonic and self.wall() < self.fresh_wall
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether a call, while a flight is under way, can only wait for it: no token, no failure, and the right loop."""
+        return (
+            self._held is None
+            and self._backoff is NO_FAILURE
+            and not self.forked
+            and get_ident() == self.thread
+            and self.loop_is_running()
+        )
 
     @property
     def token(self) -> Token | None:

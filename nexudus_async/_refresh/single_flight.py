@@ -77,8 +77,9 @@ class Flight(Generic[T]):
             self._waiters[future] = None
             try:
                 await future
-            finally:
+            except BaseException:
                 self._waiters.pop(future, None)
+                raise
         if self._error is not None:
             raise copy_of(self._error) from cause_of(self._error)
         return cast(T, self._value)  # landed without an error
@@ -117,7 +118,8 @@ class Flight(Generic[T]):
 
     def _land(self) -> None:
         self.landed = True
-        for future in self._waiters:
+        waiters, self._waiters = self._waiters, {}
+        for future in waiters:
             if not future.done():  # its waiter was cancelled and has not run yet
                 future.set_result(None)
 

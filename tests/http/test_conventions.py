@@ -199,6 +199,22 @@ async def test_use_from_a_loop_in_another_thread_is_an_error_at_once(connect: Co
     await asyncio.to_thread(asyncio.run, elsewhere())
 
 
+async def test_nor_may_it_join_a_sign_in_that_is_under_way(emulator: NexudusEmulator, connect: Connect) -> None:
+    """What wakes those who wait belongs to the first loop."""
+    session = await connect()
+
+    async def elsewhere() -> None:
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            await asyncio.wait_for(session.token(), 5)
+
+    with emulator.hold("token") as hold:
+        waiter = asyncio.create_task(session.token())
+        await hold.wait()
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        assert session.statistics().waiting == 1
+    assert (await waiter).generation == 1
+
+
 def _child(session: TokenSession, result: Any, method: str = "token") -> None:
     async def use() -> str:
         try:
@@ -230,10 +246,20 @@ async def test_use_after_a_fork_is_an_error_at_once(connect: Connect, method: st
 
 @pytest.mark.fleet
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-async def test_a_fork_in_the_middle_of_a_coroutine_is_found_out(connect: Connect) -> None:
-    """The child goes on in the same coroutine, without a running loop."""
+@pytest.mark.parametrize("signing_in", [False, True], ids=["fresh", "signing in"])
+async def test_a_fork_in_the_middle_of_a_coroutine_is_found_out(
+    emulator: NexudusEmulator, connect: Connect, signing_in: bool
+) -> None:
+    """The child goes on in the same coroutine, without a running loop. A sign-in under way there never ends."""
     session = await connect()
-    await session.token()
+    with emulator.hold("token") if signing_in else contextlib.nullcontext() as hold:
+        waiter = asyncio.create_task(session.token())
+        await (hold.wait() if hold is not None else waiter)
+        await _found_out_in_a_child(session)
+    await waiter
+
+
+async def _found_out_in_a_child(session: TokenSession) -> None:
     child = os.fork()
     if not child:
         found = 1

@@ -11,6 +11,7 @@ from nexudus_async import (
     PasswordCredentials,
     RefreshFailed,
     RefreshPolicy,
+    TokenEndpointError,
     TokenObtained,
     TotpRequiredError,
 )
@@ -290,6 +291,22 @@ async def test_refresh_by_hand_gets_through_the_back_off(
     with pytest.raises(Exception, match="unsupported_grant_type"):
         await session.token()
     assert await session.refresh()
+
+
+async def test_in_a_back_off_nobody_waits_for_what_another_tries_by_hand(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """They are told at once what has failed, as those before them."""
+    session = await connect()
+    emulator.fail("token", Fault.json({"error": "unsupported_grant_type"}, 400))
+    with pytest.raises(TokenEndpointError, match="unsupported_grant_type"):
+        await session.token()
+    with emulator.hold("token") as hold:
+        by_hand = asyncio.create_task(session.refresh())
+        await hold.wait()
+        with pytest.raises(TokenEndpointError, match="unsupported_grant_type"):
+            await asyncio.wait_for(session.token(), 5)
+    assert await by_hand == await session.token()
 
 
 async def test_wrong_credentials_are_latched(emulator: NexudusEmulator, connect: Connect, clock: ManualClock) -> None:
