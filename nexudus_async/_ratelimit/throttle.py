@@ -1,9 +1,11 @@
 """How patiently a throttled request is replayed, and how long its answer asks to wait."""
 
+import asyncio
 from dataclasses import dataclass
 
 import aiohttp
 import anyio
+from aiohttp.base_protocol import BaseProtocol
 
 from nexudus_async._clock import Clock
 from nexudus_async._validation import check_seconds
@@ -16,7 +18,7 @@ __all__ = ["CONFLICT", "TOO_MANY_REQUESTS", "Patience", "Throttle"]
 
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
 WORDS_TIMEOUT = 1.0
-"""Seconds to wait for the body of a 429 without a header."""
+"""Seconds to wait for the body of a 429 without a header: a throttled answer is short, and its caller waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -93,13 +95,23 @@ class Patience:
 
 
 async def _in_words(response: aiohttp.ClientResponse) -> float | None:
-    """Return what the body says, if it is short and here soon. It stays the caller's to read."""
+    """Return what the body says, if it is short and here soon. It stays the caller's to read, whole or as a stream."""
     content = response.content
     try:
         with anyio.move_on_after(WORDS_TIMEOUT):
             await content.wait_eof()
         if not content.is_eof() or content.total_bytes > MAX_WORDS:
             return None
-        return wait_in_words(await response.read())
+        body = await response.read()
+        response.content = _stream_of(body)  # the one before has nothing left for who reads by it
+        return wait_in_words(body)
     except aiohttp.ClientError:  # the connection broke
         return None
+
+
+def _stream_of(body: bytes) -> aiohttp.StreamReader:
+    loop = asyncio.get_running_loop()
+    stream = aiohttp.StreamReader(BaseProtocol(loop), MAX_WORDS, loop=loop)
+    stream.feed_data(body)
+    stream.feed_eof()
+    return stream

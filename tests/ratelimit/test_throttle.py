@@ -104,6 +104,18 @@ async def test_a_body_of_unknown_length_is_looked_at_and_stays_the_callers(
         assert (await response.text()).startswith("Too many requests. ")
 
 
+async def test_a_body_that_was_looked_at_can_still_be_read_as_a_stream(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """An answer that asks for too long a wait is the caller's at once, and the caller may read it piece by piece."""
+    session = await connect()
+    emulator.fail(CUSTOMER, Fault.throttled(None, 429, in_words=600))
+    async with session.get(CUSTOMER) as response:
+        streamed = b"".join([part async for part in response.content.iter_any()])
+        assert b"Wait 600 seconds" in streamed
+        assert await response.read() == streamed
+
+
 async def test_a_caller_that_leaves_while_a_body_is_looked_at_leaves_no_connection(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:
