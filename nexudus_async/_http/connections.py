@@ -30,7 +30,7 @@ class Pool:
     @property
     def unclosed(self) -> bool:
         """Whether a session of our own has been made."""
-        return self._tokens is not None
+        return self._tokens is not None or (self._borrowed is None and self._requests is not None)
 
     def for_requests(self) -> aiohttp.ClientSession:
         """Return the session for requests."""

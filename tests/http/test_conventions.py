@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
-from tests.inside import token_session_of
+from tests.inside import session_of, token_session_of
 
 ECHO = "/api/emulator/echo"
 
@@ -314,6 +314,23 @@ async def test_a_session_dropped_without_closing_says_so() -> None:
             caught.clear()  # the warning holds the session, and that the rest
         await inner.close()  # or it would say so, too, at another time
         assert any("unclosed <TokenSession" in text for text in said)
+
+
+async def test_a_session_that_only_called_another_origin_says_so_too() -> None:
+    """It has asked for no token, but there is a connection to close."""
+    async with NexudusEmulator() as other:
+        session = TokenSession(PasswordCredentials("nobody", "nothing"))
+        inner = session_of(session)
+        async with session.get(other.url + CUSTOMER) as response:
+            assert response.status == 401
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del session
+            gc.collect()
+            said = [str(warning.message) for warning in caught]
+            caught.clear()
+        await inner.close()
+    assert any("unclosed <TokenSession" in text for text in said)
 
 
 async def test_an_unusable_url_is_aiohttps_error(connect: Connect) -> None:
