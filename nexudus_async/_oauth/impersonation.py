@@ -5,6 +5,7 @@ from typing import Final
 
 import aiohttp
 
+from nexudus_async._clock import Clock
 from nexudus_async._credentials import ImpersonationCredentials
 from nexudus_async._events import Grant
 from nexudus_async._ratelimit.retry_after import retry_after
@@ -42,8 +43,8 @@ class ImpersonationSignIn:
     grant: Grant | None = "exchange"
     attended = False
 
-    def __init__(self, exchange: Exchange, credentials: ImpersonationCredentials) -> None:
-        self._exchange, self._credentials = exchange, credentials
+    def __init__(self, exchange: Exchange, credentials: ImpersonationCredentials, clock: Clock) -> None:
+        self._exchange, self._credentials, self._clock = exchange, credentials, clock
 
     async def take_one_time(self) -> str | None:
         return None
@@ -73,7 +74,7 @@ class ImpersonationSignIn:
             ) from without_frames(exc)
         jwt = _jwt_in(body, response.headers.get("Content-Type", "")) if response.ok else None
         if jwt is None:
-            raise _refusal(response, label, number)
+            raise _refusal(response, label, number, self._clock.wall())
         return jwt
 
     def may_retry(self, failed: AttemptFailed) -> bool:
@@ -94,7 +95,8 @@ def _jwt_in(body: SecretBytes, content_type: str) -> Secret | None:
     return next(map(Secret, found), None)
 
 
-def _refusal(response: aiohttp.ClientResponse, label: str, number: int) -> TokenEndpointError:
+def _refusal(response: aiohttp.ClientResponse, label: str, number: int, now: float) -> TokenEndpointError:
+    """Return what an answer without a JWT amounts to. now: seconds since 1970, for a date in `Retry-After`."""
     status, who = response.status, f"the operator {label}"
     if status in _NOT_ALLOWED:
         return CredentialsRejectedError(
@@ -109,6 +111,6 @@ def _refusal(response: aiohttp.ClientResponse, label: str, number: int) -> Token
     if status in _THROTTLED or status >= 500:
         return EndpointUnavailableError(
             f"{who} asked for a one-time JWT, and was answered {status}",
-            status=status, retry_after=retry_after(response.headers, 0.0),
+            status=status, retry_after=retry_after(response.headers, now),
         )  # fmt: skip
     return MalformedResponseError(f"{who} asked for a one-time JWT, and the answer ({status}) has none", status=status)
