@@ -101,7 +101,7 @@ class Sender:
             hide_what_was_sent(exc)
             raise
         if response.status not in _NOTABLE:
-            if token is not self._state.proven:
+            if token is not self._state.proven and carried(token, response):
                 self._unauthorized.accepted(token, response.status)
             return response
         return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
