@@ -4,8 +4,8 @@
         async with httpx.AsyncClient(base_url="https://spaces.nexudus.com", auth=NexudusAuth(session)) as client:
             response = await client.get("/api/public/teams/my")
 
-For services that have an httpx client already. What a 401 leads to is decided where it is for aiohttp, and remembered
-together. Throttling and pacing are not here: a 409 or 429 is the caller's.
+For services that have an httpx client already. What a 401 leads to is decided where it is for aiohttp, and what is
+learnt from it, session and `Auth` know together. Throttling and pacing are not here: a 409 or 429 is the caller's.
 """
 
 import sys
@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from yarl import URL
 
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import AUTHORIZATION
+from ._http.request import AUTHORIZATION, REPLAYED_AFTER_REDIRECT
 from ._http.unauthorized import UNAUTHORIZED
 from ._manager import TokenManager, coordinator_of
 from ._session import TokenSession
@@ -32,8 +32,6 @@ __all__ = ["NexudusAuth"]
 
 _OURS: Final = "nexudus_async"
 """The extension of a request that says which header is ours: a redirect, or a second sending, keeps both."""
-_REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
-"""Of a redirected write nobody knows which hop has acted on it."""
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -62,13 +60,14 @@ class NexudusAuth(httpx.Auth):
     ) -> None:
         if not isinstance(tokens, TokenSession | TokenManager):
             raise ConfigurationError(f"tokens must be a TokenSession or a TokenManager, not {kind_of(tokens)}")
-        if isinstance(tokens, TokenSession) and origins is None:
-            manager, middleware = tokens.manager, tokens.middleware
+        session = tokens if isinstance(tokens, TokenSession) else None
+        manager = tokens.manager if isinstance(tokens, TokenSession) else tokens
+        if session is not None and origins is None:
+            named = session.middleware
         else:
-            manager = tokens.manager if isinstance(tokens, TokenSession) else tokens
-            middleware = BearerMiddleware(manager, origins or (), allow_insecure_http=allow_insecure_http)
-        self._manager, self._coordinator = manager, coordinator_of(manager)
-        self._origins, self._unauthorized = origins_of(middleware), unauthorized_of(middleware)
+            named = BearerMiddleware(manager, origins or (), allow_insecure_http=allow_insecure_http)
+        self._manager, self._coordinator, self._origins = manager, coordinator_of(manager), origins_of(named)
+        self._unauthorized = unauthorized_of(named if session is None else session.middleware)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send `request` with the token where it belongs; httpx calls this."""
@@ -87,7 +86,7 @@ class NexudusAuth(httpx.Auth):
                 self._unauthorized.accepted(token, response.status_code)
             return
         replayable = isinstance(request.stream, httpx.ByteStream) and (
-            not response.history or request.method in _REPLAYED_AFTER_REDIRECT
+            not response.history or request.method in REPLAYED_AFTER_REDIRECT
         )
         replay = self._unauthorized.replay_of(token, request.method, url, carried=carried, replayable=replayable)
         if replay is None:

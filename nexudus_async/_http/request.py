@@ -34,7 +34,7 @@ MAX_TOLD: Final = 100
 """Hosts that are spoken of: who calls more has other things in mind."""
 
 _ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
-_REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
+REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
 R = TypeVar("R", bound="AbstractAsyncContextManager[Any]")
 
@@ -160,7 +160,7 @@ class Sending(_Call):
 
     def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
         """Tell whether it can be sent again after this answer."""
-        return can_be_sent_again(self.options) and (not answer.history or self.method in _REPLAYED_AFTER_REDIRECT)
+        return can_be_sent_again(self.options) and (not answer.history or self.method in REPLAYED_AFTER_REDIRECT)
 
     def resume_at(self, held: HeldBack) -> None:
         """Go on where the connector stopped it: at its first hop, or at one that a redirect has led to.
