@@ -83,7 +83,7 @@ BIG_HEADER = Fault.answer(
 async def test_an_answer_to_a_lent_sessions_own_authorization_says_nothing_about_the_token(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:
-    """Its middleware may put in another. Then the token has worked nowhere yet, and a 401 to its replay is a permission."""
+    """Its middleware may put in another. The token has worked nowhere then, so that its 401 is a permission."""
 
     async def own(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if request.url.path == ECHO:
