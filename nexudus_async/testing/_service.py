@@ -190,7 +190,11 @@ class Service:
 async def _read_form(request: web.Request) -> Mapping[str, str]:
     if request.path != TOKEN_PATH or request.content_type != _FORM:
         return {}
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    try:
+        fields = await request.post()
+    except (UnicodeDecodeError, LookupError):  # no text in the charset that was named: as a body of another kind
+        return {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def _invalid_token(*, presented: bool) -> web.Response:

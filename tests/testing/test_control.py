@@ -189,6 +189,14 @@ async def test_the_record(http: Http) -> None:
     assert (await http.control("GET", "/requests"))["requests"][0]["number"] == 4
 
 
+async def test_a_secret_in_a_path_is_masked_however_it_is_spelt(http: Http) -> None:
+    """Also one that looks encoded when it is decoded."""
+    await http.control("PATCH", "/users/ops@example.com", {"password": "pw-of-ops-at-100%25"})
+    await http.call("nothing", "/api/pw-of-ops-at-100%2525")
+    (record,) = (await http.control("GET", "/requests"))["requests"]
+    assert record["path"] == "/api/…0%25"
+
+
 async def test_settings(http: Http) -> None:
     """Any of them, the others stay; what was shown can be sent back."""
     before = await http.control("GET", "/settings")

@@ -38,6 +38,14 @@ async def test_a_multipart_body_is_not_form_encoded(client: Client) -> None:
         assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
 
 
+@pytest.mark.parametrize(("charset", "body"), [("utf-8", b"grant_type=\xff"), ("no-such", b"grant_type=password")])
+async def test_a_body_that_is_no_text_is_not_form_encoded(client: Client, charset: str, body: bytes) -> None:
+    """Nor is one in a charset that nobody knows: it is an answer, and no error of the emulator's."""
+    headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    async with client.http.post(f"{client.emulator.url}/api/token", data=body, headers=headers) as response:
+        assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
+
+
 @pytest.mark.parametrize("form", [{}, {"grant_type": ""}, {"grant_type": "client_credentials"}])
 async def test_an_unknown_grant_type_is_refused(client: Client, form: dict[str, str]) -> None:
     """`grant_type` missing or another: unsupported_grant_type."""
