@@ -169,8 +169,8 @@ async def test_write_that_was_not_carried_out_is_sent_again(shell: Shell) -> Non
     [
         (["--json", "-"], '{"a": 1,\n}', "standard input is not JSON: "),
         (["--json", "-"], "", "standard input is not JSON: "),
-        (["--json", "-"], "[" * 100_000, "standard input is not JSON: "),
-        (["--json", "-"], "NaN", "standard input is not JSON: "),
+        (["--json", "-"], "[" * 100_000, "standard input is not JSON: it is nested too deeply"),
+        (["--json", "-"], "NaN", "standard input is not JSON: NaN is not a JSON number"),
         (["--json", '{"FullName": "Zoe"}'], "", "--json takes a file with the JSON in it, or - for standard input"),
         (["--json", "nowhere.json"], "", "nowhere.json cannot be read: No such file or directory"),
         (["--json", "."], "", ". cannot be read: Is a directory"),
