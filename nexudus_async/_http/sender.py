@@ -20,6 +20,7 @@ from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
 from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
 from nexudus_async._token import Token
 
+from .aiohttp_internals import let_stream
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
@@ -179,6 +180,8 @@ class Sender:
             discard(answer)
             gate.released(ticket, write=write)
             raise
+        if patience.body is not None and isinstance(answer, aiohttp.ClientResponse):
+            let_stream(answer, patience.body)  # the caller may read it so
         if patience.asked is None:  # an ordinary conflict
             gate.served(ticket, write=write)
         elif pause is not None:

@@ -1,11 +1,9 @@
 """How patiently a throttled request is replayed, and how long its answer asks to wait."""
 
-import asyncio
 from dataclasses import dataclass
 
 import aiohttp
 import anyio
-from aiohttp.base_protocol import BaseProtocol
 
 from nexudus_async._clock import Clock
 from nexudus_async._validation import check_seconds
@@ -63,6 +61,8 @@ class Patience:
         """The seconds to wait after the last answer; None: it was not throttled."""
         self.named: float | None = None
         """Those that the answer named itself, if it did."""
+        self.body: bytes | None = None
+        """The body of the last answer, where it was read in search of them."""
         self._waited = 0.0
 
     @property
@@ -87,31 +87,22 @@ class Patience:
         return asked
 
     async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
-        self.named = retry_after(answer.headers or {}, self._clock.wall())
+        self.body, self.named = None, retry_after(answer.headers or {}, self._clock.wall())
         if self.named is not None or answer.status != TOO_MANY_REQUESTS:
             return self.named
-        self.named = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
+        if isinstance(answer, aiohttp.ClientResponse) and (body := await _short_body(answer)) is not None:
+            self.body, self.named = body, wait_in_words(body)
         return self.named if self.named is not None else self._throttle.first_wait * 2.0**self.replays
 
 
-async def _in_words(response: aiohttp.ClientResponse) -> float | None:
-    """Return what the body says, if it is short and here soon. It stays the caller's to read, whole or as a stream."""
+async def _short_body(response: aiohttp.ClientResponse) -> bytes | None:
+    """Return the body, if it is short and here soon."""
     content = response.content
     try:
         with anyio.move_on_after(WORDS_TIMEOUT):
             await content.wait_eof()
         if not content.is_eof() or content.total_bytes > MAX_WORDS:
             return None
-        body = await response.read()
-        response.content = _stream_of(body)  # the one before has nothing left for who reads by it
-        return wait_in_words(body)
+        return await response.read()
     except aiohttp.ClientError:  # the connection broke
         return None
-
-
-def _stream_of(body: bytes) -> aiohttp.StreamReader:
-    loop = asyncio.get_running_loop()
-    stream = aiohttp.StreamReader(BaseProtocol(loop), MAX_WORDS, loop=loop)
-    stream.feed_data(body)
-    stream.feed_eof()
-    return stream
