@@ -70,7 +70,7 @@ class OpenTelemetryMetrics:
     def __init__(self, meter_provider: MeterProvider | None = None) -> None:
         meter = (meter_provider or get_meter_provider()).get_meter("nexudus_async")
         self._watched: dict[weakref.ref[TokenManager], str] = {}
-        self._renewals = meter.create_counter("nexudus.token.renewals", "{renewal}", "Sign-ins and renewals")
+        self._refreshes = meter.create_counter("nexudus.token.renewals", "{renewal}", "Sign-ins and refreshes")
         self._durations = meter.create_histogram("nexudus.token.renewal.duration", "s", "How long they took")
         self._adoptions = meter.create_counter("nexudus.token.adoptions", "{token}", "Tokens taken from the store")
         self._rejections = meter.create_counter("nexudus.token.rejections", "{request}", "Requests answered 401")
@@ -90,11 +90,11 @@ class OpenTelemetryMetrics:
         match event:
             case TokenObtained():
                 attributes: dict[str, str] = {"nexudus.grant": event.grant, "nexudus.reason": event.reason}
-                self._renewals.add(1, attributes)
+                self._refreshes.add(1, attributes)
                 self._durations.record(event.duration, attributes)
             case RefreshFailed():
                 attributes = {"nexudus.reason": event.reason, "error.type": type(event.error).__name__}
-                self._renewals.add(1, attributes)
+                self._refreshes.add(1, attributes)
                 self._durations.record(event.duration, attributes)
             case TokenAdopted():
                 self._adoptions.add(1)

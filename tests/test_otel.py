@@ -69,14 +69,14 @@ def points(reader: InMemoryMetricReader, name: str) -> dict[tuple[tuple[str, Any
     return dict(found)
 
 
-async def test_renewals_are_counted_by_grant_reason_and_outcome(
+async def test_refreshes_are_counted_by_grant_reason_and_outcome(
     emulator: NexudusEmulator,
     connect: Connect,
     clock: ManualClock,
     metrics: OpenTelemetryMetrics,
     reader: InMemoryMetricReader,
 ) -> None:
-    """A sign-in, a renewal that failed, one that did not, and one after a 401."""
+    """A sign-in, a refresh that failed, one that did not, and one after a 401."""
     session = await connect(on_event=metrics)
     metrics.watch(session.manager, "ops")
     await session.token()

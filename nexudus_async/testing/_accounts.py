@@ -1,7 +1,7 @@
-"""Users and their tokens: who may sign in, which tokens live, and what a sign-in or a renewal kills. No I/O.
+"""Users and their tokens: who may sign in, which tokens live, and what a sign-in or a refresh kills. No I/O.
 
 A refresh token lives until it is used, until its `client_id` gets another one, until it is revoked, or 15 days.
-An access token lives until it expires or is revoked; a sign-in or a renewal leaves it alone.
+An access token lives until it expires or is revoked; a sign-in or a refresh leaves it alone.
 """
 
 import secrets
@@ -69,7 +69,7 @@ class RefreshTokenState(Enum):
     """What a refresh token is worth, and why."""
 
     LIVE = "live"
-    USED = "used in a renewal"
+    USED = "used in a refresh"
     SUPERSEDED = "replaced by a later token of the same client_id"
     REVOKED = "revoked"
     EXPIRED = "expired"

@@ -59,7 +59,7 @@ class Links:
         return web.json_response({"token": self.mint(member)}, headers={"Cache-Control": "no-store"})
 
     async def link_token(self, _: web.Request) -> web.Response:
-        """This renews nothing, whatever its name says: the token is for a link to a page, and opens nothing here."""
+        """This refreshes nothing, whatever its path says: the token is for a link to a page, and opens nothing here."""
         token = self._accounts.make_reset_token()
         value = {"WasSuccessful": True, "Value": token, "Status": 200, "Message": None, "Errors": None}
         return web.json_response(value)

@@ -67,7 +67,7 @@ class Service:
         self.faults: FaultPlan = FaultPlan()
         self.log: RequestLog = RequestLog()
         self.token_gauge: Gauge = Gauge()
-        self.renewal_gauge: Gauge = Gauge()
+        self.refresh_gauge: Gauge = Gauge()
         self.throttler = throttler
         self.masker: Masker = Masker(accounts.is_secret)
         self._settings = settings
@@ -128,7 +128,7 @@ class Service:
             if exchange.is_token_request:
                 stack.enter_context(self.token_gauge.busy("token"))
             if exchange.form.get("grant_type") == "refresh_token":
-                stack.enter_context(self.renewal_gauge.busy(exchange.client_id or ""))
+                stack.enter_context(self.refresh_gauge.busy(exchange.client_id or ""))
             yield
 
     async def _respond(self, exchange: _Exchange) -> web.StreamResponse:

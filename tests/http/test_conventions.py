@@ -167,7 +167,7 @@ def test_a_session_can_be_made_and_closed_without_an_event_loop() -> None:
 
 
 def test_use_from_another_event_loop_is_an_error_at_once() -> None:
-    """Its connections and its renewal belong to the first loop: no hang, no strange error from below."""
+    """Its connections and its refresh belong to the first loop: no hang, no strange error from below."""
 
     async def first() -> TokenSession:
         async with NexudusEmulator() as emulator:
@@ -215,7 +215,7 @@ def _child(session: TokenSession, result: Any, method: str = "token") -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["token", "refresh", "logout", "close"])
 async def test_use_after_a_fork_is_an_error_at_once(connect: Connect, method: str) -> None:
-    """The renewal and the sockets are the parent's."""
+    """The refresh and the sockets are the parent's."""
     session = await connect()
     await session.token()
     here, there = multiprocessing.Pipe()

@@ -241,10 +241,10 @@ async def test_a_replay_after_401_may_be_throttled_and_the_other_way_round(
         assert await status(session) == 200
 
 
-async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
+async def test_a_throttled_replay_says_nothing_about_the_refresh_before_it(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """401, renewal, 409, 401: the path is known to refuse every token, and forces no more renewals for a while."""
+    """401, refresh, 409, 401: the path is known to refuse every token, and forces no more refreshes for a while."""
     clock.autojump = True
     session = await connect()
     for fault in (Fault.answer(401), Fault.throttled(1), Fault.answer(401), Fault.answer(401)):
@@ -254,8 +254,8 @@ async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
     assert emulator.renewals == 1
 
 
-async def test_an_ordinary_conflict_proves_the_renewal_before_it(emulator: NexudusEmulator, connect: Connect) -> None:
-    """The token was good after all: the doubt that another path has raised is over, and a third one renews at once."""
+async def test_an_ordinary_conflict_proves_the_refresh_before_it(emulator: NexudusEmulator, connect: Connect) -> None:
+    """The token was good after all: the doubt that another path has raised is over; a third one refreshes at once."""
     session = await connect()
     emulator.fail("/api/public/teams/my", Fault.answer(401), times=2)
     assert await status(session, "/api/public/teams/my") == 401

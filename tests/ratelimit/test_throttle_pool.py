@@ -87,7 +87,7 @@ async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_po
 async def test_a_replay_after_401_that_waits_is_sent_with_the_newest_token_too(
     emulator: NexudusEmulator, session: TokenSession, place: Place, clock: ManualClock
 ) -> None:
-    """Not with the one that the renewal for it brought."""
+    """Not with the one that the refresh for it brought."""
     tasks = start(session, range(2))
     await place.count(2)
     await begin_a_pause(place, clock)
@@ -108,12 +108,12 @@ async def test_the_newest_token_is_sent(
     tasks += start(session, ["x"])
     await settle()
     await begin_a_pause(place, clock)
-    renewed = await session.refresh()
+    refreshed = await session.refresh()
     place.answer_all()
     await settle()
     clock.advance(5)
     await place.serve(*tasks)
-    assert sent(emulator, PLACE)[-1].headers["Authorization"] == renewed.authorization
+    assert sent(emulator, PLACE)[-1].headers["Authorization"] == refreshed.authorization
 
 
 async def test_a_timeout_covers_the_sending_and_not_the_pause(

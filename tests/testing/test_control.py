@@ -103,12 +103,12 @@ async def test_tokens_are_minted_shown_and_revoked(http: Http) -> None:
 
     await http.control("POST", "/revoke", {"what": "access", "username": "OPS@example.com"})
     assert await http.call(pair["access_token"]) == 401
-    renewed = await http.form(grant_type="refresh_token", refresh_token=pair["refresh_token"], client_id="worker")
+    refreshed = await http.form(grant_type="refresh_token", refresh_token=pair["refresh_token"], client_id="worker")
     assert http.status == 200
     await http.control("POST", "/revoke", {"what": "refresh"})
-    assert await http.call(renewed["access_token"]) == 200
+    assert await http.call(refreshed["access_token"]) == 200
     assert (await http.control("POST", "/revoke", {"what": "all"}))["sessions"] == []
-    assert await http.call(renewed["access_token"]) == 401
+    assert await http.call(refreshed["access_token"]) == 401
 
 
 async def test_users_of_one_client_id_are_told_apart(http: Http) -> None:

@@ -48,10 +48,10 @@ async def test_its_refresh_token_is_bound_to_the_e_mail(client: Client) -> None:
     """Whatever the case in which it is sent; no other client_id, and not none."""
     user = client.emulator.add_user("Member@Example.com", "pw")
     refresh_token = (await exchange(client, client.emulator.one_time_jwt(user))).json["refresh_token"]
-    assert (await client.renew(refresh_token, "worker")).status == 400
-    assert (await client.renew(refresh_token, None)).status == 400
-    renewed = await client.renew(refresh_token, "member@example.COM")
-    assert set(renewed.json) == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert (await client.refresh(refresh_token, "worker")).status == 400
+    assert (await client.refresh(refresh_token, None)).status == 400
+    refreshed = await client.refresh(refresh_token, "member@example.COM")
+    assert set(refreshed.json) == {"access_token", "token_type", "expires_in", "refresh_token"}
 
 
 @pytest.mark.parametrize(("age", "status"), [(899.0, 200), (900.0, 401)])
@@ -139,7 +139,7 @@ async def test_the_endpoint_that_is_called_token_refresh_refreshes_nothing(clien
     assert answer["Value"] in client.emulator.secrets
     assert (await client.call(CUSTOMER, answer["Value"])).status == 401
     assert (await exchange(client, answer["Value"])).status == 400
-    assert (await client.renew(pair.refresh_token, pair.client_id)).status == 200
+    assert (await client.refresh(pair.refresh_token, pair.client_id)).status == 200
 
 
 async def test_passwords_by_mail_are_limited(client: Client, clock: ManualClock) -> None:
