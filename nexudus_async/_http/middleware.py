@@ -1,5 +1,6 @@
 """The aiohttp client middleware that carries the token for a session that someone else owns."""
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 
 import aiohttp
@@ -90,10 +91,11 @@ class BearerMiddleware:
         """Send with this token, or with the newest."""
         token = token or self._manager.current() or await self._coordinator.token_to_send()
         request.headers[AUTHORIZATION] = _Ours(token.authorization)
+        handled = sys.exception()
         try:
             return token, await handler(request)
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
 
 

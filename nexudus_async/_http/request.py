@@ -4,6 +4,7 @@ A request to one of our origins carries `Authorization: Bearer …` (RFC 6750, s
 one; a request to any other origin does not.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -149,13 +150,13 @@ class Sending(_Call):
 
     async def send(self, token: Token) -> aiohttp.ClientResponse:
         """Send it."""
-        headers = with_token(self.headers, token)
+        headers, handled = with_token(self.headers, token), sys.exception()
         try:
             return await self.session.request(
                 self.method, self.target, headers=headers, raise_for_status=False, **self.options
             )
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
 
     def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
@@ -184,11 +185,11 @@ class Handshake(_Call):
 
     async def send(self, token: Token) -> "WebSocket | aiohttp.ClientResponseError":
         """Connect with `token`, and return the socket or the refusal."""
+        headers, handled = with_token(self.headers, token), sys.exception()
         try:
-            headers = with_token(self.headers, token)
             return cast("WebSocket", await self.session.ws_connect(self.target, headers=headers, **self.options))
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             if isinstance(exc, aiohttp.ClientResponseError):
                 return exc
             raise

@@ -3,6 +3,7 @@
 And again, once after a 401, and as often as `Throttle` grants after a 409 or 429.
 """
 
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -89,6 +90,7 @@ class Sender:
             sending = Sending(session, method, target, headers, options)
             return await self._persist(sending, *await self._send_in_turn(sending))
         # The way of nearly every request, without a `Sending`: this is the hot path.
+        handled = sys.exception()
         try:
             response = await session.request(
                 method, target, headers=with_token(headers, token), raise_for_status=False, **options
@@ -96,16 +98,18 @@ class Sender:
         except HeldBack as held:
             sending = Sending(session, method, target, headers, options)
             sending.resume_at(held)
-            place = self.gate.place(HELD_BACK, write=method in WRITES)
-            return await self._persist(sending, *await self._send_in_turn(sending, place))
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
-        if response.status not in _NOTABLE:
-            if token is not self._state.proven and carried(token, response):
-                self._unauthorized.accepted(token, response.status)
-            return response
-        return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
+        else:
+            if response.status not in _NOTABLE:
+                if token is not self._state.proven and carried(token, response):
+                    self._unauthorized.accepted(token, response.status)
+                return response
+            return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
+        # Not above, or being held back would be the context of whatever comes of it.
+        place = self.gate.place(HELD_BACK, write=method in WRITES)
+        return await self._persist(sending, *await self._send_in_turn(sending, place))
 
     async def connect(self, handshake: Handshake) -> "WebSocket":
         """Open a WebSocket. Raises aiohttp's error for a refusal that no replay has helped."""

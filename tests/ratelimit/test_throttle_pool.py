@@ -6,7 +6,9 @@ import time
 import aiohttp
 import pytest
 
-from nexudus_async import NexudusAuthError, TokenSession
+from nexudus_async import NexudusAuthError, SessionClosedError, TokenSession
+from nexudus_async._ratelimit.gate import HeldBack
+from nexudus_async.errors import chain_of
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import until
 
@@ -52,6 +54,23 @@ async def test_they_come_back_in_the_order_of_their_calls(
     await place.serve(*tasks)
     rest = [POOL + n for n in range(8) if n != 3]
     assert place.names[POOL:] == ["0", *map(str, rest), "late"]
+
+
+async def test_what_comes_of_a_request_that_was_held_back_does_not_tell_of_that(
+    session: TokenSession, place: Place, clock: ManualClock
+) -> None:
+    """That it was stopped and goes on later is no error, and no part of one."""
+    tasks = await fill_the_pool(session, place)
+    waiting = start(session, "abcde")
+    await settle()
+    await begin_a_pause(place, clock)
+    await until(lambda: session.statistics().queued == 6)
+    await session.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    for result in results:
+        assert isinstance(result, SessionClosedError)
+        assert not any(isinstance(link, HeldBack) for link in chain_of(result))
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_pool(
