@@ -25,7 +25,7 @@ class Pool:
         self._tokens: aiohttp.ClientSession | None = None
         self._untraced: aiohttp.ClientSession | None = None
         self.gate: Gate | None = None
-        """What holds back requests that wait in an own pool."""
+        """What holds back requests that wait for a connection of our own pool; set before the first use."""
 
     @property
     def unclosed(self) -> bool:

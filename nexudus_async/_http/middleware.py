@@ -33,8 +33,8 @@ class BearerMiddleware:
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
     its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
-    Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
-    Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
+    One object may serve several sessions. Making it raises `ConfigurationError` for no origin, for what is not one,
+    and for plain http to another machine. A request raises what `TokenManager.token` raises, and then nothing is sent.
     """
 
     def __init__(

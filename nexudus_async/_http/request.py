@@ -32,7 +32,7 @@ Answer: TypeAlias = "aiohttp.ClientResponse | aiohttp.ClientResponseError | WebS
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 SWITCHING_PROTOCOLS: Final = 101
 MAX_TOLD: Final = 100
-"""Hosts that are spoken of: who calls more has other things in mind."""
+"""Hosts that there is a warning about, each once. More of them are no slip in the settings, and would fill the log."""
 
 _ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
 REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")

@@ -18,7 +18,8 @@ from nexudus_async._ratelimit.fields import remaining_in
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from nexudus_async._ratelimit.limits import Limits
 from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
-from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
+from nexudus_async._ratelimit.retry_after import THROTTLED
+from nexudus_async._ratelimit.throttle import Patience, Throttle
 from nexudus_async._token import Token
 
 from .aiohttp_internals import let_stream
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-_THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
-
-_NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
+_NOTABLE: Final = (UNAUTHORIZED, *THROTTLED)
+"""The statuses after which a request may be sent again."""
 
 _Answer = TypeVar("_Answer", bound=Answer)
 
@@ -52,7 +52,10 @@ class _Sendable(Protocol[_Answer]):
 
 
 class Sender:
-    """Sends the requests of one session that carry its token."""
+    """Sends the requests of one session that carry its token.
+
+    shared: limits that other sessions go by as well, and that are not closed here. None: the session has its own.
+    """
 
     def __init__(
         self,
@@ -135,7 +138,7 @@ class Sender:
             if status not in _NOTABLE and token is not self._state.proven and carried(token, answer):
                 self._unauthorized.accepted(token, status)
             pause = await self._judge(sending, answer, token, patience, ticket)
-            throttled = status in _THROTTLED and patience is not None and patience.asked is not None
+            throttled = status in THROTTLED and patience is not None and patience.asked is not None
             if replay is not None and not throttled:  # which would say nothing about the token
                 replay.answered(token, status)
                 replay = None
@@ -161,7 +164,7 @@ class Sender:
         if patience is None or isinstance(answer, aiohttp.ClientWebSocketResponse) or not carried(token, answer):
             gate.served(ticket, write=write)
             return None
-        if answer.status not in _THROTTLED:
+        if answer.status not in THROTTLED:
             gate.served(ticket, write=write)
             pause = None
         else:
@@ -177,6 +180,7 @@ class Sender:
         patience: Patience,
         ticket: float,
     ) -> float | None:
+        """Do the same for a 409 or 429; None where it is the caller's answer, or an ordinary conflict."""
         gate, write = self.gate, sending.method in WRITES
         try:
             pause = await patience.pause_for(answer)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Waits:
-    """Ends waits that a `close()` of the shared object would end for everybody."""
+    """Lets one session end its own waits: closing what it waits for would end those of all sessions."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

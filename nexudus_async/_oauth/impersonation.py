@@ -8,7 +8,7 @@ import aiohttp
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import ImpersonationCredentials
 from nexudus_async._events import Grant
-from nexudus_async._ratelimit.retry_after import retry_after
+from nexudus_async._ratelimit.retry_after import THROTTLED, retry_after
 from nexudus_async._token import Secret, SecretBytes, Token
 from nexudus_async.errors import (
     CredentialsRejectedError,
@@ -22,7 +22,7 @@ from nexudus_async.errors import (
 )
 
 from .body import json_object
-from .failures import Fate
+from .failures import FINAL
 from .in_hand import Exchange
 from .sign_in import Attempt
 from .transport import AttemptFailed, Form, read_at_most
@@ -33,8 +33,6 @@ MAX_BODY: Final = 64 * 1024
 _JWT: Final = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"
 _NOT_ALLOWED: Final = (401, 403)
 _NO_SUCH_MEMBER: Final = (400, 404)
-_THROTTLED: Final = (409, 429)
-_FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
 
 
 class ImpersonationSignIn:
@@ -78,7 +76,7 @@ class ImpersonationSignIn:
         return jwt
 
     def may_retry(self, failed: AttemptFailed) -> bool:
-        return failed.fate not in _FINAL
+        return failed.fate not in FINAL
 
     async def credentials_changed(self) -> bool:
         return False
@@ -108,7 +106,7 @@ def _refusal(response: aiohttp.ClientResponse, label: str, number: int, now: flo
             f"{who} asked for coworker {number}, whom the service does not know ({status}): check coworker_id",
             status=status,
         )
-    if status in _THROTTLED or status >= 500:
+    if status in THROTTLED or status >= 500:
         return EndpointUnavailableError(
             f"{who} asked for a one-time JWT, and was answered {status}",
             status=status, retry_after=retry_after(response.headers, now),

@@ -1,4 +1,4 @@
-"""Signing in with what was handed over: tokens, a one-time JWT, or an operator's session that gives one.
+"""Signing in with what was handed over: tokens, or a one-time JWT.
 
 Tokens in hand begin a chain, without a request: they are its first token, and how that is refreshed, guarded and shared
 is the same as for any other. Where only a refresh token was handed over, that first token is one that has expired.
@@ -20,14 +20,10 @@ from nexudus_async._token import Secret, SecretBytes, Token
 from nexudus_async.errors import LoginRequiredError, is_refusal
 
 from . import messages
-from .failures import Fate
-from .sign_in import Attempt
+from .failures import NOT_USED, Fate
+from .sign_in import HOLD, Attempt
 from .transport import AttemptFailed, Form, Transport
 
-HOLD: Final = 30.0
-"""Seconds for which something that was fetched for a look is kept for the sign-in that follows: see `password.py`."""
-NOT_USED: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
-"""What is known to have left a credential for one use as it was."""
 NO_ACCESS_TOKEN: Final = "-"  # noqa: S105
 """Stands in the first token of a chain for the access token that there is not. It has always expired."""
 LONG_AGO: Final = datetime.fromtimestamp(1, UTC)

@@ -13,17 +13,13 @@ from nexudus_async._token import Secret, Token
 from nexudus_async.errors import TotpRequiredError, is_refusal
 
 from . import messages
-from .failures import Fate
+from .failures import FINAL, NOT_USED
 from .rejected_password import RejectedPassword
-from .sign_in import Attempt
+from .sign_in import HOLD, Attempt
 from .transport import AttemptFailed, Transport
 
 TOTP_STEP: Final = 30.0
 """Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
-HOLD: Final = 30.0
-"""Seconds for which a password that was fetched for a look is kept for the sign-in that follows it."""
-_NOT_LOOKED_AT: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
-_FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
 
 
 class _Held(NamedTuple):
@@ -79,7 +75,7 @@ class PasswordSignIn:
         try:
             return await self._transport.post(messages.sign_in(credentials.username, password, totp, client_id))
         except AttemptFailed as failed:
-            if failed.fate in _NOT_LOOKED_AT:
+            if failed.fate in NOT_USED:
                 self._typed_code_used, self._code = False, code
             if is_refusal(failed.error):
                 self._rejected.remember(password)
@@ -90,7 +86,7 @@ class PasswordSignIn:
 
     def may_retry(self, failed: AttemptFailed) -> bool:
         """Tell whether a further try is safe, and may help."""
-        return failed.fate not in _FINAL and not self._typed_code_used
+        return failed.fate not in FINAL and not self._typed_code_used
 
     async def credentials_changed(self) -> bool:
         """Tell whether a callable password now returns another value than the one that was refused."""

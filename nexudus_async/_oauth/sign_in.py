@@ -1,13 +1,17 @@
 """How one signs in: one small object for each kind of credentials. All else is shared: refreshing, tries, the guard."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from nexudus_async._events import Grant
 from nexudus_async._token import Token
 from nexudus_async.errors import LoginRequiredError
 
 from .transport import AttemptFailed
+
+HOLD: Final = 30.0
+"""Seconds for which what was fetched for a look is kept for the sign-in that follows at once: what gives it may be good
+for one call."""
 
 Attempt = Callable[[], Awaitable[Token]]
 """One try of a sign-in. Raises `AttemptFailed` where another may help."""

@@ -87,22 +87,22 @@ class AdaptiveRate:
         """The limiter's rate as learnt; None: not yet, a slow start is under way."""
         self.held_until = -math.inf
         """No request before that: a pause."""
-        self._next = -math.inf  # nor before that
-        self._failures = 0
+        self._next = -math.inf  # nor before that: the rate
+        self._failures = 0  # requests in a row that got no answer
         self._event = -math.inf  # when the last refusal was handled
-        self._since, self._served = -math.inf, 0  # what is measured
+        self._since, self._served = -math.inf, 0  # the measurement under way: its start, and what was served since
         self._grown = 0.0  # seconds into the rounds; in the slow start: requests per second
         self._gain = START_GAIN
-        self._window = self._round_trip = 0.0
+        self._window = self._round_trip = 0.0  # seconds: of the limiter's window, where it has one; on the way and back
         self.dark = False
         """Whether nothing that was sent since the last refusal has been served."""
         self._alone = False  # one request at a time
-        self._dark_since = self._dark_until = -math.inf
-        self._streak = 0
-        self._window_since, self._window_served = -math.inf, 0  # the same, over several refusals
+        self._dark_since = self._dark_until = -math.inf  # when it began; when one was sent that was still refused
+        self._streak = 0  # refusals in it, after the one that it began with
+        self._window_since, self._window_served = -math.inf, 0  # a measurement as above, over several refusals
         self._ready = -math.inf  # from when on the newest request might have gone
-        self._waited = False  # whether it had to
-        self._busy = -math.inf
+        self._waited = False  # whether it had to wait for that
+        self._busy = -math.inf  # when a request last had to wait, or was refused
         self._told = 0.0, math.inf  # what `RateLimit` fields said last
 
     @property

@@ -102,8 +102,9 @@ class Gate:
         """How many wait for their turn."""
         self._closed = False
         self._queues: dict[tuple[bool, bool], list[_Waiting]] = {
-            (w, s): [] for w in (False, True) for s in (False, True)
+            (write, spared): [] for write in (False, True) for spared in (False, True)
         }
+        """By whether they write, and whether they are spared a likely refusal: few of their replays are left."""
         self._resting: list[tuple[float, int, _Waiting]] = []
         self._serial = itertools.count()
         self._alarm: asyncio.Task[None] | None = None
@@ -213,13 +214,13 @@ class Gate:
 
     def _queue(self, write: bool) -> "list[_Waiting]":
         """Return the queue that is next among the reads or the writes; an empty one if nobody waits."""
-        several, spared = self._queues[write, False], self._queues[write, True]
-        for queue in (several, spared):
+        usual, spared = self._queues[write, False], self._queues[write, True]
+        for queue in (usual, spared):
             while queue and queue[0].ticket.done():  # its request was cancelled
                 heapq.heappop(queue)
-        if several and spared:
-            return several if self._rates.probing(write=write) else min(several, spared, key=_turn_of_head)
-        return several or spared
+        if usual and spared:
+            return usual if self._rates.probing(write=write) else min(usual, spared, key=_turn_of_head)
+        return usual or spared
 
     def _ring_at(self, when: float) -> None:
         """Let `_pump` be called then, or earlier."""

@@ -3,9 +3,9 @@
 How a session uses them:
 
 1. *Before sending.* Not `engaged`: send, at once; that is one attribute check, and so until the first throttled answer.
-   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with few replays left
-   let the others go ahead. Its head goes when `delay()` is 0, with the ticket of `take()`. Nobody sleeps for a time
-   computed earlier: the rate may have changed. The wait for the token comes before the queue.
+   Engaged: wait in a queue, reads in one and writes in another, each first come first served, replays first; but while
+   `probing` those with few replays left let the others go ahead. The head goes when `delay()` is 0, with the ticket of
+   `take()`. Nobody sleeps for a time computed earlier: the rate may have changed. The wait for the token comes before.
 2. *After an answer.* 409/429 that is throttling: `throttled()`, unless it asks for more than the request may wait:
    that is its caller's affair and blocks nobody. Any other: `served()`. Then look at the queue again. A request that
    was refused waits what it was asked to, and returns to the queue.

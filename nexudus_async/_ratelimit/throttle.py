@@ -10,11 +10,10 @@ from nexudus_async._validation import check_seconds
 from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
-from .retry_after import MAX_WORDS, retry_after, wait_in_words
+from .retry_after import MAX_WORDS, TOO_MANY_REQUESTS, retry_after, wait_in_words
 
-__all__ = ["CONFLICT", "TOO_MANY_REQUESTS", "Patience", "Throttle"]
+__all__ = ["Patience", "Throttle"]
 
-CONFLICT, TOO_MANY_REQUESTS = 409, 429
 WORDS_TIMEOUT = 1.0
 """Seconds to wait for the body of a 429 without a header: a throttled answer is short, and its caller waits for it."""
 
