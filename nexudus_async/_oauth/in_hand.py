@@ -44,40 +44,44 @@ class OneTime:
         self._fetch, self._tried, self._clock, self.used_up = fetch, tried, clock, used_up
         self._held: tuple[Secret, float] | None = None
         """One that was fetched and not used yet, and until when it is kept (monotonic seconds)."""
+        self._taken: Secret | None = None
+        """The one that `use` is to return, however much later: another one would not count as tried."""
 
     async def look(self) -> str:
         """Return the mark of the one that would be used now."""
-        value = await self._value()
-        self._held = value, self._clock.monotonic() + HOLD
-        return self._tried.mark_of(value)
+        return self._tried.mark_of(await self._looked_at())
 
     async def take(self) -> str:
         """Count the one that `use` is about to return as tried, and return its mark.
 
         Raises `LoginRequiredError` for one that was tried already.
         """
-        mark = await self.look()
+        value = await self._looked_at()
+        mark = self._tried.mark_of(value)
         if mark in self._tried:
-            self._held = None
+            self._held = self._taken = None
             raise LoginRequiredError(self.used_up)
         self._tried.add(mark)
+        self._taken = value
         return mark
 
     async def use(self) -> Secret:
         """Return the one that was taken; take one, where none was."""
-        if self._held is None or self._tried.mark_of(self._held[0]) not in self._tried:
+        if self._taken is None:
             await self.take()
-        value, self._held = await self._value(), None
-        return value
+        taken, self._taken, self._held = self._taken, None, None
+        assert taken is not None
+        return taken
 
     def take_back(self, value: str) -> None:
         """Learn that it was not used after all."""
         self._tried.take_back(self._tried.mark_of(value))
 
-    async def _value(self) -> Secret:
-        if self._held is not None and self._clock.monotonic() < self._held[1]:
-            return self._held[0]
-        return await self._fetch()
+    async def _looked_at(self) -> Secret:
+        now = self._clock.monotonic()
+        value = self._held[0] if self._held is not None and now < self._held[1] else await self._fetch()
+        self._held = value, self._clock.monotonic() + HOLD
+        return value
 
 
 class TokensInHand:
