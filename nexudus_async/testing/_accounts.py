@@ -20,7 +20,7 @@ FIRST_COWORKER_ID = 1_001
 
 @dataclass(eq=False, slots=True)
 class User:
-    """One account. Every attribute may be changed while the emulator runs, and counts from then on.
+    """One account. Every attribute but its name may be changed while the emulator runs, and counts from then on.
 
     username: the e-mail, compared without regard to case.
     password: setting it ends no session; `NexudusEmulator.change_password` does.
