@@ -7,7 +7,6 @@ import aiohttp
 
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import ImpersonationCredentials
-from nexudus_async._events import Grant
 from nexudus_async._ratelimit.retry_after import THROTTLED, retry_after
 from nexudus_async._token import Secret, SecretBytes, Token
 from nexudus_async.errors import (
@@ -24,7 +23,7 @@ from nexudus_async.errors import (
 from .body import json_object
 from .failures import FINAL
 from .in_hand import Exchange
-from .sign_in import Attempt
+from .sign_in import Attempt, SignIn
 from .transport import AttemptFailed, Form, read_at_most
 
 IMPERSONATE_PATH: Final = "/api/sys/users/impersonate"
@@ -35,17 +34,14 @@ _NOT_ALLOWED: Final = (401, 403)
 _NO_SUCH_MEMBER: Final = (400, 404)
 
 
-class ImpersonationSignIn:
+class ImpersonationSignIn(SignIn):
     """Asks the operator's session for a JWT, and exchanges it; as often as it is needed."""
 
-    grant: Grant | None = "exchange"
+    grant = "exchange"
     attended = False
 
     def __init__(self, exchange: Exchange, credentials: ImpersonationCredentials, clock: Clock) -> None:
         self._exchange, self._credentials, self._clock = exchange, credentials, clock
-
-    async def take_one_time(self) -> str | None:
-        return None
 
     async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002 - the service chooses it
         return self._attempt
@@ -77,12 +73,6 @@ class ImpersonationSignIn:
 
     def may_retry(self, failed: AttemptFailed) -> bool:
         return failed.fate not in FINAL
-
-    async def credentials_changed(self) -> bool:
-        return False
-
-    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
-        return None
 
 
 def _jwt_in(body: SecretBytes, content_type: str) -> Secret | None:

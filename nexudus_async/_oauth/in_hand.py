@@ -13,7 +13,6 @@ from typing import Final
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import ExchangeCredentials, RefreshTokenCredentials
 from nexudus_async._credentials.in_hand import email_in
-from nexudus_async._events import Grant
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Secret, SecretBytes, Token
@@ -21,7 +20,7 @@ from nexudus_async.errors import LoginRequiredError, is_refusal
 
 from . import messages
 from .failures import NOT_USED, Fate
-from .sign_in import HOLD, Attempt
+from .sign_in import HOLD, Attempt, SignIn
 from .transport import AttemptFailed, Form, Transport
 
 NO_ACCESS_TOKEN: Final = "-"  # noqa: S105
@@ -84,10 +83,10 @@ class OneTime:
         return value
 
 
-class TokensInHand:
+class TokensInHand(SignIn):
     """Begins a chain with tokens that somebody else has got."""
 
-    grant: Grant | None = None
+    grant = None
     attended = True
 
     def __init__(self, credentials: RefreshTokenCredentials, tried: Tried, policy: RefreshPolicy, clock: Clock) -> None:
@@ -135,15 +134,6 @@ class TokensInHand:
     def _lives(self) -> bool:
         return self._life > 0 and self._clock.wall() < self._ends
 
-    def may_retry(self, failed: AttemptFailed) -> bool:  # noqa: ARG002 - nothing is sent
-        return False
-
-    async def credentials_changed(self) -> bool:
-        return False
-
-    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
-        return None
-
 
 class Exchange:
     """Exchanges one-time JWTs.
@@ -170,10 +160,10 @@ class Exchange:
         return token
 
 
-class ExchangeSignIn:
+class ExchangeSignIn(SignIn):
     """Exchanges a JWT that somebody else has got."""
 
-    grant: Grant | None = "exchange"
+    grant = "exchange"
     attended = True
 
     def __init__(self, exchange: Exchange, credentials: ExchangeCredentials, tried: Tried, clock: Clock) -> None:

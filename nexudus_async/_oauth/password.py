@@ -8,14 +8,13 @@ from typing import Final, NamedTuple
 
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import PasswordCredentials
-from nexudus_async._events import Grant
 from nexudus_async._token import Secret, Token
 from nexudus_async.errors import TotpRequiredError, is_refusal
 
 from . import messages
 from .failures import FINAL, NOT_USED
 from .rejected_password import RejectedPassword
-from .sign_in import HOLD, Attempt
+from .sign_in import HOLD, Attempt, SignIn
 from .transport import AttemptFailed, Transport
 
 TOTP_STEP: Final = 30.0
@@ -29,27 +28,20 @@ class _Held(NamedTuple):
     until: float
 
 
-class PasswordSignIn:
+class PasswordSignIn(SignIn):
     """Signs in with user name and password, one try at a time. key: what a store files the account under."""
 
-    grant: Grant | None = "password"
+    grant = "password"
 
     def __init__(self, transport: Transport, credentials: PasswordCredentials, clock: Clock, key: str) -> None:
         self._transport, self._credentials, self._clock = transport, credentials, clock
+        self.attended = isinstance(credentials.totp, str)  # a person has typed it
         self._rejected = RejectedPassword(key)
         self._typed_code_used = False
         self._password: _Held | None = None
         """A password that was fetched, and not sent since."""
         self._code: _Held | None = None
         """A code that was fetched, and that nobody can have looked at."""
-
-    @property
-    def attended(self) -> bool:
-        """Whether a person has to type a code."""
-        return isinstance(self._credentials.totp, str)
-
-    async def take_one_time(self) -> str | None:
-        return None
 
     async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002 - the `client_id` says all
         """Return one try, for all tries of one sign-in: with the password as it is now."""
@@ -69,7 +61,7 @@ class PasswordSignIn:
         self._check_typed_code()
         code = await self._fetch_code(credentials)
         self._code = None
-        self._typed_code_used = isinstance(credentials.totp, str)  # before: whoever cancels cannot tell if it arrived
+        self._typed_code_used = self.attended  # before: whoever cancels cannot tell if it arrived
         self._rejected.drop()
         totp = code.value if code is not None else None
         try:
