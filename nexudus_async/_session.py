@@ -205,7 +205,7 @@ class TokenSession(Verbs):
 
     @property
     def middleware(self) -> BearerMiddleware:
-        """The same rule and the same token for another `aiohttp.ClientSession(middlewares=(…,))`."""
+        """What carries the token, by the same rule, for another `aiohttp.ClientSession(middlewares=(…,))`."""
         return self._middleware
 
     async def __aenter__(self) -> Self:

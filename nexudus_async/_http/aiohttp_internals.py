@@ -59,7 +59,7 @@ SESSION_SETTINGS: Final = (
 CONNECTOR_SETTINGS: Final = ("_ssl", "_resolver", "_family", "_happy_eyeballs_delay", "_interleave")
 """What makes a connection lead where it does: without these there is no second connector like the first."""
 CONNECTOR_EXTRAS: Final = ("_local_addr_infos", "_socket_factory", "_timeout_ceil_threshold", "_ssl_shutdown_timeout")
-"""The same, with no constructor argument that takes the stored form in every version."""
+"""What does so as well, but has no constructor argument that takes the stored form in every version."""
 POOL_ONLY: Final = frozenset(
     {"close", "_close", "_close_immediately", "_cleanup", "_cleanup_closed", "_cleanup_closed_period"}
 )

@@ -180,7 +180,7 @@ class Sender:
         patience: Patience,
         ticket: float,
     ) -> float | None:
-        """Do the same for a 409 or 429; None where it is the caller's answer, or an ordinary conflict."""
+        """Tell the gate of a 409 or 429, and return the seconds that it waits; None where it is the caller's."""
         gate, write = self.gate, sending.method in WRITES
         try:
             pause = await patience.pause_for(answer)
@@ -225,7 +225,7 @@ class Sender:
     async def _send_in_turn(
         self, sending: _Sendable[_Answer], place: Place | None = None
     ) -> tuple[_Answer, Token, float]:
-        """Send with the newest token, and return the ticket whose outcome the gate is to hear of.
+        """Send with the newest token, and return the ticket whose outcome the gate is to learn.
 
         place: in the queue; by default behind all others.
         """

@@ -29,7 +29,7 @@ from .fields import Remaining
 from .request_rates import RequestRates
 
 REPLAY, HELD_BACK, NEW = 0, 1, 2
-"""Who goes first."""
+"""Ranks in the queue: the smallest goes first."""
 NOT_OURS: Final = math.inf
 """The ticket of a request that carries its caller's authorization, and that no gate stops."""
 TICKET: contextvars.ContextVar[float] = contextvars.ContextVar("nexudus_async ticket", default=UNPACED)
@@ -73,7 +73,7 @@ class Place(NamedTuple):
 
     @property
     def turn(self) -> tuple[int, int]:
-        """Who has the smaller one goes first."""
+        """The smallest goes first."""
         return self.rank, self.serial
 
 
@@ -155,24 +155,24 @@ class Gate:
         return ticket.result()
 
     def served(self, ticket: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
+        """Learn of an answer that was not throttled."""
         if self.engaged:
             self._rates.served(ticket, self._clock.monotonic(), write=write)
             self._pump()
 
     def throttled(self, ticket: float, asked: float | None, *, write: bool) -> None:
-        """Hear of a throttled answer. asked: the seconds that it asks to wait, if it does."""
+        """Learn of a throttled answer. asked: the seconds that it asks to wait, if it does."""
         self._rates.throttled(ticket, self._clock.monotonic(), asked, write=write)
         self.engaged = True
         self._pump()
 
     def told(self, said: Remaining | None, *, write: bool) -> None:
-        """Hear of the `RateLimit` fields of an answer."""
+        """Learn of the `RateLimit` fields of an answer."""
         if said is not None:
             self._rates.told(said.requests, said.seconds, self._clock.monotonic(), write=write)
 
     def released(self, ticket: float, *, write: bool, failed: bool = False) -> None:
-        """Hear that a request has ended without an answer that says anything. failed: there was none."""
+        """Learn that a request has ended without an answer that says anything. failed: there was none."""
         if self.engaged:
             self._rates.released(ticket, self._clock.monotonic(), write=write, failed=failed)
             self._pump()

@@ -50,22 +50,22 @@ class RequestRates:
         return now
 
     def released(self, ticket: float, now: float, *, write: bool, failed: bool = False) -> None:
-        """Hear that a request has ended without an answer that says anything. failed: it got none."""
+        """Learn that a request has ended without an answer that says anything. failed: it got none."""
         for rate in self._rates(write):
             rate.released(ticket, now, failed=failed)
 
     def served(self, ticket: float, now: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
+        """Learn of an answer that was not throttled."""
         for rate in self._rates(write):
             if rate.engaged:
                 rate.served(ticket, now)
 
     def told(self, remaining: float, reset: float, now: float, *, write: bool) -> None:
-        """Hear of `RateLimit` fields: of the writes' own limit, if a write was answered, or that of all."""
+        """Learn of `RateLimit` fields: of the writes' own limit, if a write was answered, or that of all."""
         (self.writes if write else self.all).told(remaining, reset, now)
 
     def throttled(self, ticket: float, now: float, asked: float | None = None, *, write: bool) -> None:
-        """Hear of a throttled answer. Which limit it met is not said: one hears of it, the other that it says nothing.
+        """Learn of a throttled answer. Which of two limits it met is not said: one is chosen, and the other left alone.
 
         The first stops everybody, and so does one that asks for long. After that: a read has met the limit of all. A
         write has met its own, unless just then too many are sent in all and not too many writes.

@@ -99,7 +99,7 @@ class Fields:
         return float(value)
 
     def optional_number(self, name: str, *, least: float = 0.0) -> float | None:
-        """Return such a number, None for null and where it is missing."""
+        """Return a number from `least` to `MOST`, None for null and where it is missing."""
         return None if self._members.get(name) is None else self.number(name, least=least)
 
     def whole(self, name: str, default: int | None = None, *, least: int = 1, most: int = 2**53) -> int:
