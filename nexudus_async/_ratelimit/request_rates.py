@@ -65,7 +65,7 @@ class RequestRates:
         (self.writes if write else self.all).told(remaining, reset, now)
 
     def throttled(self, ticket: float, now: float, asked: float | None = None, *, write: bool) -> None:
-        """Learn of a throttled answer. Which of two limits it met is not said: one is chosen, and the other left alone.
+        """Learn of a throttled answer. Which of two limits it met is not said: for the other it says nothing.
 
         The first stops everybody, and so does one that asks for long. After that: a read has met the limit of all. A
         write has met its own, unless just then too many are sent in all and not too many writes.

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from nexudus_async._clock import Clock
 
+from ._input import whole_number
 from ._masking import SHOWN, shown
 from ._notes import NOTE
 from ._routing import Handler, json_error
@@ -191,9 +192,10 @@ def _moment(name: str, value: str) -> datetime:
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     value = query.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 2**31):
+    number = whole_number(value)
+    if number is None or not 0 < number < 2**31:
         raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {shown(value)}")
-    return int(value)
+    return number
 
 
 def _direction(query: Mapping[str, str]) -> int:

@@ -71,6 +71,11 @@ async def test_a_jwt_ends(client: Client, clock: ManualClock, age: float, status
         ("token=a.b.c", "validForInMinutes is a whole number of minutes, such as 1440."),
         ("token=a.b.c&validForInMinutes=0", "validForInMinutes is a whole number of minutes, such as 1440."),
         ("token=a.b.c&validForInMinutes=1.5", "validForInMinutes is a whole number of minutes, such as 1440."),
+        pytest.param(
+            "token=a.b.c&validForInMinutes=" + "9" * 5_000,
+            "validForInMinutes is a whole number of minutes, such as 1440.",
+            id="more digits than Python reads",
+        ),
     ],
 )
 async def test_what_is_no_exchange(client: Client, query: str, message: str) -> None:
@@ -115,7 +120,15 @@ async def test_an_operator_signs_a_member_in(client: Client) -> None:
     assert (await exchange(client, jwt)).status == 401
 
 
-@pytest.mark.parametrize(("query", "status"), [("?coworkerId=77", 404), ("?coworkerId=x", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("?coworkerId=77", 404),
+        ("?coworkerId=x", 400),
+        ("", 400),
+        pytest.param("?coworkerId=" + "9" * 5_000, 400, id="more digits than Python reads"),
+    ],
+)
 async def test_an_operator_must_name_a_member(client: Client, query: str, status: int) -> None:
     """With JSON that says so."""
     client.emulator.user.admin = True
