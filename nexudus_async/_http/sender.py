@@ -111,7 +111,7 @@ class Sender:
                 return response
             return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
         # Not above, or being held back would be the context of whatever comes of it.
-        place = self.gate.place(HELD_BACK, write=method in WRITES)
+        place = self.gate.place(HELD_BACK, write=sending.method in WRITES)
         return await self._persist(sending, *await self._send_in_turn(sending, place))
 
     async def connect(self, handshake: Handshake) -> "WebSocket":
@@ -247,7 +247,8 @@ class Sender:
             except HeldBack as held:
                 gate.released(ticket, write=write)
                 sending.resume_at(held)
-                write = sending.method in WRITES
+                write = sending.method in WRITES  # a redirect may have made a GET of it
+                place = place and place._replace(write=write)
             except BaseException as exc:
                 gate.released(ticket, write=write, failed=isinstance(exc, Exception))
                 raise
