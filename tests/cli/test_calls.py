@@ -75,6 +75,13 @@ async def test_answer_is_raw_in_a_pipe(shell: Shell) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"\xff\x00\r\n", b"")
 
 
+async def test_answer_that_asks_for_too_long_a_wait_is_printed(shell: Shell) -> None:
+    """The wait stands in its body, which was searched for that."""
+    shell.emulator.fail(TEAMS, Fault.throttled(None, 429, in_words=600))
+    result = await shell.run("get", TEAMS, **shell.credentials)
+    assert (result.returncode, json.loads(result.stdout)) == (5, {"Message": "Too many requests. Wait 600 seconds."})
+
+
 async def test_answer_is_indented_and_coloured_on_a_terminal(shell: Shell) -> None:
     shell.emulator.fail(TEAMS, Fault.answer(200, '[{"Id":1,"Name":"Zo\u00eb"}]'))
     code, terminal = await asyncio.to_thread(lambda: look("get", TEAMS, env=shell.env | shell.credentials))
