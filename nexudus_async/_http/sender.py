@@ -21,6 +21,7 @@ from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
 from nexudus_async._ratelimit.retry_after import THROTTLED
 from nexudus_async._ratelimit.throttle import Patience, Throttle
 from nexudus_async._token import Token
+from nexudus_async.errors import NexudusAuthError
 
 from .aiohttp_internals import let_stream
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
@@ -250,7 +251,8 @@ class Sender:
                 write = sending.method in WRITES  # a redirect may have made a GET of it
                 place = place and place._replace(write=write)
             except BaseException as exc:
-                gate.released(ticket, write=write, failed=isinstance(exc, Exception))
+                unsent = isinstance(exc, NexudusAuthError)  # there was no token: that says nothing about the API
+                gate.released(ticket, write=write, failed=isinstance(exc, Exception) and not unsent)
                 raise
             place = place or gate.place(HELD_BACK, write=write)
 

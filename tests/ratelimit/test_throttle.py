@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from nexudus_async import ConfigurationError, Throttle, Throttled
+from nexudus_async import ConfigurationError, CredentialsRejectedError, Throttle, Throttled
+from nexudus_async._ratelimit.gate import Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._faults import Cut
 from tests.conftest import CUSTOMER, Connect
+from tests.inside import pause
 
 from .throttling import ECHO, calls, settle, status
 
@@ -145,6 +147,31 @@ async def test_a_caller_that_leaves_while_a_body_is_looked_at_leaves_no_connecti
         await task
     async with asyncio.timeout(5):
         await left.wait()
+
+
+async def test_a_request_that_gets_no_token_is_no_failure_of_the_api(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several failures in a row count as an outage, in which nobody waits for the throttling to end."""
+    session = await connect()
+    await session.token()
+    pause(session, 5)
+    request = asyncio.create_task(status(session))
+    await clock.wait_for_sleepers()
+    await session.logout()
+    emulator.user.suspended = True
+    failed: list[bool] = []
+    released = Gate.released
+
+    def noting(self: Gate, ticket: float, **options: bool) -> None:
+        failed.append(options.get("failed", False))
+        released(self, ticket, **options)
+
+    monkeypatch.setattr(Gate, "released", noting)
+    clock.advance(5)
+    with pytest.raises(CredentialsRejectedError):
+        await request
+    assert failed == [False]
 
 
 async def test_a_429_without_a_number_waits_twice_as_long_each_time(
