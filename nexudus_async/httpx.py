@@ -60,14 +60,16 @@ class NexudusAuth(httpx.Auth):
     ) -> None:
         if not isinstance(tokens, TokenSession | TokenManager):
             raise ConfigurationError(f"tokens must be a TokenSession or a TokenManager, not {kind_of(tokens)}")
-        session = tokens if isinstance(tokens, TokenSession) else None
-        manager = tokens.manager if isinstance(tokens, TokenSession) else tokens
-        if session is not None and origins is None:
-            named = session.middleware
+        if isinstance(tokens, TokenSession):
+            manager, its_own = tokens.manager, tokens.middleware
         else:
+            manager, its_own = tokens, None
+        if origins is not None or its_own is None:
             named = BearerMiddleware(manager, origins or (), allow_insecure_http=allow_insecure_http)
+        else:
+            named = its_own
         self._manager, self._coordinator, self._origins = manager, coordinator_of(manager), origins_of(named)
-        self._unauthorized = unauthorized_of(named if session is None else session.middleware)
+        self._unauthorized = unauthorized_of(its_own or named)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send `request` with the token where it belongs; httpx calls this."""
