@@ -92,7 +92,8 @@ class Coworkers:
     async def change(self, request: web.Request) -> web.Response:
         given = await _body(request)
         record = self._find(str(given.get("Id")))
-        record.update({**given, "Id": record["Id"], "UpdatedOn": _stamp(self._clock.wall())})
+        now = _stamp(self._clock.wall())
+        record.update({**given, "Id": record["Id"], "CreatedOn": record.get("CreatedOn", now), "UpdatedOn": now})
         return _done(record["Id"])
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -210,7 +211,7 @@ def _sortable(value: object) -> tuple[int, float, str]:
     if value is None:
         return 0, 0.0, ""
     if isinstance(value, int | float):
-        return 1, float(value), ""
+        return 1, value, ""  # as it is: an int may be too large to be a float
     return 2, 0.0, str(value).lower()
 
 
@@ -221,7 +222,7 @@ def _text(value: object) -> str:
 async def _body(request: web.Request) -> Record:
     try:
         given = json.loads(await request.text())
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, RecursionError):  # LookupError: of a charset
         given = None
     if not isinstance(given, dict):
         raise json_error(web.HTTPBadRequest, "The body is a JSON object.")
