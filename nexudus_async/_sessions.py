@@ -146,7 +146,7 @@ class TokenSessions:
             raise ConfigurationError("account must be a user name, a non-empty str")
         key = normalized(account)
         await self._members.until_ended(key)
-        self._check_usable()
+        self._check_usable()  # again: they may have been closed during that wait
         if (member := self._members.get(key)) is not None:
             self._members.use(key)
             return member

@@ -23,7 +23,7 @@ class Waits:
         """
         task = asyncio.get_running_loop().create_task(wait)
         self._tasks.add(task)
-        if self._closed:
+        if self._closed:  # before this request came to wait: there is no other close() to end it
             task.cancel()
         try:
             await asyncio.wait((task,))

@@ -47,8 +47,10 @@ class PasswordSignIn(SignIn):
         """Return one try, for all tries of one sign-in: with the password as it is now."""
         self._check_typed_code()
         held, self._password = self._password, None
-        usable = held is not None and self._clock.monotonic() < held.until
-        password = held.value if usable and held is not None else await self._credentials.fetch_password()
+        if held is not None and self._clock.monotonic() < held.until:
+            password = held.value
+        else:
+            password = await self._credentials.fetch_password()
 
         async def attempt() -> Token:
             return await self._attempt(password, client_id)
@@ -58,7 +60,7 @@ class PasswordSignIn(SignIn):
     async def _attempt(self, password: Secret, client_id: str) -> Token:
         """Try once. Raises `AttemptFailed`, and `TotpRequiredError` for a typed code that was used already."""
         credentials = self._credentials
-        self._check_typed_code()
+        self._check_typed_code()  # again: another sign-in may have used it meanwhile
         code = await self._fetch_code(credentials)
         self._code = None
         self._typed_code_used = self.attended  # before: whoever cancels cannot tell if it arrived
