@@ -86,7 +86,7 @@ class Grants:
                 self._count_failure(user)
             return _refusal("two_factor_auth_check", "A valid two-factor code is required.", name)
         if user.must_reset:
-            return _refusal("must_reset_password", self._accounts.make_reset_token(), name)
+            return _refusal("must_reset_password", self._accounts.make_link_token(), name)
         return None
 
     def _count_failure(self, user: User) -> None:

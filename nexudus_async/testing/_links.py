@@ -61,7 +61,7 @@ class Links:
 
     async def link_token(self, _: web.Request) -> web.Response:
         """This refreshes nothing, whatever its path says: the token is for a link to a page, and opens nothing here."""
-        token = self._accounts.make_reset_token()
+        token = self._accounts.make_link_token()
         value = {"WasSuccessful": True, "Value": token, "Status": 200, "Message": None, "Errors": None}
         return web.json_response(value)
 
