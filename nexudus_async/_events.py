@@ -105,7 +105,7 @@ class TokenRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Throttled(Event):
-    """The API throttled a request, and it will be sent again.
+    """The API throttled a request. It will be sent again, unless its body cannot be.
 
     status: 409 or 429. wait: seconds that it waits. All keep that of the first, and every one of 2 s or more that the
     answer asked for; after shorter ones the others go on, at the rate that was learnt.

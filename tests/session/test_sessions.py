@@ -817,6 +817,21 @@ def test_another_loop_is_refused(vault: Vault) -> None:
     assert sessions.closed
 
 
+async def test_closing_before_a_coroutine_function_has_begun_leaves_nothing_to_complain_of(make: Make) -> None:
+    """Python warns of a coroutine that nobody awaited."""
+
+    async def slow(_: str) -> PasswordCredentials:
+        raise AssertionError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sessions = make(slow)
+        results = await asyncio.gather(sessions.session(name(0)), sessions.close(), return_exceptions=True)
+        assert isinstance(results[0], SessionClosedError)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
 async def test_a_session_dropped_without_closing_says_so(emulator: NexudusEmulator, vault: Vault) -> None:
     """`ResourceWarning`."""
     sessions = TokenSessions(vault, base_url=emulator.url)
