@@ -31,6 +31,8 @@ class TokenFacts:
         """How many logouts there were."""
         self.generation: int = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
+        self._logged_out_at: int = 0
+        """The generation that the last logout has ended: no record up to it is adopted."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf

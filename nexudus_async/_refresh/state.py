@@ -96,14 +96,16 @@ class TokenState(TokenFacts):
             self._forget()
         if held is not None and shared.ends is not None and shared.ends == held.client_id:
             self._forget()  # a newer token that the store never had
-        known, newest, token = self.token, self.generation, shared.token
-        self.generation = max(newest, shared.generation)
+        known, token = self.token, shared.token
+        self.generation = max(self.generation, shared.generation)
+        if shared.logged_out or (held is not None and known is None):
+            self._logged_out_at = self.generation
         if token is None:
             if known is not None and shared.generation > known.generation:
                 self.refresh_token_refused()  # by what we cannot read: somebody has refreshed, or logged out
             return False
-        if known is None and shared.generation <= newest:
-            return False  # what a logout has ended
+        if known is None and shared.generation <= self._logged_out_at:
+            return False
         if known is not None and token.access_token == known.access_token and token.generation > known.generation:
             self._replace(token)  # ours: the store has it above a chain that was logged out of
             return False
@@ -184,12 +186,14 @@ class TokenState(TokenFacts):
         self._backoff = NO_FAILURE
         if shared:
             self.generation += 1
+        self._logged_out_at = self.generation
 
     def tombstone_saved(self, generation: int) -> None:
         """The store has a tombstone: what was adopted meanwhile of the chain that it ends is forgotten."""
         if (token := self.token) is not None and token.generation <= generation:
             self._forget()
         self.generation = max(self.generation, generation)
+        self._logged_out_at = max(self._logged_out_at, generation)
 
     def close(self) -> None:
         """Serve nothing any more."""
