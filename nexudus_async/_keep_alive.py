@@ -8,7 +8,7 @@ two-factor on may need a person for that. So the token is refreshed when it is d
 import asyncio
 import contextvars
 
-from ._clock import sleep
+from ._clock import sleep_idly
 from ._events import logger
 from ._refresh.coordinator import Coordinator
 from ._refresh.policy import Freshness
@@ -55,7 +55,7 @@ class KeepAlive:
                 due = self._due_in()
             due = LONGEST_PAUSE if due is None else max(due, self._state.retry_in)  # back-off holds here, too
             pause = min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
-            await sleep(self._state.clock, pause)
+            await sleep_idly(self._state.clock, pause)
 
     def _due_in(self) -> float | None:
         """Return the seconds until a refresh is due; None without a token, as after a logout."""

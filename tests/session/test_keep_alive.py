@@ -129,3 +129,16 @@ async def test_it_wakes_at_most_every_half_minute(
     await asyncio.sleep(0)
     assert clock.sleepers == 1
     assert emulator.renewals == 0
+
+
+async def test_a_clock_that_jumps_is_not_driven_by_it(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """Or time would run away while the session is idle, and each token end as soon as it is there."""
+    clock.autojump = True
+    session = await connect(keep_alive=True)
+    began = clock.monotonic()
+    await session.token()
+    await asyncio.sleep(0.05)
+    assert clock.monotonic() - began < 1
+    assert len(emulator.token_requests) == 1
