@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from nexudus_async._clock import sleep
+from nexudus_async._clock import sleep, sleep_idly
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._refresh.tried import Tried
@@ -243,7 +243,7 @@ class Storage:
         pause = SAVE_FIRST
         try:
             while self._unsaved is not None:
-                await sleep(self._clock, pause * (0.5 + self._chance()))
+                await sleep_idly(self._clock, pause * (0.5 + self._chance()))
                 await self.save_unsaved()
                 pause = min(2 * pause, SAVE_LAST)
         finally:

@@ -297,7 +297,8 @@ async def test_a_dead_store_costs_nobody_a_request(
 async def test_a_renewed_token_that_could_not_be_saved_is_saved_when_the_store_is_back(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """Without waiting for the next renewal: a restart finds it."""
+    """Without waiting for the next refresh: a restart finds it."""
+    clock.autojump = False
     session = await connect(store=store)
     await session.token()
     clock.advance(3600)
@@ -308,10 +309,25 @@ async def test_a_renewed_token_that_could_not_be_saved_is_saved_when_the_store_i
     token = await renewing
     await until(lambda: session.statistics().unsaved == 1)
     store.saves_down = False
+    await clock.wait_for_sleepers()
+    clock.advance(2)
     await until(lambda: session.statistics().unsaved == 0)
     another = await connect(store=store)
     assert (await another.token()).access_token == token.access_token
     assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+
+
+async def test_a_clock_that_jumps_is_not_driven_by_the_attempts_to_save(
+    connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Or time would run away for as long as the store is down."""
+    session = await connect(store=store)
+    store.saves_down = True
+    began = clock.monotonic()
+    await session.token()
+    await asyncio.sleep(0.05)
+    assert clock.monotonic() - began < 1
+    assert session.freshness is Freshness.FRESH
 
 
 async def test_close_offers_the_store_once_more_what_it_did_not_take(
