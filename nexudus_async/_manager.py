@@ -16,7 +16,7 @@ from ._events import Emitter, Listener, Statistics
 from ._refresh.coordinator import Coordinator
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
-from ._refresh.renewal import AloneRenewal, Asking, Renewal
+from ._refresh.renewal import AloneRefresher, Asking, Refresher
 from ._refresh.state import TokenState
 from ._token import Token
 from ._validation import check_kind, check_methods
@@ -69,12 +69,14 @@ class TokenManager:
         emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label, clock)
         self._state = state = TokenState(policy, clock, chance)
         asking = Asking(source, policy, state.clock)
-        renewal: Renewal = AloneRenewal(asking)
+        refresher: Refresher = AloneRefresher(asking)
         if store is not None:
-            from ._fleet.assembly import renewal_with  # noqa: PLC0415 - a tenth of the package, for those with a store
+            from ._fleet.assembly import refresher_with  # noqa: PLC0415 - a tenth of the package, for those with a store
 
-            renewal = renewal_with(store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter)
-        self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
+            refresher = refresher_with(
+                store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter
+            )
+        self._coordinator = Coordinator(source.key, state, refresher, policy, emitter)
 
     async def token(self) -> Token:
         """Return a token that has not expired.

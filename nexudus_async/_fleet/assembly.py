@@ -11,11 +11,11 @@ from nexudus_async.stores import TokenStore
 
 from .access import StoreAccess
 from .pauses import Pauses
-from .renewal import FleetRenewal
+from .renewal import FleetRefresher
 from .storage import LOCK_MARGIN, Storage
 
 
-def renewal_with(
+def refresher_with(
     store: TokenStore,
     asking: Asking,
     state: TokenState,
@@ -24,7 +24,7 @@ def renewal_with(
     policy: RefreshPolicy,
     chance: Callable[[], float],
     emitter: Emitter,
-) -> FleetRenewal:
+) -> FleetRefresher:
     """Return the renewal of one process among those that share `store`.
 
     Raises `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save.
@@ -33,7 +33,7 @@ def renewal_with(
     tried = asking.grants.tried
     access = StoreAccess(store, key=key, emitter=emitter, tried=tried)
     storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
-    return FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
+    return FleetRefresher(asking, storage, Pauses(asking, state.clock, chance), state.clock)
 
 
 def _check_lease(store: TokenStore, policy: RefreshPolicy) -> None:

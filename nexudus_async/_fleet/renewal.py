@@ -40,7 +40,7 @@ LOCK_PAUSE = 10.0
 """Seconds at most for which a token that is good is left to another process, and not beyond the hard margin."""
 
 
-class FleetRenewal:
+class FleetRefresher:
     """Gets a newer token for one process of a fleet: its own, or another's."""
 
     shared = True

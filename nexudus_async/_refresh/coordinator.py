@@ -27,7 +27,7 @@ from nexudus_async.stores._support import finish
 
 from .attempt import Attempt
 from .policy import Freshness, RefreshPolicy
-from .renewal import HeldOffError, Renewal
+from .renewal import HeldOffError, Refresher
 from .single_flight import Flight
 from .state import TokenState
 
@@ -43,9 +43,11 @@ Successor = Callable[[], Awaitable[Token]]
 class Coordinator:
     """Gives tokens to any number of tasks of one event loop."""
 
-    def __init__(self, key: str, state: TokenState, renewal: Renewal, policy: RefreshPolicy, emitter: Emitter) -> None:
+    def __init__(
+        self, key: str, state: TokenState, refresher: Refresher, policy: RefreshPolicy, emitter: Emitter
+    ) -> None:
         self.key, self.state, self.emitter = key, state, emitter
-        self._renewal, self._policy = renewal, policy
+        self._refresher, self._policy = refresher, policy
         self._flight: Flight[Token] | None = None
         self._attempt: Attempt | None = None
         self._logouts: set[asyncio.Task[None]] = set()
@@ -59,7 +61,7 @@ class Coordinator:
     @property
     def unsaved(self) -> bool:
         """Whether a store has yet to take the newest token, or a logout."""
-        return self._renewal.unsaved
+        return self._refresher.unsaved
 
     # What a caller gets
 
@@ -80,14 +82,11 @@ class Coordinator:
                     if error is not None or state.quiet:
                         return token
                     await self._wait_a_little(self.launch("mandatory"))
-                case Freshness.REFUSED:
-                    if error is not None:
-                        raise copy_of(error) from cause_of(error)
-                    await self.launch("rejected").wait()
                 case _:
                     if error is not None:
                         raise copy_of(error) from cause_of(error)
-                    await self.launch("empty" if token is None else "expired").wait()
+                    refused = freshness is Freshness.REFUSED
+                    await self.launch("rejected" if refused else "empty" if token is None else "expired").wait()
             token = state.token
             if token is not None and (state.is_fresh or state.servable):  # the former is what a herd of waiters finds
                 return token
@@ -133,7 +132,7 @@ class Coordinator:
 
     def _forbidden_if(self, *, served: bool) -> NexudusAuthError | None:
         error = self.state.held_off_by(served=served)
-        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago, served=served):
+        if error is not None and self._refresher.worth_a_look(error, self.state.looked_ago, served=served):
             return None
         return error
 
@@ -221,15 +220,15 @@ class Coordinator:
 
     async def _run(self, attempt: Attempt) -> None:
         try:
-            await self._renewal.run(attempt)
+            await self._refresher.run(attempt)
         except HeldOffError:
             if not attempt.forced:
                 raise
-            await self._renewal.run(attempt)  # somebody has joined by hand, when it was held off already
+            await self._refresher.run(attempt)  # somebody has joined by hand, when it was held off already
 
     def _save_later(self) -> None:
         if not self.state.closed:
-            self._renewal.save_later()
+            self._refresher.save_later()
 
     # The end
 
@@ -238,8 +237,8 @@ class Coordinator:
         state = self.state
         state.check_usable()
         token, generation, flight = state.token, state.generation, self._flight
-        state.logged_out(shared=self._renewal.shared)
-        self._renewal.prepare_tombstone(generation, token)
+        state.logged_out(shared=self._refresher.shared)
+        self._refresher.prepare_tombstone(generation, token)
         if flight is not None:
             flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
             flight.cancel()
@@ -258,14 +257,14 @@ class Coordinator:
         if flight is not None:
             await flight.until_ended()
         try:
-            generation = await self._renewal.save_tombstone()
+            generation = await self._refresher.save_tombstone()
         finally:
             self._save_later()
         self.state.tombstone_saved(generation)
 
     async def close(self, *, keep_store: bool = False) -> None:
         """End every wait, as `TokenManager.close` says. keep_store: leave the store's connections open, for others."""
-        state, renewal, flight = self.state, self._renewal, self._flight
+        state, refresher, flight = self.state, self._refresher, self._flight
         state.check_closable()
         state.close()
         if state.loop is not asyncio.get_running_loop():
@@ -275,10 +274,10 @@ class Coordinator:
                 if flight is not None:
                     flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
                     await flight.until_ended()
-                if renewal.unsaved:
-                    await renewal.save_unsaved()
+                if refresher.unsaved:
+                    await refresher.save_unsaved()
         finally:
-            ending = [*self._logouts, *renewal.end_saving()]
+            ending = [*self._logouts, *refresher.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:
@@ -296,4 +295,4 @@ class Coordinator:
                 await asyncio.wait(ending)
         finally:
             if not keep_store:
-                await self._renewal.disconnect()
+                await self._refresher.disconnect()

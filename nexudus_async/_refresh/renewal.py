@@ -149,7 +149,7 @@ class Asking:
         raise EndpointUnavailableError(f"no answer to a sign-in or refresh within {self._deadline:g} s")
 
 
-class Renewal(Protocol):
+class Refresher(Protocol):
     """What a flight does, and what is to be done with a store. There are two: alone, and in a fleet."""
 
     @property
@@ -198,7 +198,7 @@ class Renewal(Protocol):
         ...
 
 
-class AloneRenewal:
+class AloneRefresher:
     """The flight of a process that has its chain for itself. There is no store."""
 
     shared = unsaved = False

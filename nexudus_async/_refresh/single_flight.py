@@ -64,7 +64,7 @@ class Flight(Generic[T]):
         self._future = loop.create_future  # kept: each of thousands would ask for the loop, which asks for the process
         work = self._run()
         try:
-            self._task = loop.create_task(work, context=contextvars.Context(), name="nexudus_async renewal")
+            self._task = loop.create_task(work, context=contextvars.Context(), name="nexudus_async refresh")
         except BaseException:
             work.close()
             raise

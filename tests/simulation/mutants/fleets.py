@@ -11,7 +11,7 @@ from nexudus_async._fleet import access
 from nexudus_async._fleet import storage as storages
 from nexudus_async._fleet.access import StoreAccess
 from nexudus_async._fleet.pauses import Pauses
-from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._fleet.renewal import FleetRefresher
 from nexudus_async._fleet.storage import Storage
 from nexudus_async._fleet.without_store import WithoutStore
 from nexudus_async._oauth.grants import NexudusGrants
@@ -125,7 +125,7 @@ def the_token_held_is_adopted_again(original: Original, token: Token, known: Tok
     return token.generation >= known.generation
 
 
-@MUTANTS.replacing(FleetRenewal, "_put_back")
+@MUTANTS.replacing(FleetRefresher, "_put_back")
 async def a_record_that_vanished_is_taken_for_a_blank_sheet(original: Original, *args: Any) -> bool:
     return True
 
@@ -185,8 +185,8 @@ async def _but_taken_from_memory(original: Original, self: StoreAccess) -> Any:
     return vars(self).get("seen")
 
 
-@MUTANTS.replacing(FleetRenewal, "_note_attempt")
-async def an_attempt_is_not_noted(original: Original, self: FleetRenewal, attempt: Attempt) -> bool:
+@MUTANTS.replacing(FleetRefresher, "_note_attempt")
+async def an_attempt_is_not_noted(original: Original, self: FleetRefresher, attempt: Attempt) -> bool:
     return True
 
 
