@@ -41,12 +41,15 @@ LOCK_PAUSE = 10.0
 
 
 class FleetRefresher:
-    """Gets a newer token for one process of a fleet: its own, or another's."""
+    """Gets a newer token for one process of a fleet: its own, or another's.
+
+    lock_time: seconds for which the lock guards what is asked of the service, infinite for one that does not end.
+    """
 
     shared = True
 
-    def __init__(self, asking: Asking, storage: Storage, pauses: Pauses, clock: Clock) -> None:
-        self._asking, self._grants = asking, asking.grants
+    def __init__(self, asking: Asking, storage: Storage, pauses: Pauses, clock: Clock, lock_time: float) -> None:
+        self._asking, self._grants, self._lock_time = asking, asking.grants, lock_time
         self._storage, self._pauses, self._clock = storage, pauses, clock
         self._record: Record | None = None
         """The record as it was seen or written last."""
@@ -77,6 +80,7 @@ class FleetRefresher:
                     return
                 known = known or self._record or Record(0)
                 await self._check_not_held(attempt, known)
+                asking = self._asking.for_at_most(self._lock_time)
                 async with self._storage.try_lock() as ours:
                     if ours:
                         if await self._look(attempt):  # another process may have refreshed since
@@ -84,7 +88,7 @@ class FleetRefresher:
                         await self._check_not_held(attempt, known)  # or failed
                         if await self._note_attempt(attempt):
                             begun = True
-                            await self._refresh(attempt)
+                            await self._refresh(attempt, asking)
                         return
                 if (seconds := attempt.can_wait) > 0:
                     attempt.left_alone(min(seconds, LOCK_PAUSE))
@@ -181,10 +185,13 @@ class FleetRefresher:
         await self._storage.note(record)
         self._see(record)
 
-    async def _refresh(self, attempt: Attempt) -> None:
-        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure."""
+    async def _refresh(self, attempt: Attempt, asking: Asking) -> None:
+        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure.
+
+        asking: what ends with the lock.
+        """
         for _ in range(MAX_EXPIRED):
-            obtained = await self._obtain(attempt)
+            obtained = await self._obtain(attempt, asking)
             granted = attempt.granted(obtained) if obtained is not None else None
             if granted is None:
                 return
@@ -196,14 +203,15 @@ class FleetRefresher:
                 return
         raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
-    async def _obtain(self, attempt: Attempt) -> Obtained | None:
+    async def _obtain(self, attempt: Attempt, asking: Asking) -> Obtained | None:
         """Return what the service gives; None where another process has given it meanwhile."""
         token = None if attempt.by_credentials else attempt.token
         sent = token.refresh_token if token is not None else None
         refused = signing_in = False
         mark: str | None = None
         try:
-            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            asking.check_time_left()
+            obtained, spent = await asking.refresh_or_say_why_not(token)
             if obtained is not None:
                 return obtained
             if spent is not None:
@@ -215,12 +223,13 @@ class FleetRefresher:
             if not attempt.forced:
                 await self._pauses.respect_latch(self._record, spent)
             signing_in = True
-            if (mark := await self._asking.take_one_time(after=spent)) is not None:
+            asking.check_time_left(after=spent)
+            if (mark := await asking.take_one_time(after=spent)) is not None:
                 await self._storage.note_taken(mark, self._record or Record(0))
             record = self._record or Record(0)
             probing = attempt.probing or (record.pause is not None and not attempt.forced)
             by_hand = attempt.by_credentials
-            return await self._asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
+            return await asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
         except Exception as exc:
             if isinstance(exc, LoginRequiredError):
                 exc.__cause__ = exc.__cause__ or self._storage.unreadable

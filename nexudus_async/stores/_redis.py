@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEASE = 60.0
-"""Seconds a refresh lock lasts when its holder dies: twice the flight's deadline, so a living one does not lose it."""
+"""Seconds a refresh lock lasts when its holder dies: twice a flight's deadline: a sign-in may follow a slow refresh."""
 LONGEST = 100 * 365 * 86400.0
 """Seconds that a server can count to, and more than anybody means."""
 
