@@ -198,7 +198,7 @@ def test_a_tombstone_keeps_what_holds_the_fleet_off(newest: Record) -> None:
     latch, pause = Latch(1, 2.0, "CredentialsRejectedError"), Pause(1, 2.0, False, "EndpointUnavailableError", "")
     held = Record(newest.generation, client_id=newest.client_id, latch=latch, pause=pause)
     tombstone = above(Record(3, logged_out_until=9.0), held)
-    assert (tombstone.generation, tombstone.latch, tombstone.pause) == (8, latch, pause)
+    assert (tombstone.generation, tombstone.latch, tombstone.pause) == (9, latch, pause)
 
 
 def test_a_logout_does_not_wake_the_passwords_of_others() -> None:
