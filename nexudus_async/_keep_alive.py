@@ -50,7 +50,7 @@ class KeepAlive:
                 try:
                     await self._refresh()
                 except Exception as exc:  # noqa: BLE001 - whatever a launch raises, the next look may succeed
-                    # A flight has told of its failure itself; back-off and latch hold here as for every caller.
+                    # A failed refresh has been told of already; back-off and latch hold here as for every caller.
                     logger.debug("%s: keep-alive: %s", self._coordinator.emitter.account, type(exc).__name__)
                 due = self._due_in()
             due = LONGEST_PAUSE if due is None else max(due, self._state.retry_in)  # back-off holds here, too
