@@ -9,8 +9,8 @@ above whatever the record says.
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from nexudus_async._clock import sleep, sleep_idly
@@ -57,6 +57,8 @@ class Storage:
         """Whether there was a logout that the store has not heard of."""
         self._logout: tuple[int, float] | None = None
         """The generation and the end of the tombstone that was seen, or saved, last."""
+        self._held_back = False
+        """Whether what is unsaved is to stay so for now."""
         self._saver: asyncio.Task[None] | None = None
 
     # The record
@@ -93,7 +95,7 @@ class Storage:
             return False
         self._settle(record)
         if is_tombstone(record):
-            self._logout = record.generation, record.logged_out_until
+            self._logout, self._overdue = (record.generation, record.logged_out_until), False
         return True
 
     def looks(self) -> Iterator[float]:
@@ -126,6 +128,15 @@ class Storage:
             self._unsaved = self._unsaved._replace(in_doubt=in_doubt)
             self._offered = self._unsaved if offered else self._offered
 
+    @contextmanager
+    def holding_back(self) -> Generator[None]:
+        """Let no token be saved inside the block: its refresh token is being sent, and is not for others to send."""
+        self._held_back = True
+        try:
+            yield
+        finally:
+            self._held_back = False
+
     def news_of_logout(self, record: Record) -> str | None:
         """Return the `client_id` of the chain that a tombstone ends, if it was not there at the last look.
 
@@ -152,7 +163,7 @@ class Storage:
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
         unsaved = self._unsaved
-        if unsaved is None:
+        if unsaved is None or (self._held_back and not is_tombstone(unsaved)):
             return
         with suppress(StoreError):  # another time
             await self._save_in_turn(unsaved)
@@ -186,6 +197,7 @@ class Storage:
                     if ours:
                         record = await self.load()
                         if self._unsaved is tombstone and record is not None:
+                            self._state.seen(record.generation)  # the token of a sign-in meanwhile is above it
                             await self.save(record)
                             return record.generation
                         return record.generation if record is not None and is_tombstone(record) else 0
@@ -197,7 +209,7 @@ class Storage:
         return [] if self._saver is None else [self._saver]
 
     def _settle(self, saved: Record) -> None:
-        """Clear the slot of what was saved, and of what is older."""
+        """Clear the slot of what was saved, or is older."""
         if self._unsaved is not None and self._unsaved.generation <= saved.generation:
             self._unsaved, self._overdue = None, False
 

@@ -409,3 +409,23 @@ def test_a_save_that_arrives_late_does_not_undo_a_logout(signs_in: bool, in_doub
         assert record(world).token is None
 
     play(scene, lifetime=3600)
+
+
+def test_who_signs_in_while_the_tombstone_is_being_saved_keeps_the_token() -> None:
+    """It is of a chain that the logout did not end."""
+
+    async def scene(world: World) -> None:
+        one, _ = await begin(world)
+        world.store.latency = OPERATION
+        leaving = asyncio.create_task(one.logout())
+        await asyncio.sleep(1.5 * OPERATION)  # it has looked, and saves now
+        world.store.loads_down, world.store.latency = True, 0.001
+        token = await one.token()
+        await leaving
+        assert one.current() == token
+        world.store.loads_down = False
+        await settled(world)
+        assert record(world).token == one.current()
+
+    world = play(scene, lifetime=3600)
+    assert world.endpoint.count("password") == 2
