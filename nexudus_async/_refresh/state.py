@@ -50,10 +50,10 @@ class TokenState(TokenFacts):
         """Tie the state to the running event loop at its first use; raise on use from elsewhere, or once closed."""
         if self.closed:
             raise SessionClosedError("the session is closed: make a new one")
-        if self.forked:  # where no loop runs, though the coroutine may be in the middle of one
+        if self.forked:  # before the loop is asked for: after a fork there is none, even in the middle of a coroutine
             raise ConfigurationError(ELSEWHERE)
         if get_ident() == self.thread and self.loop_is_running():
-            return  # the same loop; to ask which one runs asks the system for the process id, for each of a herd
+            return  # the same loop, without asking for it: that asks the system for the process id (Python 3.11)
         loop = asyncio.get_running_loop()
         if self.loop is None:
             self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
@@ -83,7 +83,7 @@ class TokenState(TokenFacts):
         self.generation = token.generation
         if good:
             self._count(obtained.grant)
-            self._succeeded()
+            self._backoff = NO_FAILURE
         return Granted(token, good)
 
     def adopted(self, shared: Shared, *, asked_for_new: bool) -> bool:
@@ -91,15 +91,8 @@ class TokenState(TokenFacts):
 
         asked_for_new: somebody wants a token newer than the one that a session without any finds there.
         """
-        held = self.token
-        if held is not None and shared.logged_out and shared.generation >= held.generation:
-            self._forget()
-        if held is not None and shared.ends is not None and shared.ends == held.client_id:
-            self._forget()  # a newer token that the store never had
+        self._heed_logout(shared)
         known, token = self.token, shared.token
-        self.generation = max(self.generation, shared.generation)
-        if shared.logged_out or (held is not None and known is None):
-            self._logged_out_at = self.generation
         if token is None:
             if known is not None and shared.generation > known.generation:
                 self.refresh_token_refused()  # by what we cannot read: somebody has refreshed, or logged out
@@ -117,7 +110,7 @@ class TokenState(TokenFacts):
         if shared.life_left <= 0 or (known is None and asked_for_new):
             return False
         self.adoptions += 1
-        self._succeeded()
+        self._backoff = NO_FAILURE
         return True
 
     def seen(self, generation: int) -> None:
@@ -207,6 +200,19 @@ class TokenState(TokenFacts):
 
     # The steps
 
+    def _heed_logout(self, shared: Shared) -> None:
+        """Count what the store has, and forget the token held where that is the logout that ended its chain."""
+        held = self.token
+        self.generation = max(self.generation, shared.generation)
+        ended = held is not None and (
+            (shared.logged_out and held.generation <= shared.generation)
+            or (shared.ends is not None and shared.ends == held.client_id)  # held is newer: the store never had it
+        )
+        if ended:
+            self._forget()
+        if ended or shared.logged_out:
+            self._logged_out_at = self.generation
+
     def _count(self, grant: Grant | None) -> None:
         if grant is None:
             self.adoptions += 1
@@ -239,9 +245,6 @@ class TokenState(TokenFacts):
         if self._held is not None:
             self._held = self._held._replace(token=token)
             self.fresh = token
-
-    def _succeeded(self) -> None:
-        self._backoff = NO_FAILURE
 
     def _not_rejected(self) -> None:
         self._rejected = self._no_successor = None

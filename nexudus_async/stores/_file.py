@@ -58,7 +58,7 @@ class FileStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with extra("file"):
-            # Needed where there are no byte-range locks, told of anywhere, and not imported here: that takes long.
+            # Needed only where there are no byte-range locks, missed everywhere; not imported, for that takes long.
             if find_spec("filelock") is None:
                 raise ModuleNotFoundError(name="filelock")
         self._path = _checked(path)

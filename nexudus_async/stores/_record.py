@@ -98,12 +98,10 @@ def is_tombstone(record: Record) -> bool:
     return record.token is None and record.logged_out_until > 0
 
 
-def outranks(record: Record | None, unsaved: Record) -> bool:
-    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
-    if record is None:
-        return False
+def outranks(record: Record, unsaved: Record) -> bool:
+    """Tell whether a record makes an unsaved one pointless: as new, and not just a note of refused credentials."""
     if record.generation == unsaved.generation:
-        return record.token is not None or record.logged_out_until > 0
+        return record.token is not None or is_tombstone(record)
     return record.generation > unsaved.generation
 
 

@@ -81,7 +81,7 @@ def a_refused_refresh_token_is_saved_later(original: Original, self: Storage, re
 
 
 @MUTANTS.replacing(storages, "outranks")
-def an_unsaved_token_replaces_a_newer_one(original: Original, record: Record | None, unsaved: Record) -> bool:
+def an_unsaved_token_replaces_a_newer_one(original: Original, record: Record, unsaved: Record) -> bool:
     return False
 
 
