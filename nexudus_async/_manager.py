@@ -57,6 +57,8 @@ class TokenManager:
         label: str | None = None,
     ) -> None:
         check_methods("source", source, ("login", "refresh"), "a TokenSource")
+        if not isinstance(getattr(source, "key", None), str):
+            raise ConfigurationError("source must have a key: the text that a store files its tokens under")
         if store is not None:
             check_methods("store", store, ("load", "save", "clear", "refresh_lock"), "a TokenStore")
         if clock is not None:
