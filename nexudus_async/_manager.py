@@ -78,7 +78,7 @@ class TokenManager:
             refresher = refresher_with(
                 store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter
             )
-        self._coordinator = Coordinator(source.key, state, refresher, policy, emitter)
+        self._coordinator = Coordinator(source.key, state, refresher, emitter)
 
     async def token(self) -> Token:
         """Return a token that has not expired.

@@ -26,7 +26,7 @@ from nexudus_async.errors import (
 from nexudus_async.stores._support import finish
 
 from .attempt import Attempt
-from .policy import Freshness, RefreshPolicy
+from .policy import Freshness
 from .renewal import HeldOffError, Refresher
 from .single_flight import Flight
 from .state import TokenState
@@ -35,6 +35,7 @@ GRACE = 1.0
 """Seconds that a cancelled `close()` still waits for what it has cancelled: a source may take its time for that."""
 MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
+LOGGED_OUT = "the session was logged out while this call waited for a token"
 
 Successor = Callable[[], Awaitable[Token]]
 """To be called and awaited for the token to try after a refused one."""
@@ -43,11 +44,8 @@ Successor = Callable[[], Awaitable[Token]]
 class Coordinator:
     """Gives tokens to any number of tasks of one event loop."""
 
-    def __init__(
-        self, key: str, state: TokenState, refresher: Refresher, policy: RefreshPolicy, emitter: Emitter
-    ) -> None:
-        self.key, self.state, self.emitter = key, state, emitter
-        self._refresher, self._policy = refresher, policy
+    def __init__(self, key: str, state: TokenState, refresher: Refresher, emitter: Emitter) -> None:
+        self.key, self.state, self._refresher, self.emitter = key, state, refresher, emitter
         self._flight: Flight[Token] | None = None
         self._attempt: Attempt | None = None
         self._logouts: set[asyncio.Task[None]] = set()
@@ -67,7 +65,7 @@ class Coordinator:
 
     async def token(self) -> Token:
         """Return a token that has not expired, as `TokenManager.token` says."""
-        state = self.state
+        state, epoch = self.state, self.state.epoch
         for _ in range(MAX_ROUNDS):
             state.check_usable()
             freshness, token, error = state.freshness, state.token, self._forbidden
@@ -87,6 +85,7 @@ class Coordinator:
                         raise copy_of(error) from cause_of(error)
                     refused = freshness is Freshness.REFUSED
                     await self.launch("rejected" if refused else "empty" if token is None else "expired").wait()
+            self._check_not_logged_out(epoch)
             token = state.token
             if token is not None and (state.is_fresh or state.servable):  # the former is what a herd of waiters finds
                 return token
@@ -113,10 +112,12 @@ class Coordinator:
 
     async def sign_in(self) -> Token:
         """Return a token for the credentials, which are sent whatever else there is."""
-        (state := self.state).check_usable()
+        state, epoch = self.state, self.state.epoch
+        state.check_usable()
         while (flight := self._under_way) is not None and not (self._attempt and self._attempt.by_credentials):
             await flight.until_ended()
             state.check_usable()
+            self._check_not_logged_out(epoch)
         return await self.launch("requested", by_credentials=True).wait()
 
     def refresh_early(self) -> None:
@@ -174,15 +175,16 @@ class Coordinator:
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
         """Wait for the flight, but not for long and not for its error: the token held is still good."""
-        state = self.state
-        epoch = state.epoch
-        with anyio.move_on_after(self._policy.mandatory_wait):
+        with anyio.move_on_after(self.state.policy.mandatory_wait):
             try:
                 await flight.wait()
             except NexudusAuthError:
-                state.check_usable()  # closed meanwhile: that is for the caller to know
-        if epoch != state.epoch:  # else this call would sign in again, which nobody asked for
-            raise LoginRequiredError("the session was logged out while this call waited for a token")
+                self.state.check_usable()  # closed meanwhile: that is for the caller to know
+
+    def _check_not_logged_out(self, epoch: int) -> None:
+        """Raise for a call that began in `epoch`, if that is over: else it would undo the logout by a sign-in."""
+        if epoch != self.state.epoch:
+            raise LoginRequiredError(LOGGED_OUT)
 
     # The flight
 
@@ -240,7 +242,7 @@ class Coordinator:
         state.logged_out(shared=self._refresher.shared)
         self._refresher.prepare_tombstone(generation, token)
         if flight is not None:
-            flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
+            flight.fail(LoginRequiredError(LOGGED_OUT))
             flight.cancel()
         logout = asyncio.get_running_loop().create_task(
             self._finish_logout(flight), context=contextvars.Context(), name="nexudus_async logout"
@@ -270,7 +272,7 @@ class Coordinator:
         if state.loop is not asyncio.get_running_loop():
             return
         try:
-            with anyio.move_on_after(self._policy.close_timeout):
+            with anyio.move_on_after(state.policy.close_timeout):
                 if flight is not None:
                     flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
                     await flight.until_ended()

@@ -19,7 +19,7 @@ class TokenFacts:
     """What is known of the token of one manager."""
 
     def __init__(self, policy: RefreshPolicy, clock: Clock, chance: Callable[[], float]) -> None:
-        self._policy, self._chance = policy, chance
+        self.policy, self._chance = policy, chance
         self.clock, self.monotonic, self.wall = clock, clock.monotonic, clock.wall
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the first use, which it belongs to."""

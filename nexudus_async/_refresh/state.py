@@ -228,7 +228,7 @@ class TokenState(TokenFacts):
             self._replace(dataclasses.replace(kept, refresh_token=token.refresh_token, client_id=token.client_id))
 
     def _hold(self, token: Token, age: float) -> None:
-        plan = schedule(self._policy, token.lifetime, self._chance())
+        plan = schedule(self.policy, token.lifetime, self._chance())
         self._held = Held(token, plan, self.monotonic() - age, self.wall() - age)
         self.generation = max(self.generation, token.generation)
         self._rejected = self._no_successor = None

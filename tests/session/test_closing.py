@@ -1,12 +1,13 @@
 """Ending: `close()` and `logout()`, with somebody waiting, with a refresh under way, and cancelled themselves."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nexudus_async import Freshness, LoginRequiredError, RefreshPolicy, SessionClosedError
+from nexudus_async import Freshness, LoginRequiredError, RefreshPolicy, SessionClosedError, Token, TokenManager
 from nexudus_async.testing import ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect
+from tests.conftest import CUSTOMER, Connect, until
 
 
 async def test_close_is_idempotent_and_concurrent(connect: Connect) -> None:
@@ -156,3 +157,53 @@ async def test_a_401_after_logout_is_the_callers(emulator: NexudusEmulator, conn
     await session.logout()
     assert await session.manager.reject(token) is None
     assert len(emulator.token_requests) == 1
+
+
+async def test_a_sign_in_that_waits_for_its_turn_is_ended_by_logout(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """It has not begun: what was asked for last is to be logged out."""
+    session = await connect()
+    await session.token()
+    clock.advance(3600)
+    with emulator.hold("token") as hold:
+        refreshing = asyncio.create_task(session.token())
+        await hold.wait()
+        signing_in = asyncio.create_task(session.sign_in())
+        await asyncio.sleep(0)
+        await session.logout()
+    for call in (refreshing, signing_in):
+        with pytest.raises(LoginRequiredError, match="logged out while"):
+            await call
+    assert session.freshness is Freshness.EMPTY
+    assert emulator.sign_ins == 1
+
+
+async def test_a_call_whose_token_was_logged_out_of_before_it_ran_does_not_sign_in_again() -> None:
+    """The flight has landed, and the logout comes before the turn of who waited for it."""
+
+    class Source:
+        key = "an account"
+
+        def __init__(self) -> None:
+            self.go, self.sign_ins = asyncio.Event(), 0
+
+        async def login(self) -> Token:
+            self.sign_ins += 1
+            await self.go.wait()
+            return Token("access", None, "bearer", None, 3600.0, datetime.now(UTC) + timedelta(hours=1))
+
+        async def refresh(self, token: Token) -> Token:
+            raise AssertionError
+
+    source = Source()
+    manager = TokenManager(source)
+    waiter = asyncio.create_task(manager.token())
+    await until(lambda: source.sign_ins == 1)
+    source.go.set()
+    leaving = asyncio.create_task(manager.logout())
+    with pytest.raises(LoginRequiredError):
+        await waiter
+    await leaving
+    assert (manager.freshness, source.sign_ins) == (Freshness.EMPTY, 1)
+    await manager.close()
