@@ -1,7 +1,8 @@
 """The flight of a process that shares its chain of tokens with others, through a store.
 
 Look at the record and adopt a newer token → try the lock → look again → note the attempt → refresh → publish and wake
-the waiters → save → unlock. The note is for whoever comes next if this process dies: the service may have used it.
+the waiters → save → unlock. The note is for whoever comes next if this process dies: the service may have used the
+refresh token.
 
 A failure is noted in the record, so that a fleet backs off as one process does, and one success ends that for all. A
 lock that another holds is never bypassed: before the hard margin nobody waits for it, and who has waited for as long as
@@ -134,8 +135,8 @@ class FleetRefresher:
     async def _note_attempt(self, attempt: Attempt) -> bool:
         """Note in the record that the refresh token held is about to be sent; tell whether that may be.
 
-        Learns whether it was sent before. Raises `StoreError`: what cannot be noted is not sent, or every process of
-        the fleet would send it.
+        Learns from the record whether another process has sent it. Raises `StoreError`: what cannot be noted is not
+        sent, or every process of the fleet would send it.
         """
         token, record = attempt.token, self._record
         self._server = await self._storage.server()

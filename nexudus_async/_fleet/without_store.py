@@ -4,7 +4,7 @@
 - Within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
   of its own, and refreshes that chain as long as nobody else can have it.
 - Without credentials it refreshes the shared chain, and takes a refusal for the race that it may be.
-- What could not be saved is saved when the store answers again.
+- What could not be saved is saved when the store answers again, but not while its refresh token is being sent.
 """
 
 from nexudus_async._refresh.attempt import Attempt

@@ -67,8 +67,9 @@ class FileStore:
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, or None.
 
-        Raises `StoreError` for a file or a record that cannot be read; the next `save` replaces it. Cancelling takes
-        effect at once, and has none on the store.
+        Raises `UnreadableRecordError` for content that is not a store's, and for a record that cannot be read: the next
+        `save` replaces it; `StoreError` for a file that cannot be opened or trusted. Cancelling takes effect at once,
+        and has none on the store.
         """
         return await self._file.load(key)
 
