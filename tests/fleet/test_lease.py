@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from cryptography.fernet import Fernet
@@ -11,12 +12,15 @@ from cryptography.fernet import Fernet
 from nexudus_async import (
     ConfigurationError,
     EncryptedStore,
+    EndpointUnavailableError,
     MemoryStore,
     NexudusAuthError,
     PasswordCredentials,
     RedisStore,
     RefreshPolicy,
+    RefreshTokenCredentials,
     Token,
+    TokenEndpoint,
     TokenManager,
     TokenSession,
     TokenSessions,
@@ -24,7 +28,7 @@ from nexudus_async import (
     TotpRequiredError,
 )
 
-from .virtual import Store, World, play
+from .virtual import USER, Clock, Http, Store, World, play
 
 
 class Source:
@@ -142,3 +146,29 @@ def test_the_next_code_is_waited_for_only_while_the_lock_lasts(lease: float) -> 
         assert [sent.status for sent in world.endpoint.log] == [400, 200]
 
     play(scene, lifetime=3600)
+
+
+def test_credentials_for_one_use_are_not_taken_when_there_is_no_time_to_send_them() -> None:
+    """Or nothing could sign in any more: they count as used from then on."""
+
+    async def scene(world: World) -> None:
+        store, clock, handed_over = Leased(world, 35), Clock(world.loop), ["first"]
+        credentials = RefreshTokenCredentials(lambda: handed_over[-1], client_id=USER)
+        source = TokenEndpoint(
+            cast(Any, Http(world.endpoint, "pod")), "https://spaces.nexudus.com", credentials, clock=clock
+        )
+        pod = TokenManager(source, store=store, clock=clock)
+        world.pods.append(pod)
+        world.endpoint.live[USER] = "first"
+        await pod.token()
+        await world.until(4000)
+        handed_over.append("second")
+        world.endpoint.live[USER] = "second"
+        world.endpoint.latency = 14
+        with pytest.raises(EndpointUnavailableError, match="too slow for the lock"):
+            await pod.token()
+        await asyncio.sleep(1)
+        await pod.token()
+
+    log = play(scene, lifetime=3600).endpoint.log
+    assert [(sent.refresh_token, sent.status) for sent in log[1:]] == [("refresh-2", 400), ("second", 200)]
