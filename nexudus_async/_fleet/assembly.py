@@ -1,4 +1,4 @@
-"""The parts of a fleet's renewal, put together. Whoever has no store need not import this room."""
+"""The parts of a fleet's refresher, put together. Whoever has no store need not import this room."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def refresher_with(
     chance: Callable[[], float],
     emitter: Emitter,
 ) -> FleetRefresher:
-    """Return the renewal of one process among those that share `store`.
+    """Return the refresher of one process among those that share `store`.
 
     Raises `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save.
     """
