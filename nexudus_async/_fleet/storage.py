@@ -1,10 +1,13 @@
 """The record of one account in a store, and what is still to be saved.
 
-What a store did not take is kept in one slot, until it takes it or something newer is there. Whoever tries to save it
-clears only what it took from the slot: meanwhile a newer token, or a logout, may have been put there.
+What a store did not take is kept in one slot, a token or a tombstone, until the store takes it or something newer is
+there. Whoever tries to save it clears only what it took from the slot: meanwhile a newer token, or a logout, may have
+been put there. It may be, at the same time,
 
-A logout that the store has not heard of is overdue, even when a sign-in has followed it: the slot is then put
-above whatever the record says.
+    offered      the store was told to save it, and has not confirmed that: others may have it
+    overdue      there was a logout that the store has not heard of, even if a sign-in has followed it: what is in the
+                 slot is then put above whatever the record says
+    held back    its refresh token is being sent: it is not for others, and what comes of it is saved
 """
 
 import asyncio
@@ -52,13 +55,11 @@ class Storage:
         self.patience = policy.flight_deadline + LOCK_MARGIN
         self._unsaved: Record | None = None
         self._offered: Record | None = None
-        """What the store was told to save, and has not confirmed: it may have it."""
+        """What was offered last."""
         self._overdue = False
-        """Whether there was a logout that the store has not heard of."""
         self._logout: tuple[int, float] | None = None
         """The generation and the end of the tombstone that was seen, or saved, last."""
         self._held_back = False
-        """Whether what is unsaved is to stay so for now."""
         self._saver: asyncio.Task[None] | None = None
 
     # The record

@@ -97,14 +97,16 @@ class TokenState(TokenFacts):
             if known is not None and shared.generation > known.generation:
                 self.refresh_token_refused()  # by what we cannot read: somebody has refreshed, or logged out
             return False
-        if known is None and shared.generation <= self._logged_out_at:
-            return False
-        if known is not None and token.access_token == known.access_token and token.generation > known.generation:
-            self._replace(token)  # ours: the store has it above a chain that was logged out of
-            return False
-        if known is not None and not _is_news(token, known):
-            if token.refresh_token is None and token.access_token == known.access_token:
+        if known is None:
+            if shared.generation <= self._logged_out_at:
+                return False
+        elif token.access_token == known.access_token:  # the token held: no news, even where it was refused, or is due
+            if token.generation > known.generation:
+                self._replace(token)  # the store has it above a chain that was logged out of
+            elif token.refresh_token is None:
                 self.refresh_token_refused()  # by another process
+            return False
+        elif token.generation < known.generation:
             return False
         self._take(token, token.lifetime - shared.life_left)
         if shared.life_left <= 0 or (known is None and asked_for_new):
@@ -261,16 +263,6 @@ class TokenState(TokenFacts):
 
     def _stop_serving(self) -> None:
         self.fresh_monotonic = self.fresh_wall = -math.inf
-
-
-def _is_news(token: Token, known: Token) -> bool:
-    """Tell whether a record's token is to replace the one held: it is newer, or as new and the one that others use.
-
-    The token held itself, refused with 401 or due, is none: it would be refreshed by nobody.
-    """
-    if token.generation == known.generation:
-        return token.access_token != known.access_token
-    return token.generation > known.generation
 
 
 _in_use: weakref.WeakSet[TokenState] = weakref.WeakSet()

@@ -15,7 +15,6 @@ from nexudus_async._fleet.renewal import FleetRefresher
 from nexudus_async._fleet.storage import Storage
 from nexudus_async._fleet.without_store import WithoutStore
 from nexudus_async._oauth.grants import NexudusGrants
-from nexudus_async._refresh import state as states
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.coordinator import Coordinator
 from nexudus_async._refresh.outcomes import Shared
@@ -109,7 +108,7 @@ def an_expired_record_replaces_a_living_token(
 ) -> Any:
     known, token = self.token, shared.token
     adopted = original(self, shared, asked_for_new=asked_for_new)
-    if token is not None and known is not None and shared.life_left <= 0 and states._is_news(token, known):
+    if token is not None and known is not None and shared.life_left <= 0 and token.generation > known.generation:
         self._hold(token, token.lifetime)
     return adopted
 
@@ -120,9 +119,15 @@ def a_tombstone_is_passed_over(original: Original, self: TokenState, shared: Sha
     return original(self, shared, asked_for_new=asked_for_new)
 
 
-@MUTANTS.replacing(states, "_is_news")
-def the_token_held_is_adopted_again(original: Original, token: Token, known: Token) -> bool:
-    return token.generation >= known.generation
+@MUTANTS.replacing(TokenState, "adopted")
+def the_token_held_is_adopted_again(
+    original: Original, self: TokenState, shared: Shared, *, asked_for_new: bool
+) -> Any:
+    known, token = self.token, shared.token
+    if token is None or known is None or token.access_token != known.access_token:
+        return original(self, shared, asked_for_new=asked_for_new)
+    self._take(token, token.lifetime - shared.life_left)
+    return shared.life_left > 0
 
 
 @MUTANTS.replacing(FleetRefresher, "_put_back")
