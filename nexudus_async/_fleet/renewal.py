@@ -148,7 +148,7 @@ class FleetRefresher:
             self._grants.others_have_sent(token)
             attempt.seen(record.generation + 1)  # they may yet save the successor
         elif self._lost.may_be_lost(record, self._server):
-            return self._doubt(attempt, token)
+            return self._goes_on_in_doubt(attempt, token)
         else:
             await self._note(record._replace(in_doubt=True, server=self._server))
         return True
@@ -164,13 +164,14 @@ class FleetRefresher:
         latch = self._record.latch if self._record is not None else None
         unsaved = self._storage.unsaved if self._storage.is_unsaved(token) else None
         if unsaved is not None:
-            self._storage.doubt(token, in_doubt=True)
+            self._storage.note_doubt(token, in_doubt=True)
             attempt.seen(attempt.generation + 1)
             token = unsaved.token or token
-        await self._note(Record(attempt.generation, token, True, token.client_id, latch, server=self._server))
-        return unsaved is not None or self._doubt(attempt, token)
+        record = Record(attempt.generation, token, client_id=token.client_id, latch=latch, server=self._server)
+        await self._note(record._replace(in_doubt=True))
+        return unsaved is not None or self._goes_on_in_doubt(attempt, token)
 
-    def _doubt(self, attempt: Attempt, token: Token) -> bool:
+    def _goes_on_in_doubt(self, attempt: Attempt, token: Token) -> bool:
         """The store may have lost that another process is refreshing: tell whether to go on now.
 
         While the token held is good, the other may still save its successor; then its refresh token is not sent, but a

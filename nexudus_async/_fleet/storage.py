@@ -122,7 +122,7 @@ class Storage:
         """Tell whether the store has never been told of this token, so that nobody else can have it."""
         return self.is_unsaved(token) and self._unsaved is not self._offered
 
-    def doubt(self, token: Token, *, in_doubt: bool) -> None:
+    def note_doubt(self, token: Token, *, in_doubt: bool) -> None:
         """See to it that what is saved later says whether the refresh token may have been used."""
         if self._unsaved is not None and self.is_unsaved(token):
             offered = self._unsaved is self._offered

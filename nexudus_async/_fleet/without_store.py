@@ -68,12 +68,12 @@ class WithoutStore:
 
     async def _refresh_own(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
         """Refresh a chain of our own. The store may come back meanwhile: it gets what comes of that."""
-        self._storage.doubt(token, in_doubt=True)
+        self._storage.note_doubt(token, in_doubt=True)
         try:
             with self._storage.holding_back():
                 return await self._asking.refresh_or_say_why_not(token)
         except Exception:
-            self._storage.doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
+            self._storage.note_doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
             raise
 
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
