@@ -4,7 +4,7 @@
 - Within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
   of its own, and refreshes that chain as long as nobody else can have it.
 - Without credentials it refreshes the shared chain, and takes a refusal for the race that it may be.
-- What could not be saved is saved when the store answers again.
+- What could not be saved is saved when the store answers again, but not while its refresh token is being sent.
 """
 
 from nexudus_async._refresh.attempt import Attempt
@@ -67,12 +67,13 @@ class WithoutStore:
         return obtained
 
     async def _refresh_own(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
-        """Refresh a chain of our own. The store may come back meanwhile: what is saved then is in doubt."""
-        self._storage.doubt(token, in_doubt=True)
+        """Refresh a chain of our own. The store may come back meanwhile: it gets what comes of that."""
+        self._storage.note_doubt(token, in_doubt=True)
         try:
-            return await self._asking.refresh_or_say_why_not(token)
+            with self._storage.holding_back():
+                return await self._asking.refresh_or_say_why_not(token)
         except Exception:
-            self._storage.doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
+            self._storage.note_doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
             raise
 
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:

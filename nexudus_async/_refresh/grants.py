@@ -37,7 +37,7 @@ class Grants(Protocol):
 
     @property
     def for_fleets(self) -> bool:
-        """Whether it can go by the `client_id` of a chain that others share, and tell credentials from others."""
+        """Whether it can sign in under the `client_id` of a chain that others share, and tell equal credentials."""
         ...
 
     @property

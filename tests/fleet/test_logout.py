@@ -91,7 +91,7 @@ async def test_a_session_without_credentials_stays_logged_out(
 async def test_a_cancelled_logout_is_one(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Slow
 ) -> None:
-    """Another process was renewing: this one is logged out at once, and the others when they come to look."""
+    """Another process was refreshing: this one is logged out at once, and the others when they come to look."""
     one, two = await connect(store=store), await connect(store=store)
     old = await one.token()
     await two.token()

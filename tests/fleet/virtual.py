@@ -131,7 +131,7 @@ class Endpoint:
         }  # fmt: skip
 
 
-class _Http:
+class Http:
     """What a pod's token requests go through, in place of an `aiohttp.ClientSession`."""
 
     closed = False
@@ -225,7 +225,7 @@ class World:
         policy = options.pop("policy", None) or RefreshPolicy()
         credentials = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
         source = TokenEndpoint(
-            cast(Any, _Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
+            cast(Any, Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,
         )  # fmt: skip
         manager = TokenManager(

@@ -62,7 +62,7 @@ def test_the_window_goes_by_tiers_and_is_at_most_half(lifetime: float, window: f
     ("given", "window"), [(0.0, 0.0), (100.0, 100.0), (600.0, 600.0), (899.0, 899.0), (900.0, 900.0), (901.0, 900.0)]
 )
 def test_an_explicit_window_replaces_tier_and_half(given: float, window: float) -> None:
-    """It is only kept below the lifetime: a token that is renewed as it arrives would be a loop."""
+    """It is only kept below the lifetime: a token that is refreshed as it arrives would be a loop."""
     plan = schedule(RefreshPolicy(advisory_window=given, jitter=0), 1000.0, 0.0)
     assert 1000.0 - plan.refresh_after == pytest.approx(window)
 
@@ -84,7 +84,7 @@ def test_a_given_margin_leaves_room_for_the_window(lifetime: float, margin: floa
 
 @pytest.mark.parametrize(("chance", "delay"), [(0.0, 0.0), (0.5, 450.0), (1.0, 900.0)])
 def test_jitter_delays_by_a_quarter_of_the_window_at_most(chance: float, delay: float) -> None:
-    """U(0, 25 %) of the window, for the moment of renewal only."""
+    """U(0, 25 %) of the window, for the moment of refresh only."""
     plan = schedule(RefreshPolicy(), WEEK, chance)
     assert plan.refresh_after == pytest.approx(WEEK - 3600.0 + delay)
     assert plan.hard_after == WEEK - 60.0
@@ -187,7 +187,7 @@ def policies(draw: st.DrawFn) -> RefreshPolicy:
 
 @given(policies(), SECONDS, SHARES)
 def test_every_schedule_is_in_order(policy: RefreshPolicy, lifetime: float, chance: float) -> None:
-    """0 < refresh_after <= hard_after <= lifetime: no token is renewed as it arrives, none is served beyond its end."""
+    """0 < refresh_after <= hard_after <= lifetime: none is refreshed as it arrives, or served beyond its end."""
     plan = schedule(policy, lifetime, chance)
     assert 0 < plan.refresh_after <= plan.hard_after <= plan.lifetime == lifetime
     assert plan.freshness(0.0) is Freshness.FRESH
@@ -196,7 +196,7 @@ def test_every_schedule_is_in_order(policy: RefreshPolicy, lifetime: float, chan
 
 @given(SECONDS, SHARES)
 def test_the_default_policy_gives_every_token_all_its_states(lifetime: float, chance: float) -> None:
-    """There is time to renew in the background, and some to wait in, however short the token."""
+    """There is time to refresh in the background, and some to wait in, however short the token."""
     plan = schedule(RefreshPolicy(), lifetime, chance)
     assert lifetime / 2 <= plan.refresh_after < plan.hard_after < lifetime
 

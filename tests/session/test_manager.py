@@ -72,7 +72,7 @@ class Source:
 
 
 async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
-    """Signs in, then renews."""
+    """Signs in, then refreshes."""
     source = Source(clock)
     manager = TokenManager(source, clock=clock, random=lambda: 0.0)
     assert (await manager.token()).access_token == "access-1"
@@ -252,7 +252,7 @@ async def test_a_manager_and_its_middleware_can_share_one_session(emulator: Nexu
 
 
 async def test_an_event_is_there_when_the_call_returns(clock: ManualClock) -> None:
-    """Whoever was woken by a renewal finds it told, and whoever got its error, too."""
+    """Whoever was woken by a refresh finds it told, and whoever got its error, too."""
     source, events = Source(clock), list[Event]()
     manager = TokenManager(source, clock=clock, on_event=events.append)
     await manager.token()

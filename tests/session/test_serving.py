@@ -23,7 +23,7 @@ NO_JITTER = RefreshPolicy(jitter=0)
 
 
 async def test_states_follow_the_clock(connect: Connect, clock: ManualClock) -> None:
-    """An hour's token is renewed from 45 minutes on (15 minutes before), and must be from 59 minutes on."""
+    """An hour's token is refreshed from 45 minutes on (15 minutes before), and must be from 59 minutes on."""
     session = await connect(policy=NO_JITTER)
     assert session.freshness is Freshness.EMPTY
     await session.token()
@@ -44,7 +44,7 @@ async def test_states_follow_the_clock(connect: Connect, clock: ManualClock) -> 
 async def test_in_the_advisory_window_nobody_waits_for_a_slow_endpoint(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """Requests are served with the token they have while the renewal hangs, and one renewal is made."""
+    """Requests are served with the token they have while the refresh hangs, and one refresh is made."""
     session = await connect()
     old = await session.token()
     clock.advance(3000)
@@ -80,7 +80,7 @@ async def test_with_the_endpoint_dead_no_request_fails_while_the_token_lives(
         await session.token()
 
 
-async def test_in_the_mandatory_window_a_caller_waits_for_the_renewal(
+async def test_in_the_mandatory_window_a_caller_waits_for_the_refresh(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
     """Close to the end it is worth waiting for the new token."""
