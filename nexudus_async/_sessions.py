@@ -29,7 +29,7 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.policy import RefreshPolicy
 from ._refresh.state import ELSEWHERE
 from ._session import DEFAULT_THROTTLE, TokenSession
-from .errors import ConfigurationError, EndpointUnavailableError, SessionClosedError
+from .errors import ConfigurationError, EndpointUnavailableError, NexudusAuthError, SessionClosedError, copy_of
 from .stores import KeepsConnections, TokenStore
 from .stores._support import finish
 
@@ -243,6 +243,8 @@ class TokenSessions:
             if not awaited[key]:
                 del awaited[key]
         if not making.cancelled():
+            if isinstance(error := making.exception(), NexudusAuthError):
+                raise copy_of(error) from error  # each has its own: a traceback grows where it is raised
             return making.result()
         self._check_usable()
         raise EndpointUnavailableError("the credentials callable was cancelled")
