@@ -96,7 +96,7 @@ class Storage:
             return False
         self._settle(record)
         if is_tombstone(record):
-            self._logout, self._overdue = (record.generation, record.logged_out_until), False
+            self._logout = record.generation, record.logged_out_until
         return True
 
     def looks(self) -> Iterator[float]:
@@ -199,7 +199,9 @@ class Storage:
                         record = await self.load()
                         if self._unsaved is tombstone and record is not None:
                             self._state.seen(record.generation)  # the token of a sign-in meanwhile is above it
-                            await self.save(record)
+                            epoch = self._state.epoch
+                            saved = await self.save(record)
+                            self._overdue &= not saved or epoch != self._state.epoch  # another logout meanwhile
                             return record.generation
                         return record.generation if record is not None and is_tombstone(record) else 0
                 await sleep(self._clock, pause)

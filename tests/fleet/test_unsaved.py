@@ -429,3 +429,19 @@ def test_who_signs_in_while_the_tombstone_is_being_saved_keeps_the_token() -> No
 
     world = play(scene, lifetime=3600)
     assert world.endpoint.count("password") == 2
+
+
+def test_a_logout_while_the_tombstone_of_another_is_being_saved_is_saved_too() -> None:
+    """And is no longer unsaved after that."""
+
+    async def scene(world: World) -> None:
+        one, _ = await begin(world)
+        world.store.latency = OPERATION
+        leaving = asyncio.create_task(one.logout())
+        await asyncio.sleep(1.5 * OPERATION)  # it has looked, and saves now
+        world.store.latency = 0.001
+        await asyncio.gather(leaving, one.logout())
+        await settled(world)
+        assert record(world).token is None
+
+    play(scene, lifetime=3600)
