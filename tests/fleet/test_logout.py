@@ -11,7 +11,6 @@ from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import Connect, until
 from tests.inside import key_of
 
-
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 
 
