@@ -53,8 +53,7 @@ class Coordinator:
     @property
     def waiting(self) -> int | None:
         """How many calls wait for the flight under way, None where there is none."""
-        flight = self._flight
-        return None if flight is None or flight.ended else flight.waiting
+        return self._flight.waiting if self._flight is not None and not self._flight.ended else None
 
     @property
     def unsaved(self) -> bool:
@@ -268,7 +267,7 @@ class Coordinator:
 
     async def close(self, *, keep_store: bool = False) -> None:
         """End every wait, as `TokenManager.close` says. keep_store: leave the store's connections open, for others."""
-        state, refresher, flight = self.state, self._refresher, self._flight
+        state, refresher, flight, cancelled = self.state, self._refresher, self._flight, True
         state.check_closable()
         state.close()
         if state.loop is not asyncio.get_running_loop():
@@ -278,23 +277,24 @@ class Coordinator:
                 if flight is not None:
                     flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
                     await flight.until_ended()
-                if refresher.unsaved:
-                    await refresher.save_unsaved()
+                await refresher.save_unsaved()
+            cancelled = False
         finally:
             ending = [*self._logouts, *refresher.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:
                 flight.cancel()
-            await finish(self._let_go(flight, ending, keep_store=keep_store), grace=GRACE)
+            await finish(self._let_go(ending, GRACE if cancelled else None, keep_store=keep_store), grace=GRACE)
 
-    async def _let_go(self, flight: Flight[Token] | None, tasks: list[asyncio.Task[None]], *, keep_store: bool) -> None:
+    async def _let_go(self, tasks: list[asyncio.Task[None]], at_most: float | None, *, keep_store: bool) -> None:
         """See the tasks that were cancelled to their end, then close the connections of the store."""
         try:
-            if flight is not None:
-                await flight.until_ended()
-            if tasks:
-                await asyncio.wait(tasks)
+            with anyio.move_on_after(at_most):
+                if self._flight is not None:
+                    await self._flight.until_ended()
+                if tasks:
+                    await asyncio.wait(tasks)
         finally:
             if not keep_store:
                 await self._refresher.disconnect()

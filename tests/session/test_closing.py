@@ -2,12 +2,33 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
-from nexudus_async import Freshness, LoginRequiredError, RefreshPolicy, SessionClosedError, Token, TokenManager
+from nexudus_async import (
+    Freshness,
+    LoginRequiredError,
+    MemoryStore,
+    RefreshPolicy,
+    SessionClosedError,
+    Token,
+    TokenManager,
+)
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
+from tests.simulation.loop import VirtualLoop
+
+from .test_manager import Source
+
+
+class Connected(MemoryStore):
+    """A store with connections that are to be closed."""
+
+    disconnected = 0
+
+    async def disconnect(self) -> None:
+        self.disconnected += 1
 
 
 async def test_close_is_idempotent_and_concurrent(connect: Connect) -> None:
@@ -64,6 +85,50 @@ async def test_close_does_not_wait_for_ever(emulator: NexudusEmulator, connect: 
         with pytest.raises(SessionClosedError):
             await waiter
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async refresh"]
+
+
+async def test_the_connections_of_the_store_are_closed_last(clock: ManualClock) -> None:
+    """Not before a refresh that was cut off has ended: it may have something to save still."""
+    source, store = Source(clock), Connected()
+    source.stubborn, source.gates[1] = True, asyncio.Event()
+    manager = TokenManager(source, store=store, clock=clock, policy=RefreshPolicy(close_timeout=0))
+    waiter = asyncio.create_task(manager.token())
+    await until(lambda: bool(source.calls))
+    closing = asyncio.create_task(manager.close())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (closing.done(), store.disconnected) == (False, 0)
+    source.gates[1].set()
+    await closing
+    assert store.disconnected == 1
+    with pytest.raises(SessionClosedError):
+        await waiter
+
+
+def test_a_source_that_cannot_be_cancelled_keeps_a_cancelled_close_for_a_second(clock: ManualClock) -> None:
+    """Whoever cancels is in a hurry: the store is left all the same, and the source to its own end."""
+
+    async def main() -> None:
+        source, store = Source(clock), Connected()
+        source.stubborn, source.gates[1] = True, asyncio.Event()
+        manager = TokenManager(source, store=store, clock=clock)
+        waiter = asyncio.create_task(manager.token())
+        await asyncio.sleep(1)
+        began = loop.time()
+        closing = asyncio.create_task(manager.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert (loop.time() - began, store.disconnected) == (1.0, 1)
+        source.gates[1].set()
+        with pytest.raises(SessionClosedError):
+            await waiter
+        await asyncio.sleep(1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    loop = VirtualLoop(Random(0))
+    loop.run(main())
 
 
 async def test_a_cancelled_close_leaves_the_session_closed(emulator: NexudusEmulator, connect: Connect) -> None:

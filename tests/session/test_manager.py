@@ -304,6 +304,22 @@ async def test_the_event_of_a_token_says_which_chain_it_belongs_to(clock: Manual
     await manager.close()
 
 
+async def test_the_event_of_a_late_successor_says_that_a_token_was_refused(clock: ManualClock) -> None:
+    """The attempt at once has failed: the 401 is still the reason for the next one."""
+    source, events = Source(clock), list[Event]()
+    manager = TokenManager(source, clock=clock, on_event=events.append)
+    token = await manager.token()
+    source.raises = EndpointUnavailableError("down")
+    with pytest.raises(EndpointUnavailableError):
+        await manager.reject(token)
+    assert manager.freshness is Freshness.REFUSED
+    source.raises = None
+    clock.advance(60)
+    await manager.token()
+    assert [event.reason for event in events if isinstance(event, TokenObtained)] == ["empty", "rejected"]
+    await manager.close()
+
+
 @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
 async def test_a_listener_that_raises_or_calls_back_harms_nothing(
     clock: ManualClock, kind: type[BaseException]
