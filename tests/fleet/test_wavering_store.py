@@ -300,9 +300,13 @@ def test_a_chain_of_ones_own_is_not_refreshed_while_it_is_being_saved() -> None:
     assert play(scene, lifetime=3600).endpoint.reused == 0
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["the store has the chain", "the store has lost it"])
 @pytest.mark.parametrize("asked", [False, True], ids=["the saver comes first", "a caller does"])
-def test_a_logout_ends_newer_tokens_of_the_chain_that_the_store_never_had(asked: bool) -> None:
-    """A worker without credentials could not reach the store, and refreshed; another, which did not know, logs out."""
+def test_a_logout_ends_newer_tokens_of_the_chain_that_the_store_never_had(asked: bool, lost: bool) -> None:
+    """A worker without credentials could not reach the store, and refreshed; another, which did not know, logs out.
+
+    Where the store does not say which chain that is, who logs out knows it.
+    """
 
     async def scene(world: World) -> None:
         one = world.pod()
@@ -313,6 +317,8 @@ def test_a_logout_ends_newer_tokens_of_the_chain_that_the_store_never_had(asked:
         away.down = True
         here = put_store(worker, away)
         newest = [await worker.refresh() for _ in range(3)][-1]
+        if lost:
+            world.store.flush()
         await one.logout()
         assert record(world.store).generation < newest.generation, "or it would end it anyhow"
         put_store(worker, here)
