@@ -98,6 +98,24 @@ def test_a_refused_refresh_is_the_cause_of_what_callers_get(shared: bool, then: 
     play(scene, lifetime=3600)
 
 
+def test_a_refused_refresh_is_the_cause_while_the_store_is_down_too() -> None:
+    """That of a chain of its own, which the process began without the store."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        world.store.down = True
+        await pod.token()
+        await world.until(3601)
+        world.endpoint.revoke()
+        world.endpoint.password = "another"
+        with pytest.raises(CredentialsRejectedError) as caught:
+            await pod.token()
+        assert says_so(caught.value)
+        assert len(refusals(world)) == 1
+
+    play(scene, lifetime=3600)
+
+
 @SHARED
 @pytest.mark.parametrize("status", [400, 401])
 def test_without_credentials_the_refusal_is_the_cause_of_login_required(shared: bool, status: int) -> None:

@@ -42,6 +42,21 @@ async def test_a_late_401_for_an_old_token_refreshes_nothing(emulator: NexudusEm
     assert len(emulator.token_requests) == 2
 
 
+async def test_a_late_401_for_an_old_token_is_replayed_though_its_path_rests(
+    emulator: NexudusEmulator, carry: Carry
+) -> None:
+    """There is a newer token already: the circuit breaker is for refreshes, and this needs none."""
+    carrier = await carry()
+    emulator.fail(CUSTOMER, Fault.answer(401, b"{}"), times=2)
+    assert await carrier.status("GET", CUSTOMER) == 401
+    with emulator.hold(CUSTOMER, fault=Fault.answer(401, b"{}"), times=1) as hold:
+        slow = asyncio.create_task(carrier.status("GET", CUSTOMER))
+        await hold.wait()
+        await carrier.session.refresh()
+    assert await slow == 200
+    assert len(emulator.token_requests) == 3
+
+
 async def test_an_endpoint_that_always_answers_401_costs_three_token_requests_at_most(
     emulator: NexudusEmulator, carry: Carry
 ) -> None:

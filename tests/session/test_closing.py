@@ -105,7 +105,8 @@ async def test_the_connections_of_the_store_are_closed_last(clock: ManualClock) 
         await waiter
 
 
-def test_a_source_that_cannot_be_cancelled_keeps_a_cancelled_close_for_a_second(clock: ManualClock) -> None:
+@pytest.mark.parametrize("after", [0, 6], ids=["while the refresh may commit", "when it has been cancelled"])
+def test_a_source_that_cannot_be_cancelled_keeps_a_cancelled_close_for_a_second(clock: ManualClock, after: int) -> None:
     """Whoever cancels is in a hurry: the store is left all the same, and the source to its own end."""
 
     async def main() -> None:
@@ -114,9 +115,9 @@ def test_a_source_that_cannot_be_cancelled_keeps_a_cancelled_close_for_a_second(
         manager = TokenManager(source, store=store, clock=clock)
         waiter = asyncio.create_task(manager.token())
         await asyncio.sleep(1)
-        began = loop.time()
         closing = asyncio.create_task(manager.close())
-        await asyncio.sleep(0)
+        await asyncio.sleep(after)
+        began = loop.time()
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
