@@ -106,6 +106,21 @@ async def test_a_source_whose_tokens_have_all_expired_is_not_asked_for_ever(cloc
     await manager.close()
 
 
+async def test_a_token_that_ends_before_its_waiters_run_is_served_to_none_of_them(clock: ManualClock) -> None:
+    """As on a host that sleeps at that moment: they wait for another one."""
+
+    def sleep_once(event: Event) -> None:
+        if isinstance(event, TokenObtained) and event.generation == 1:
+            clock.advance(3600)
+
+    source = Source(clock)
+    manager = TokenManager(source, clock=clock, on_event=sleep_once)
+    tokens = await asyncio.gather(*(manager.token() for _ in range(3)))
+    assert {token.generation for token in tokens} == {2}
+    assert source.calls == ["login", "refresh"]
+    await manager.close()
+
+
 BAD: list[dict[str, Any]] = [
     {"access_token": "secret\r\nX-Evil: 1"},
     {"access_token": "secret\N{SNOWMAN}"},
@@ -172,9 +187,10 @@ async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock
     leaving = asyncio.create_task(manager.logout())
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not leaving.done(), "whoever returns from logout() finds nothing running"
+    too_early = leaving.done()
     source.gates[1].set()
     await leaving
+    assert not too_early, "whoever returns from logout() finds nothing running"
     with pytest.raises(LoginRequiredError):
         await waiter
     assert manager.freshness is Freshness.EMPTY
