@@ -232,7 +232,6 @@ class TokenState(TokenFacts):
     def _hold(self, token: Token, age: float) -> None:
         plan = schedule(self.policy, token.lifetime, self._chance())
         self._held = Held(token, plan, self.monotonic() - age, self.wall() - age)
-        self.generation = max(self.generation, token.generation)
         self._rejected = self._no_successor = None
         self._serve(self._held)
 

@@ -1,6 +1,7 @@
 """What each event does to the token held, by the rules at the head of `state.py`. Nothing here waits."""
 
 import asyncio
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -35,28 +36,41 @@ class Known:
         self.state = TokenState(RefreshPolicy(jitter=0), self.clock, lambda: chance)
 
     def token(
-        self, access: str, generation: int = 0, *, age: float = 0.0, refresh: str | None = "r", client_id: str = "c"
+        self,
+        access: str,
+        generation: int = 0,
+        *,
+        age: float = 0.0,
+        refresh: str | None = "r",
+        client_id: str | None = "c",
     ) -> Token:
         """Return one whose request was sent `age` seconds ago."""
         end = datetime.fromtimestamp(self.clock.wall() - age + LIFETIME, UTC)
         return Token(access, refresh, "bearer", client_id, LIFETIME, end, generation)
 
-    def obtain(self, token: Token, *, grant: Grant | None = "password", took: float = 0.0) -> Granted:
-        """Hold what the source has given, which was asked `took` seconds ago."""
+    def obtain(
+        self, token: Token, *, grant: Grant | None = "password", took: float = 0.0, new: bool = False
+    ) -> Granted:
+        """Hold what the source has given, which was asked `took` seconds ago. new: as `asked_for_new`."""
         asked = Obtained(token, grant, self.clock.monotonic() - took, self.clock.wall() - took)
-        return self.state.granted(asked, asked_for_new=False)
+        return self.state.granted(asked, asked_for_new=new)
 
     def hold(self, access: str) -> Token:
         """Hold a good token; return it with its generation."""
         return self.obtain(self.token(access)).token
 
-    def find(self, token: Token | None, generation: int, left: float = LIFETIME) -> bool:
-        """Find a record in the store."""
-        return self.state.adopted(Shared(token, generation, left, logged_out=False), asked_for_new=False)
+    def find(self, token: Token | None, generation: int, left: float = LIFETIME, *, new: bool = False) -> bool:
+        """Find a record in the store. new: as `asked_for_new`."""
+        return self.state.adopted(Shared(token, generation, left, logged_out=False), asked_for_new=new)
 
-    def find_logout(self, generation: int) -> None:
-        """Find a tombstone in the store."""
-        self.state.adopted(Shared(None, generation, 0.0, logged_out=True), asked_for_new=False)
+    def find_logout(self, generation: int, *, ends: str | None = None) -> None:
+        """Find a tombstone in the store. ends: the chain it has ended, where that is news."""
+        self.state.adopted(Shared(None, generation, 0.0, logged_out=True, ends=ends), asked_for_new=False)
+
+    def refuse(self, token: Token) -> None:
+        """The API refuses it, and there is no successor."""
+        self.state.rejected(token)
+        self.state.failed(OUTAGE, counted=False)
 
 
 @pytest.fixture
@@ -86,6 +100,49 @@ def test_every_token_and_every_refusal_is_counted(known: Known) -> None:
     for _ in range(3):
         state.rejected(known.token("a"))
     assert state.rejections == 3
+
+
+@pytest.mark.parametrize("grant", ["password", "exchange", "refresh_token", None])
+@pytest.mark.parametrize("new", [False, True])
+def test_whoever_asks_for_a_new_token_is_not_served_one_that_was_handed_over(
+    known: Known, grant: Grant | None, new: bool
+) -> None:
+    """It is held, and refreshed at once."""
+    granted = known.obtain(known.token("a"), grant=grant, new=new)
+    assert granted.good is not (new and grant is None)
+    assert known.state.token is granted.token
+
+
+def test_whoever_asks_for_a_new_token_is_served_what_others_have_refreshed(known: Known) -> None:
+    """But not the first that a session without any finds: that is the one to be refreshed."""
+    assert not known.find(known.token("a", 1), 1, new=True)
+    assert known.state.token is not None
+    assert known.find(known.token("b", 2), 2, new=True)
+
+
+def test_the_moments_of_a_token_come_nearer(known: Known) -> None:
+    """Due at 50 s, awaited from 90, and expired at 100; without a token there is nothing to wait for."""
+    state = known.state
+    assert (state.age, state.due_in, state.hard_in, state.without_store_in) == (None, None, 0.0, 0.0)
+    known.hold("a")
+    known.clock.advance(60)
+    assert (state.age, state.due_in, state.hard_in, state.without_store_in) == (60.0, -10.0, 30.0, 30.0)
+    known.clock.advance(60)
+    assert (state.age, state.due_in, state.hard_in, state.remaining) == (120.0, -70.0, -30.0, 0.0)
+
+
+def test_what_is_served_is_the_token_held(known: Known) -> None:
+    """Also once its refresh token was refused, or another token has come: up to the moment when it is due."""
+    for access in ("a", "b"):
+        known.hold(access)
+        assert known.state.fresh is known.state.token
+    known.state.refresh_token_refused()
+    assert known.state.fresh is known.state.token
+    assert known.state.fresh.refresh_token is None
+    known.clock.advance(49.5)
+    assert known.state.is_fresh
+    known.clock.advance(0.5)
+    assert not known.state.is_fresh
 
 
 # The age of a token
@@ -172,6 +229,58 @@ def test_a_record_that_a_logout_has_ended_is_not_adopted(known: Known, generatio
     assert (known.state.token is not None) is adopted
 
 
+@pytest.mark.parametrize(("ends", "ended"), [(None, False), ("of others", False), ("c", True)])
+def test_the_logout_of_a_chain_ends_what_the_store_never_had_of_it(known: Known, ends: str | None, ended: bool) -> None:
+    """The token held is newer, but of the chain that was logged out of."""
+    for access in ("a", "b"):
+        known.hold(access)
+    known.find_logout(1, ends=ends)
+    assert (known.state.token is None) is ended
+    if ended:
+        assert not known.find(known.token("b", 2), 2)  # saved late, by whoever had obtained it
+
+
+def test_a_logout_of_no_chain_in_particular_ends_none(known: Known) -> None:
+    """A source of one's own may give tokens without a `client_id`."""
+    for access in ("a", "b"):
+        known.obtain(known.token(access, client_id=None))
+    known.find_logout(1)
+    assert known.state.token is not None
+
+
+@pytest.mark.parametrize(("generation", "adopted"), [(4, False), (5, False), (6, True)])
+def test_a_found_logout_counts_where_nothing_is_held(known: Known, generation: int, adopted: bool) -> None:
+    """A process that was slow may still save what it has ended."""
+    known.find_logout(5)
+    assert known.state.generation == 5
+    assert known.find(known.token("a", generation), generation) is adopted
+
+
+@pytest.mark.parametrize(("saved", "kept"), [(1, True), (2, False), (3, False)])
+def test_a_tombstone_that_was_saved_ends_what_was_adopted_meanwhile(known: Known, saved: int, kept: bool) -> None:
+    """Up to its generation; nothing of that is adopted again, and the next token is above both."""
+    known.find(known.token("a", 2), 2)
+    known.state.tombstone_saved(saved)
+    assert (known.state.token is not None) is kept
+    assert known.state.is_fresh is kept
+    assert known.state.generation == max(saved, 2)
+    if not kept:
+        assert not known.find(known.token("b", saved), saved)
+
+
+def test_an_older_tombstone_takes_nothing_back(known: Known) -> None:
+    """Nor does an older record: what a later logout has ended stays ended."""
+    known.state.tombstone_saved(1)
+    known.find_logout(5)
+    for generation in (3, 7, 4):
+        known.state.seen(generation)
+    known.state.tombstone_saved(2)
+    assert known.state.generation == 7
+    assert not known.find(known.token("a", 5), 5)
+    assert known.find(known.token("a", 6), 6)
+    assert known.hold("b").generation == 8
+
+
 # Rule 3: tokens are compared
 
 
@@ -188,8 +297,7 @@ def test_a_refusal_of_an_earlier_token_leaves_its_successor_alone(known: Known) 
 def test_why_there_is_no_successor_is_told_of_the_newest_token_only(known: Known) -> None:
     """For an earlier one, the newest is the one to try."""
     old, new = known.hold("a"), known.hold("b")
-    known.state.rejected(new)
-    known.state.failed(OUTAGE, counted=False)
+    known.refuse(new)
     assert known.state.successor_failed(new) is OUTAGE
     assert known.state.successor_failed(old) is None
 
@@ -278,7 +386,107 @@ def test_of_two_tokens_with_one_generation_that_of_the_store_is_held(
     assert known.state.token.access_token == ("of others" if adopted else "b")
 
 
+# Rule 6: failures
+
+
+def test_every_failure_counts_once(known: Known) -> None:
+    """A refused refresh and the failed sign-in after it are one."""
+    known.hold("a")
+    told = [known.state.failed(OUTAGE, counted=False) for _ in range(2)]
+    assert [(failed.failures, failed.retry_in, failed.served) for failed in told] == [(1, 30, True), (2, 60, True)]
+    assert known.state.failures == 2
+    known.state.refresh_token_refused(to_us=True)
+    known.state.failed(OUTAGE, counted=True)
+    assert known.state.failures == 3
+    known.state.refresh_token_refused()  # to others
+    assert known.state.failures == 3
+
+
+@pytest.mark.parametrize("ended_by", ["a token", "a token of others", "a logout"])
+def test_a_success_ends_every_pause(known: Known, ended_by: str) -> None:
+    """Of this process or another; a logout begins anew, too."""
+    state = known.state
+    state.failed(REFUSAL, counted=False)
+    assert (state.holds_off, state.retry_in, state.failures_in_a_row, state.last_error) == (REFUSAL, 60, 1, REFUSAL)
+    if ended_by == "a token":
+        known.hold("a")
+    elif ended_by == "a token of others":
+        known.find(known.token("a", 1), 1)
+    else:
+        state.logged_out(shared=False)
+    assert (state.holds_off, state.retry_in, state.failures_in_a_row, state.last_error) == (None, 0, 0, None)
+    assert state.failures == 1
+
+
+def test_a_token_that_serves_nobody_ends_no_pause(known: Known) -> None:
+    """One that has expired on its way, or in the store."""
+    known.state.failed(REFUSAL, counted=False)
+    known.obtain(known.token("a", age=100), took=100)
+    known.find(known.token("b", 2, age=100), 2, left=0.0)
+    assert known.state.holds_off is REFUSAL
+
+
+def test_what_others_know_holds_off_and_is_no_failure(known: Known) -> None:
+    """For so long; callers are told why. It was a look whether something has changed."""
+    assert known.state.looked_ago == math.inf
+    known.state.held_off(OUTAGE, 20)
+    assert (known.state.holds_off, known.state.retry_in, known.state.failures) == (OUTAGE, 20, 0)
+    known.clock.advance(5)
+    assert (known.state.retry_in, known.state.looked_ago) == (15, 5)
+
+
+def test_what_holds_off_while_a_token_is_served_ends_with_it(known: Known) -> None:
+    """Callers would fail then: so an attempt is made at once."""
+    known.hold("a")
+    known.state.held_off(OUTAGE, 200)
+    known.clock.advance(99.5)
+    assert known.state.holds_off is OUTAGE
+    assert known.state.is_fresh is False
+    known.clock.advance(0.5)
+    assert known.state.holds_off is None
+
+
+def test_what_others_know_is_why_a_refused_token_has_no_successor(known: Known) -> None:
+    """As a failure of our own would be; a token that nobody has refused is served all the same."""
+    held = known.hold("a")
+    known.state.held_off(OUTAGE, 20)
+    assert known.state.is_fresh
+    known.state.rejected(held)
+    assert known.state.refused is None
+    known.state.held_off(REFUSAL, 20)
+    assert known.state.refused is REFUSAL
+    assert not known.state.is_fresh
+
+
+@pytest.mark.parametrize(
+    ("age", "pause"), [(0, math.inf), (40, math.inf), (40.5, 29.75), (60, 20), (80, 10), (90, 10), (99, 10)]
+)
+def test_near_the_end_of_a_token_pauses_grow_short(known: Known, age: float, pause: float) -> None:
+    """In its last minute half of what is left, so that more than one attempt is made; its hard margin at least."""
+    known.hold("a")
+    known.clock.advance(age)
+    assert known.state.longest_pause == pause
+    assert known.state.failed(OUTAGE, counted=False).retry_in == min(30, pause)
+
+
+def test_without_a_token_nothing_limits_a_pause(known: Known) -> None:
+    """There is no end of one to come before."""
+    assert known.state.longest_pause == math.inf
+
+
 # Rule 7: a token that was refused
+
+
+@pytest.mark.parametrize("of_others", [False, True])
+def test_another_token_ends_the_refusal(known: Known, of_others: bool) -> None:
+    """Of this process, or of another."""
+    known.refuse(known.hold("a"))
+    if of_others:
+        assert known.find(known.token("b", 2), 2)
+    else:
+        known.hold("b")
+    assert (known.state.freshness, known.state.is_fresh, known.state.served) == (Freshness.FRESH, True, True)
+    assert known.state.refused is None
 
 
 def test_a_refused_token_without_a_successor_is_not_served(known: Known) -> None:
@@ -310,18 +518,19 @@ def test_an_answer_to_a_refused_token_ends_that(known: Known) -> None:
     known.state.rejected(held)
     assert known.state.proven is None
     assert not known.state.accepted(held)  # its successor was yet to be had
-    known.state.rejected(held)
-    known.state.failed(OUTAGE, counted=False)
+    known.refuse(held)
     assert known.state.accepted(held)
     assert known.state.proven is held
     assert (known.state.freshness, known.state.is_fresh) == (Freshness.FRESH, True)
+    known.state.doubted()
+    assert known.state.proven is None
+    assert known.state.is_fresh
 
 
 def test_a_late_answer_to_an_earlier_token_says_nothing_of_the_one_refused(known: Known) -> None:
     """The request was sent before the token was replaced."""
     old, new = known.hold("a"), known.hold("b")
-    known.state.rejected(new)
-    known.state.failed(OUTAGE, counted=False)
+    known.refuse(new)
     assert not known.state.accepted(old)
     assert known.state.refused is OUTAGE
     assert not known.state.is_fresh
@@ -331,11 +540,13 @@ def test_a_late_answer_to_an_earlier_token_says_nothing_of_the_one_refused(known
 
 
 async def test_a_closed_state_says_what_to_do(known: Known) -> None:
-    """What arrives late is held, to be saved, and served to nobody."""
+    """No token is served, neither the one held nor one that arrives late, to be saved."""
     known.state.check_usable()
-    known.state.close()
     known.hold("a")
-    assert (known.state.freshness, known.state.is_fresh) == (Freshness.CLOSED, False)
+    known.state.close()
+    assert (known.state.freshness, known.state.is_fresh, known.state.served) == (Freshness.CLOSED, False, False)
+    known.hold("b")
+    assert (known.state.freshness, known.state.is_fresh, known.state.served) == (Freshness.CLOSED, False, False)
     with pytest.raises(SessionClosedError, match="make a new one"):
         known.state.check_usable()
     known.state.check_closable()
@@ -366,10 +577,33 @@ async def test_another_loop_closes_nothing_under_the_one_that_runs(known: Known)
 
 
 async def test_a_loop_that_has_ended_hinders_nobody_from_closing(known: Known) -> None:
-    """As where each call is an `asyncio.run` of its own."""
+    """As where each call is an `asyncio.run` of its own. But its sockets are of no use to another, in any thread."""
 
     async def use() -> None:
         known.state.check_usable()
 
-    await asyncio.to_thread(asyncio.run, use())
+    def use_twice() -> None:
+        asyncio.run(use())
+        with pytest.raises(ConfigurationError, match="one session for each loop"):
+            asyncio.run(use())
+
+    known.state.check_closable()  # not used yet
+    await asyncio.to_thread(use_twice)
     known.state.check_closable()
+
+
+async def test_a_call_only_waits_where_there_is_nothing_else_to_be_had(known: Known) -> None:
+    """With no token, no failure and its own loop: a flight under way is then all there is to look at."""
+    state = known.state
+    assert not state.only_waits  # not tied to a loop yet
+    state.check_usable()
+    assert state.only_waits
+    assert not await asyncio.to_thread(lambda: state.only_waits)
+    state.failed(OUTAGE, counted=False)
+    assert not state.only_waits
+    known.hold("a")
+    assert not state.only_waits
+    state.logged_out(shared=False)
+    assert state.only_waits
+    state.fork()
+    assert not state.only_waits
