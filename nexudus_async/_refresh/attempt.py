@@ -21,7 +21,7 @@ IT_WORKS = "a new token again"
 class Attempt:
     """What a flight knows and may do. by_credentials: whether they are to be sent, whatever else there is."""
 
-    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool = False) -> None:
+    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool) -> None:
         self.flight: Flight[Token]
         self._state, self._emitter = state, emitter
         self._reason: Reason = reason

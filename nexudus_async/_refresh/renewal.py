@@ -47,7 +47,6 @@ class HeldOffError(Exception):
     """
 
     def __init__(self, error: NexudusAuthError, seconds: float) -> None:
-        super().__init__(str(error))
         self.error, self.seconds = error, seconds
 
 
@@ -91,12 +90,7 @@ class Asking:
             return None, exc
 
     async def sign_in(
-        self,
-        client_id: str | None = None,
-        *,
-        after: TokenEndpointError | None = None,
-        probing: bool = False,
-        by_hand: bool = False,
+        self, client_id: str | None, *, after: TokenEndpointError | None, probing: bool, by_hand: bool
     ) -> Obtained:
         """Return a token for the credentials, with a second one-time code where the first was refused.
 
@@ -106,7 +100,7 @@ class Asking:
         obtained = await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing, by_hand=by_hand), after)
         return obtained._replace(grant="refresh_token") if by_hand and obtained.grant is None else obtained
 
-    async def sign_in_apart(self, *, after: TokenEndpointError | None = None, for_new: bool = False) -> Obtained:
+    async def sign_in_apart(self, *, after: TokenEndpointError | None, for_new: bool) -> Obtained:
         """Return a token that leaves the chain that others share alone; else as `sign_in`.
 
         for_new: one that was handed over is not good enough.
@@ -115,7 +109,7 @@ class Asking:
             raise LoginRequiredError("nothing here can sign in while the store is down")
         return await self._sign_in(self.grants.sign_in_apart, after)
 
-    async def take_one_time(self, *, after: TokenEndpointError | None = None) -> str | None:
+    async def take_one_time(self, *, after: TokenEndpointError | None) -> str | None:
         """Take credentials for one use, and return their mark; None for others. after: as for `sign_in`."""
         with _following(after):
             return await self._within_deadline(self.grants.take_one_time())
@@ -255,7 +249,7 @@ class AloneRefresher:
                 attempt.refresh_token_refused(spent)
             if obtained is None:
                 by_hand, probing = attempt.by_credentials, attempt.probing
-                obtained = await self._asking.sign_in(after=spent, probing=probing, by_hand=by_hand)
+                obtained = await self._asking.sign_in(None, after=spent, probing=probing, by_hand=by_hand)
             granted = attempt.granted(obtained)
             if granted is None or granted.good:
                 return
