@@ -77,7 +77,7 @@ async def test_uploads_that_always_get_401_cost_three_token_requests_at_most(
 async def test_uploads_that_always_get_401_force_ever_less_often(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:
-    """The 401 for the new token shows that the renewal did not help: at 0, 70, 200 and 450 s of a quarter of an hour."""
+    """The 401 for the new token shows that the renewal did not help: at 0, 70, 200 and 450 s of a quarter hour."""
     carrier = await carry()
     forced: list[int] = []
     for second in range(0, 900, 10):
