@@ -174,6 +174,16 @@ def test_what_nobody_can_read_is_why_somebody_has_to_sign_in() -> None:
     play(scene, lifetime=3600)
 
 
+def test_what_nobody_can_read_counts_as_none() -> None:
+    """The first token is the first of all."""
+
+    async def scene(world: World) -> None:
+        token = await world.pod(store=Broken("load", "nobody can read it")).token()
+        assert token.generation == 1
+
+    play(scene, lifetime=3600)
+
+
 def test_what_was_unreadable_once_is_no_cause_for_ever() -> None:
     """The record is gone by now."""
 
