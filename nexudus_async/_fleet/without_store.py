@@ -52,7 +52,7 @@ class WithoutStore:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = self._apart is not None and token is not None and token.client_id == self._apart
         if own and token is not None and self._storage.is_known_here_only(token):
-            obtained, spent = await self._refresh_own(token)
+            obtained, spent = await self._refresh(token)
             if obtained is not None:
                 return obtained
             forget_refused(self._storage, attempt, spent)
@@ -66,8 +66,8 @@ class WithoutStore:
             self._apart = obtained.token.client_id
         return obtained
 
-    async def _refresh_own(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
-        """Refresh a chain of our own. The store may come back meanwhile: what is saved then is in doubt."""
+    async def _refresh(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
+        """Refresh. The store may come back meanwhile, or the answer be lost: what is saved then is in doubt."""
         self._storage.doubt(token, in_doubt=True)
         try:
             return await self._asking.refresh_or_say_why_not(token)
@@ -76,7 +76,7 @@ class WithoutStore:
             raise
 
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
-        obtained, spent = await self._asking.refresh_or_say_why_not(token)
+        obtained, spent = await self._refresh(token)
         if obtained is not None:
             return obtained
         forget_refused(self._storage, attempt, spent)

@@ -384,3 +384,51 @@ def test_a_chain_of_ones_own_that_is_saved_while_it_is_refreshed_is_in_doubt() -
         await refreshing
 
     assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+@pytest.mark.parametrize("status", [502, 0], ids=["a gateway's", "none"])
+def test_a_chain_refreshed_without_credentials_and_store_is_in_doubt_when_the_answer_was_lost(status: int) -> None:
+    """The store comes back, and is told of the chain: whoever finds it there does not send the same refresh token."""
+
+    async def scene(world: World) -> None:
+        one, _ = await begin(world, world.store)
+        worker = world.pod(None)
+        await worker.token()
+        world.store.down = True
+        own = await worker.refresh()
+        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: status, True
+        with pytest.raises(NexudusAuthError):
+            await worker.refresh()
+        world.endpoint.fault, world.store.down = lambda _grant: None, False
+        await save_now(worker)
+        left = record(world.store)
+        assert (left.token, left.in_doubt) == (own, True)
+        assert (await one.refresh()).access_token == own.access_token, "it is good"
+        assert world.endpoint.accepts(await one.refresh())
+        assert {sent.pod for sent in world.endpoint.log if sent.refresh_token == own.refresh_token} == {"pod 2"}
+
+    play(scene, lifetime=3600)
+
+
+def test_a_chain_refreshed_without_credentials_is_in_doubt_while_that_is_under_way() -> None:
+    """The store comes back in the middle; and where it then turns out that nothing was used, it is not."""
+
+    async def scene(world: World) -> None:
+        await begin(world, world.store)
+        worker = world.pod(None)
+        await worker.token()
+        world.store.down = True
+        await worker.refresh()
+        world.endpoint.latency, world.endpoint.fault = 2.0, lambda _grant: 429
+        refreshing = asyncio.create_task(worker.refresh())
+        await asyncio.sleep(0.5)
+        unsaved = storage_of(worker).unsaved
+        assert unsaved is not None
+        assert unsaved.in_doubt
+        with pytest.raises(NexudusAuthError):
+            await refreshing
+        world.store.down = False
+        await save_now(worker)
+        assert not record(world.store).in_doubt
+
+    play(scene, lifetime=3600)
