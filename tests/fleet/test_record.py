@@ -13,7 +13,6 @@ from nexudus_async import (
     CredentialsRejectedError,
     EndpointUnavailableError,
     LoginRequiredError,
-    NexudusAuthError,
     RefreshTokenCredentials,
     StoredToken,
 )
@@ -37,7 +36,7 @@ class Named(Store):
         self.saved.append(decode(record, key))
         await super().save(key, record)
 
-    async def server(self, key: str) -> str | None:  # noqa: ARG002
+    async def server(self, key: str) -> str | None:
         return SERVER
 
 
@@ -317,8 +316,8 @@ def test_what_is_taken_for_one_use_is_noted_below_all_tokens() -> None:
     """Before it is used. That is no token's record, and the first one replaces it."""
 
     async def scene(world: World) -> None:
-        world.endpoint.live["a chain"] = "handed over"
-        worker = world.pod(credentials=RefreshTokenCredentials("handed over", client_id="a chain", username=USER))
+        world.endpoint.live["a chain"] = "handed-over"
+        worker = world.pod(credentials=RefreshTokenCredentials("handed-over", client_id="a chain", username=USER))
         await worker.token()
         await asyncio.sleep(1)
         saved = named(world).saved
