@@ -52,7 +52,7 @@ class WithoutStore:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = self._apart is not None and token is not None and token.client_id == self._apart
         if own and token is not None and self._storage.is_known_here_only(token):
-            obtained, spent = await self._refresh(token)
+            obtained, spent = await refresh_in_doubt(self._asking, self._storage, token)
             if obtained is not None:
                 return obtained
             forget_refused(self._storage, attempt, spent)
@@ -66,23 +66,32 @@ class WithoutStore:
             self._apart = obtained.token.client_id
         return obtained
 
-    async def _refresh(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
-        """Refresh. The store may come back meanwhile, or the answer be lost: what is saved then is in doubt."""
-        self._storage.doubt(token, in_doubt=True)
-        try:
-            return await self._asking.refresh_or_say_why_not(token)
-        except Exception:
-            self._storage.doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
-            raise
-
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
-        obtained, spent = await self._refresh(token)
+        obtained, spent = await refresh_in_doubt(self._asking, self._storage, token)
         if obtained is not None:
             return obtained
         forget_refused(self._storage, attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent
+
+
+async def refresh_in_doubt(
+    asking: Asking, storage: Storage, token: Token | None
+) -> tuple[Obtained | None, TokenEndpointError | None]:
+    """Refresh, as `Asking.refresh_or_say_why_not`.
+
+    What the store has yet to be told of the token is in doubt meanwhile, since it may come back, and when the answer
+    was lost.
+    """
+    if token is not None:
+        storage.doubt(token, in_doubt=True)
+    try:
+        return await asking.refresh_or_say_why_not(token)
+    except Exception:
+        if token is not None:
+            storage.doubt(token, in_doubt=asking.grants.may_have_been_used(token))
+        raise
 
 
 def forget_refused(storage: Storage, attempt: Attempt, spent: TokenEndpointError | None) -> None:

@@ -5,6 +5,7 @@ In virtual time (`tests/fleet/virtual.py`).
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,8 @@ def test_before_a_refresh_token_is_sent_the_record_says_so() -> None:
         await asyncio.sleep(1)
         before = record(world)
         assert before == Record(1, token, client_id=token.client_id, server=SERVER)
+        ((key, _),) = world.store.records.items()
+        world.store.records[key] = encode(before._replace(server=None), key)  # of when the store hid it
         seen = look(world)
         newer = await pod.refresh()
         await asyncio.sleep(1)
@@ -163,7 +166,7 @@ def test_a_sign_in_by_hand_that_is_refused_leaves_the_chain_to_the_others() -> N
 
 
 def test_a_record_that_was_lost_is_put_back_by_a_failure() -> None:
-    """With the token that this process holds: the next one need not sign in."""
+    """With the token that this process holds, in doubt: the next one need not sign in before that ends."""
 
     async def scene(world: World) -> None:
         one = world.pod()
@@ -175,7 +178,7 @@ def test_a_record_that_was_lost_is_put_back_by_a_failure() -> None:
             await one.sign_in()
         left = record(world)
         assert left.pause is not None
-        assert (left.generation, left.token) == (token.generation, token)
+        assert left == Record(1, token, True, token.client_id, pause=left.pause, server=SERVER)
         world.endpoint.fault = lambda _grant: None
         await asyncio.sleep(5)
         assert (await world.pod().token()).access_token == token.access_token
@@ -204,6 +207,23 @@ def test_what_a_store_has_lost_is_put_back_in_doubt_before_anything_is_sent(latc
         assert {sent.client_id for sent in world.endpoint.log} == {token.client_id}
         left = record(world)
         assert left == noted._replace(pause=left.pause)
+
+    played(scene)
+
+
+def test_what_is_put_back_is_the_token_that_is_sent() -> None:
+    """Not one of this process's own that has yet to be saved, and is older than what it has adopted since."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        token = await pod.token()
+        await asyncio.sleep(1)
+        own = replace(token, access_token="own", refresh_token="own")
+        storage_of(pod).keep(Record(1, own, client_id=own.client_id))
+        world.store.flush()
+        seen = look(world)
+        await pod.refresh()
+        assert seen == [("password", Record(1, token, in_doubt=True, client_id=token.client_id, server=SERVER))]
 
     played(scene)
 
@@ -270,16 +290,24 @@ def test_who_finds_a_token_in_doubt_goes_above_its_successor() -> None:
     played(scene)
 
 
-@pytest.mark.parametrize("left", [None, Record(2, client_id="a chain", logged_out_until=START_WALL + 86400)], ids=str)
-def test_what_says_nothing_new_is_not_written(left: Record | None) -> None:
-    """Nobody can sign in: there is nothing to tell the others, and no record to be made."""
+@pytest.mark.parametrize(
+    ("password", "left"),
+    [
+        (None, None),
+        (None, Record(2, client_id="a chain", logged_out_until=START_WALL + 86400)),
+        ("right", Record(0, latch=LATCH)),
+    ],
+    ids=["no credentials", "no credentials after a logout", "credentials that rest"],
+)
+def test_what_says_nothing_new_is_not_written(password: str | None, left: Record | None) -> None:
+    """Nobody can sign in, and why is known: there is nothing to tell the others, and no record to be made."""
 
     async def scene(world: World) -> None:
-        pod = world.pod(None)
+        pod = world.pod(password)
         key = key_of_manager(pod)
         if left is not None:
             world.store.records[key] = encode(left, key)
-        with pytest.raises(LoginRequiredError):
+        with pytest.raises(LoginRequiredError if password is None else CredentialsRejectedError):
             await pod.token()
         assert world.store.counts["save"] == 0
         assert world.endpoint.log == []
