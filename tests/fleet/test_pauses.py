@@ -205,7 +205,8 @@ async def test_a_pause_without_a_token_is_another_than_that_of_a_good_one(clock:
         record = await after(pauses_of(clock), record, EndpointUnavailableError("503"), served=True)
     record = await after(pauses_of(clock), record, EndpointUnavailableError("503"))
     assert record.pause is not None
-    assert (record.pause.failures, record.pause.until) == (1, pytest.approx(clock.wall() + 0.5))
+    assert record.pause.failures == 1
+    assert record.pause.until - clock.wall() == pytest.approx(0.5)
 
 
 async def test_a_refusal_without_a_reason_rests_ever_longer(clock: ManualClock) -> None:
@@ -226,7 +227,8 @@ async def test_an_outage_after_a_refusal_without_a_reason_goes_on_counting(clock
     record = await after(pauses_of(clock), Record(1), MalformedResponseError("403, and HTML", status=403))
     record = await after(pauses_of(clock), record, EndpointUnavailableError("503"))
     assert record.pause is not None
-    assert (record.pause.failures, record.pause.until) == (2, pytest.approx(clock.wall() + 1.0))
+    assert record.pause.failures == 2
+    assert record.pause.until - clock.wall() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", [CredentialsRejectedError, TotpRequiredError, PasswordResetRequiredError])

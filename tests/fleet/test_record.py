@@ -16,6 +16,7 @@ from nexudus_async import (
     LoginRequiredError,
     RefreshTokenCredentials,
     StoredToken,
+    StoreError,
 )
 from nexudus_async.stores._record import Latch, Record, decode, encode
 from tests.inside import key_of_manager, save_now, storage_of
@@ -27,15 +28,22 @@ LATCH = Latch(2, START_WALL + 300, "CredentialsRejectedError", since=START_WALL)
 
 
 class Named(Store):
-    """A store that tells which server it is on, and remembers all that was saved."""
+    """A store that tells which server it is on, and remembers all that was saved.
+
+    answers_lost: how many of the next saves are carried out and fail.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.saved: list[Record] = []
+        self.answers_lost = 0
 
     async def save(self, key: str, record: StoredToken) -> None:
         self.saved.append(decode(record, key))
         await super().save(key, record)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise StoreError("the answer was lost")
 
     async def server(self, key: str) -> str | None:
         return SERVER
@@ -352,5 +360,21 @@ def test_what_is_taken_for_one_use_is_noted_below_all_tokens() -> None:
         assert (saved[0].generation, saved[0].token) == (0, None)
         assert all(len(each.tried) == 1 for each in saved)
         assert [sent.grant for sent in world.endpoint.log] == ["refresh_token"]
+
+    played(scene)
+
+
+def test_what_was_taken_for_one_use_and_not_used_is_taken_back() -> None:
+    """The store has the note, and its answer was lost: nothing is sent, and another process may use it yet."""
+
+    async def scene(world: World) -> None:
+        world.endpoint.live["a chain"] = "handed-over"
+        credentials = RefreshTokenCredentials("handed-over", client_id="a chain", username=USER)
+        named(world).answers_lost = 1
+        with pytest.raises(StoreError):
+            await world.pod(credentials=credentials).token()
+        assert [each.tried != () for each in named(world).saved] == [True, False]
+        assert world.endpoint.log == []
+        assert world.endpoint.accepts(await world.pod(credentials=credentials).token())
 
     played(scene)
