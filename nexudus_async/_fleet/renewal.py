@@ -31,7 +31,7 @@ from nexudus_async.stores._record import NewerRecordError, Record
 from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
-from .without_store import WithoutStore, forget_refused
+from .without_store import WithoutStore, forget_refused, refresh_in_doubt
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
@@ -164,7 +164,6 @@ class FleetRefresher:
         latch = self._record.latch if self._record is not None else None
         unsaved = self._storage.unsaved if self._storage.is_unsaved(token) else None
         if unsaved is not None:
-            self._storage.note_doubt(token, in_doubt=True)
             attempt.seen(attempt.generation + 1)
             token = unsaved.token or token
         record = Record(attempt.generation, token, client_id=token.client_id, latch=latch, server=self._server)
@@ -213,7 +212,7 @@ class FleetRefresher:
         mark: str | None = None
         try:
             asking.check_time_left()
-            obtained, spent = await asking.refresh_or_say_why_not(token)
+            obtained, spent = await refresh_in_doubt(asking, self._storage, token)
             if obtained is not None:
                 return obtained
             if spent is not None:
@@ -247,17 +246,24 @@ class FleetRefresher:
         refused: the record's refresh token was. unused: credentials for one use were noted as used, and were not sent.
         """
         before, held = self._record, attempt.token
-        record = before or (Record(held.generation, held) if held is not None else Record(0))
+        record = before or self._in_place_of_none(held)
         stored, tried = record.token, None if attempt.by_credentials else held
         if stored is not None and refused:
             record = record._replace(token=replace(stored, refresh_token=None), in_doubt=False)
-        elif stored is not None and record.in_doubt and stored.refresh_token == _refresh_token_of(tried):
+        elif stored is not None and stored.refresh_token == _refresh_token_of(tried):
             record = record._replace(in_doubt=self._grants.may_have_been_used(stored))
         served, at_most = attempt.served, attempt.longest_pause
         record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
+
+    def _in_place_of_none(self, held: Token | None) -> Record:
+        """The store has no record, perhaps no more: return one of the token held, which another may be refreshing."""
+        if held is None:
+            return Record(0)
+        known_to_others = not self._storage.is_known_here_only(held)
+        return Record(held.generation, held, known_to_others, held.client_id, server=self._server)
 
 
 def _refresh_token_of(token: Token | None) -> str | None:

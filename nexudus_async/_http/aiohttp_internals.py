@@ -185,7 +185,7 @@ def _connects_as(base: type[aiohttp.BaseConnector], connector: aiohttp.BaseConne
 
 def _copy_settings(names: tuple[str, ...], source: object, target: object) -> None:
     for name in names:
-        if hasattr(source, name) and hasattr(target, name):
+        if hasattr(source, name):
             setattr(target, name, getattr(source, name))
 
 

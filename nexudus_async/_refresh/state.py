@@ -70,7 +70,7 @@ class TokenState(TokenFacts):
 
     # What happens
 
-    def granted(self, obtained: Obtained, *, asked_for_new: bool = False) -> Granted:
+    def granted(self, obtained: Obtained, *, asked_for_new: bool) -> Granted:
         """The source has given a token: hold it. Back-off ends, unless it has expired on its way.
 
         asked_for_new: somebody wants a token newer than one that was handed over.
@@ -125,7 +125,7 @@ class TokenState(TokenFacts):
         if self._held is not None:
             self._replace(dataclasses.replace(self._held.token, refresh_token=None))
 
-    def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
+    def failed(self, error: NexudusAuthError, *, counted: bool) -> Failed:
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self.served
         self.failures += not counted
@@ -232,7 +232,6 @@ class TokenState(TokenFacts):
     def _hold(self, token: Token, age: float) -> None:
         plan = schedule(self.policy, token.lifetime, self._chance())
         self._held = Held(token, plan, self.monotonic() - age, self.wall() - age)
-        self.generation = max(self.generation, token.generation)
         self._rejected = self._no_successor = None
         self._serve(self._held)
 

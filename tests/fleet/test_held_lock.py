@@ -68,6 +68,24 @@ def test_who_waits_in_vain_is_told_what_the_fleet_knows() -> None:
     play(scene, lifetime=3600)
 
 
+def test_who_waits_in_vain_is_told_its_own_failure_with_its_cause() -> None:
+    """Where the record says that it was this process's."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        world.endpoint.fault = lambda _grant: 503
+        with pytest.raises(EndpointUnavailableError) as first:
+            await pod.token()
+        await asyncio.sleep(10)
+        async with world.store.refresh_lock(key_of(world)):
+            with pytest.raises(EndpointUnavailableError) as caught:
+                await pod.token()
+        assert str(caught.value) == str(first.value)
+        assert "another process" not in str(caught.value)
+
+    play(scene, lifetime=3600)
+
+
 def test_holders_that_change_are_not_bypassed_either() -> None:
     """Each has the lock for ten seconds, and none brings a token: that does not add up to a minute and a half."""
 

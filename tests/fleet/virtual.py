@@ -219,11 +219,12 @@ class World:
     ) -> TokenManager:
         """Make one more process. password: None for one without credentials. store: another than the world's.
 
-        shared: whether it has a store at all.
+        shared: whether it has a store at all. credentials: others than a password.
         """
         name, clock = f"pod {len(self.pods)}", Clock(self.loop, options.pop("skew", 0.0))
         policy = options.pop("policy", None) or RefreshPolicy()
-        credentials = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
+        by_password = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
+        credentials = options.pop("credentials", by_password)
         source = TokenEndpoint(
             cast(Any, Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,

@@ -112,6 +112,26 @@ def test_a_late_replay_with_an_old_token_does_not_lengthen_the_pause() -> None:
     assert memory.allow("GET", "/a", 5, START + 60)
 
 
+@pytest.mark.parametrize(("generation", "counts"), [(4, False), (5, True), (6, True)])
+def test_a_refusal_after_the_pause_counts_unless_it_is_of_an_older_token(generation: int, counts: bool) -> None:
+    """From the end of the pause on: then it has forced another refresh, which did not help either."""
+    memory = CircuitBreaker()
+    memory.refused("GET", "/a", 5, START)
+    memory.refused("GET", "/a", generation, START + 60)
+    assert memory.is_open("GET", "/a", START + 60) is counts
+    assert memory.is_open("GET", "/a", START + 179.999) is counts
+    assert not memory.is_open("GET", "/a", START + 180)
+
+
+@pytest.mark.parametrize(("later", "rests"), [(0.0, True), (59.999, True), (60.0, False)])
+def test_a_path_rests_until_its_pause_is_over(later: float, rests: bool) -> None:
+    """For that method alone."""
+    memory = CircuitBreaker()
+    memory.refused("GET", "/a", 5, START)
+    assert memory.is_open("GET", "/a", START + later) is rests
+    assert not memory.is_open("PUT", "/a", START + later)
+
+
 def test_an_unproven_refresh_is_doubted() -> None:
     """After a body that cannot be sent again nobody sees whether it helped: others force one a minute."""
     memory = CircuitBreaker()

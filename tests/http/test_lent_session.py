@@ -12,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from nexudus_async import ConfigurationError
+from nexudus_async._http.aiohttp_internals import POOL_ONLY, token_session_like
 from nexudus_async.errors import MalformedResponseError
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
@@ -46,6 +47,15 @@ async def test_a_connectors_subclass_that_connects_alike_is_protected_alike(
         hold.release()
         (await occupying).release()
     assert {request.headers["User-Agent"] for request in emulator.requests} == {"Home/1"}
+
+
+async def test_a_connectors_subclass_may_replace_all_that_belongs_to_the_pool() -> None:
+    """And is still one that connects as aiohttp's."""
+    usual = {name: getattr(aiohttp.TCPConnector, name, None) for name in POOL_ONLY}
+    async with aiohttp.ClientSession(connector=type("OwnPool", (aiohttp.TCPConnector,), usual)()) as lent:
+        twin = token_session_like(lent)
+        assert twin is not None
+        await twin.close()
 
 
 @pytest.mark.parametrize(

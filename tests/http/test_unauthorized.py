@@ -89,6 +89,38 @@ async def test_uploads_that_always_get_401_cost_three_token_requests_at_most(
     assert len(emulator.token_requests) <= 3
 
 
+async def test_uploads_that_always_get_401_force_ever_less_often(
+    emulator: NexudusEmulator, carry: Carry, clock: ManualClock
+) -> None:
+    """The 401 for the new token shows that the renewal did not help: at 0, 70, 200 and 450 s of a quarter hour."""
+    carrier = await carry()
+    forced: list[int] = []
+    for second in range(0, 900, 10):
+        before = len(emulator.token_requests)
+        assert await carrier.status("POST", UNAUTHORIZED, data=io.BytesIO(b"body")) == 401
+        await until(lambda: "refreshing" not in repr(carrier.session))
+        if second and len(emulator.token_requests) > before:
+            forced.append(second)
+        clock.advance(10)
+    assert forced == [70, 200, 450]
+
+
+async def test_a_path_that_a_renewal_has_helped_begins_anew(
+    emulator: NexudusEmulator, carry: Carry, clock: ManualClock
+) -> None:
+    """It was futile twice; then it helped; the next futile one rests for a minute again, not for four."""
+    carrier = await carry()
+    for pause, fault in ((61, None), (121, None), (1, Fault.answer(401, b"{}"))):
+        emulator.fail(CUSTOMER, fault or Fault.answer(401, b"{}"), times=1 if fault else 2)
+        assert await carrier.status("GET", CUSTOMER) == (200 if fault else 401)
+        clock.advance(pause)
+    emulator.fail(CUSTOMER, Fault.answer(401, b"{}"), times=None)
+    for pause, renewals in ((59, 4), (2, 4), (0, 5)):
+        assert await carrier.status("GET", CUSTOMER) == 401
+        assert emulator.renewals == renewals
+        clock.advance(pause)
+
+
 async def test_a_permission_does_not_hide_a_revocation(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:

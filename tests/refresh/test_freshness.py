@@ -82,6 +82,14 @@ def test_a_given_margin_leaves_room_for_the_window(lifetime: float, margin: floa
     assert lifetime - plan.hard_after == pytest.approx(margin)
 
 
+@pytest.mark.parametrize(("margin", "kept"), [(299.0, 299.0), (300.0, 150.0), (301.0, 150.0)])
+def test_a_given_margin_is_less_than_the_window(margin: float, kept: float) -> None:
+    """Or callers would wait for every refresh of such tokens: none would be advisory."""
+    plan = schedule(RefreshPolicy(hard_margin=margin, jitter=0), 1200.0, 0.0)
+    assert plan.refresh_after == 900.0
+    assert 1200.0 - plan.hard_after == kept
+
+
 @pytest.mark.parametrize(("chance", "delay"), [(0.0, 0.0), (0.5, 450.0), (1.0, 900.0)])
 def test_jitter_delays_by_a_quarter_of_the_window_at_most(chance: float, delay: float) -> None:
     """U(0, 25 %) of the window, for the moment of refresh only."""
@@ -155,6 +163,8 @@ def test_elapsed_is_the_larger_of_both_clocks(monotonic: float, wall: float, ela
         pytest.param(1005.0, 5.0, 5.0, id="sent at once"),
         pytest.param(1005.5, 5.5, 5.5, id="set forward, or suspended"),
         pytest.param(999.0, -1.0, 5.0, id="set back"),
+        pytest.param(999.0, 2.0, 2.0, id="set back while the answer was on its way"),
+        pytest.param(1001.0, 2.0, 4.0, id="set back before the request was sent"),
         pytest.param(-9e9, -9e9 - 1000, 5.0, id="set back by centuries"),
         pytest.param(990.0, 5.0, 5.0, id="a token from the future"),
     ],
