@@ -132,6 +132,23 @@ def test_a_vault_that_is_corrected_at_once_costs_no_wait() -> None:
     play(scene, lifetime=DAY)
 
 
+@SHARED
+def test_a_vault_in_trouble_has_no_other_password(shared: bool) -> None:
+    """Nothing is known of a change: callers are told of the password as before, and the latch holds."""
+
+    async def scene(world: World) -> None:
+        passwords = iter(["wrong"])
+        pod = world.pod(lambda: next(passwords), shared=shared)
+        for _ in range(3):
+            with pytest.raises(CredentialsRejectedError):
+                await pod.token()
+            await asyncio.sleep(1)
+        assert (pod.statistics().failures, len(world.endpoint.log)) == (1, 1)
+        assert pod.statistics().retry_in > 50
+
+    play(scene, lifetime=DAY)
+
+
 class Codes:
     """A one-time code by a host's clock, which may be off; Nexudus accepts each once, and two minutes old."""
 

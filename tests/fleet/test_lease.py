@@ -21,6 +21,7 @@ from nexudus_async import (
     RefreshTokenCredentials,
     Token,
     TokenEndpoint,
+    TokenEndpointError,
     TokenManager,
     TokenSession,
     TokenSessions,
@@ -149,7 +150,7 @@ def test_the_next_code_is_waited_for_only_while_the_lock_lasts(lease: float) -> 
 
 
 def test_credentials_for_one_use_are_not_taken_when_there_is_no_time_to_send_them() -> None:
-    """Or nothing could sign in any more: they count as used from then on."""
+    """Or nothing could sign in any more: they count as used from then on. The refusal before is the cause."""
 
     async def scene(world: World) -> None:
         store, clock, handed_over = Leased(world, 35), Clock(world.loop), ["first"]
@@ -165,8 +166,11 @@ def test_credentials_for_one_use_are_not_taken_when_there_is_no_time_to_send_the
         handed_over.append("second")
         world.endpoint.live[USER] = "second"
         world.endpoint.latency = 14
-        with pytest.raises(EndpointUnavailableError, match="too slow for the lock"):
+        with pytest.raises(EndpointUnavailableError, match="too slow for the lock") as caught:
             await pod.token()
+        cause = caught.value.__cause__
+        assert isinstance(cause, TokenEndpointError)
+        assert cause.error == "invalid_grant"
         await asyncio.sleep(1)
         await pod.token()
 

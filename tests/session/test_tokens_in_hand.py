@@ -155,11 +155,12 @@ async def test_who_asks_for_a_new_token_gets_one_from_the_service(
     assert (session.statistics().renewals, session.statistics().adoptions) == (1, 0)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with a store"])
 async def test_when_the_chain_ends_the_error_says_how_to_seed_again(
-    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, shared: bool
 ) -> None:
     """No request any more: what was handed over has been used. The refusal is the cause."""
-    session = await connect(in_hand(emulator))
+    session = await connect(in_hand(emulator), store=MemoryStore() if shared else None)
     await session.token()
     clock.advance(3600)
     end_of(emulator)
