@@ -461,7 +461,8 @@ def test_a_chain_of_ones_own_is_in_doubt_when_its_answer_was_lost(pods: int) -> 
     play(scene, lifetime=3600)
 
 
-def test_a_chain_of_ones_own_whose_refresh_is_turned_away_is_as_good_as_before() -> None:
+@pytest.mark.parametrize("how", ["refresh", "sign_in"])
+def test_a_chain_of_ones_own_is_as_good_as_before_when_an_attempt_was_turned_away(how: str) -> None:
     """Nothing was used: the others go on with it."""
 
     async def scene(world: World) -> None:
@@ -471,7 +472,7 @@ def test_a_chain_of_ones_own_whose_refresh_is_turned_away_is_as_good_as_before()
         world.store.down = False
         world.endpoint.fault = lambda _grant: 503
         with pytest.raises(NexudusAuthError):
-            await one.refresh()
+            await getattr(one, how)()
         world.endpoint.fault = lambda _grant: None
         await asyncio.sleep(60)
         assert (record(world.store).token, record(world.store).in_doubt) == (own, False)
