@@ -4,7 +4,7 @@
 - Within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
   of its own, and refreshes that chain as long as nobody else can have it.
 - Without credentials it refreshes the shared chain, and takes a refusal for the race that it may be.
-- What could not be saved is saved when the store answers again.
+- What could not be saved is saved when the store answers again, but not while its refresh token is being sent.
 """
 
 from nexudus_async._refresh.attempt import Attempt
@@ -81,16 +81,17 @@ async def refresh_in_doubt(
 ) -> tuple[Obtained | None, TokenEndpointError | None]:
     """Refresh, as `Asking.refresh_or_say_why_not`.
 
-    What the store has yet to be told of the token is in doubt meanwhile, since it may come back, and when the answer
-    was lost.
+    What the store has yet to be told of the token is held back meanwhile, since the store may come back: it gets what
+    comes of that. Where the answer was lost, it is in doubt.
     """
-    if token is not None:
-        storage.doubt(token, in_doubt=True)
+    if token is None:
+        return None, None
+    storage.note_doubt(token, in_doubt=True)
     try:
-        return await asking.refresh_or_say_why_not(token)
+        with storage.holding_back():
+            return await asking.refresh_or_say_why_not(token)
     except Exception:
-        if token is not None:
-            storage.doubt(token, in_doubt=asking.grants.may_have_been_used(token))
+        storage.note_doubt(token, in_doubt=asking.grants.may_have_been_used(token))
         raise
 
 

@@ -1,13 +1,12 @@
 """The aiohttp sessions that requests and token requests go through: made at the first use, closed if they are ours."""
 
-import asyncio
 from typing import Literal
 
 import aiohttp
 
 from nexudus_async._ratelimit.gate import Gate
-from nexudus_async._refresh.state import ELSEWHERE, TokenState
-from nexudus_async.errors import ConfigurationError, SessionClosedError
+from nexudus_async._refresh.state import TokenState
+from nexudus_async.errors import ConfigurationError
 
 from .aiohttp_internals import own_session, token_session, token_session_like, untraced_session_like, without_cookies
 
@@ -25,12 +24,12 @@ class Pool:
         self._tokens: aiohttp.ClientSession | None = None
         self._untraced: aiohttp.ClientSession | None = None
         self.gate: Gate | None = None
-        """What holds back requests that wait in an own pool."""
+        """What holds back requests that wait for a connection of our own pool; set before the first use."""
 
     @property
     def unclosed(self) -> bool:
         """Whether a session of our own has been made."""
-        return self._tokens is not None
+        return self._tokens is not None or (self._borrowed is None and self._requests is not None)
 
     def for_requests(self) -> aiohttp.ClientSession:
         """Return the session for requests."""
@@ -76,7 +75,6 @@ class Connections:
     def __init__(self, pool: Pool, state: TokenState, *, owned: bool) -> None:
         self._pool, self._state, self._owned = pool, state, owned
         self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def unclosed(self) -> bool:
@@ -85,9 +83,10 @@ class Connections:
 
     def for_requests(self) -> aiohttp.ClientSession:
         """Return the session for requests; made, and tied to the running event loop, at the first use."""
-        loop, session = asyncio.get_running_loop(), self._session
-        if session is None or loop is not self._loop or self._state.closed:
-            session = self._bind(loop)
+        self._state.check_usable()  # `token()` may have tied it to another loop before
+        session = self._session
+        if session is None:
+            session = self._session = self._pool.for_requests()
         if session.closed:
             raise ConfigurationError("client_session was closed by its owner: close it after this session")
         return session
@@ -96,13 +95,3 @@ class Connections:
         """Close what is ours."""
         if self._owned:
             await self._pool.close()
-
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
-        if self._state.closed:
-            raise SessionClosedError("the session is closed: make a new one")
-        if self._loop is not None:
-            raise ConfigurationError(ELSEWHERE)
-        self._state.check_usable()  # `token()` may have tied it to another loop before
-        self._loop = loop
-        self._session = self._pool.for_requests()
-        return self._session

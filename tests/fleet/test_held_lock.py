@@ -162,6 +162,27 @@ def test_before_the_hard_margin_nobody_waits_for_it_and_nobody_asks_all_the_time
     play(scene, lifetime=3600)
 
 
+@pytest.mark.parametrize("ask", ["refresh", "reject", "token"])
+def test_who_joins_a_refresh_ahead_of_time_waits_only_where_the_token_held_will_not_do(ask: str) -> None:
+    """That refresh leaves the lock to its holder; who wants another token waits for the lock all the same."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(policy=RefreshPolicy(jitter=0)), world.pod(policy=RefreshPolicy(jitter=0))
+        old = await one.token()
+        await two.token()
+        await world.until(2701)
+        async with world.store.refresh_lock(key_of(world)):
+            calls = {"refresh": one.refresh, "reject": lambda: one.reject(old), "token": one.token}
+            assert await one.token() is old
+            assert "refreshing" in repr(one)
+            second = asyncio.create_task(calls[ask]())
+            await asyncio.sleep(10)
+            assert second.done() is (ask == "token")
+        assert (await second is old) is (ask == "token")
+
+    play(scene, lifetime=3600)
+
+
 def test_a_waiter_takes_the_token_that_the_holder_brings() -> None:
     """While it still has the lock."""
 

@@ -23,7 +23,7 @@ from nexudus_async import (
     TokenEndpoint,
 )
 from nexudus_async._events import Emitter
-from nexudus_async._fleet.assembly import renewal_with
+from nexudus_async._fleet.assembly import refresher_with
 from nexudus_async._refresh.renewal import Asking
 from nexudus_async._refresh.state import TokenState
 from nexudus_async.stores._record import decode, encode
@@ -323,11 +323,11 @@ def test_during_a_pause_the_record_is_looked_at_now_and_then(looked_ago: float, 
     """Twice a second while callers fail; every five seconds while nobody waits."""
     clock, policy = ManualClock(), RefreshPolicy()
     source = TokenEndpoint(no_session, "https://spaces.nexudus.com", PasswordCredentials("ops@example.com", "right"))
-    renewal = renewal_with(
+    refresher = refresher_with(
         MemoryStore(), Asking(source, policy, clock), TokenState(policy, clock, lambda: 0.0),
         key=source.key, policy=policy, chance=lambda: 0.0, emitter=Emitter(None),
     )  # fmt: skip
-    assert renewal.worth_a_look(EndpointUnavailableError("503"), looked_ago, served=served) is looks
+    assert refresher.worth_a_look(EndpointUnavailableError("503"), looked_ago, served=served) is looks
 
 
 def no_session() -> aiohttp.ClientSession:

@@ -46,7 +46,7 @@ class One:
     def hold(self, token: Token) -> None:
         now = Clock(self.world.loop)
         self.state.generation = token.generation - 1
-        self.state.granted(Obtained(token, "password", now.monotonic(), now.wall()))
+        self.state.granted(Obtained(token, "password", now.monotonic(), now.wall()), asked_for_new=False)
 
     def put(self, record: Record) -> None:
         """Let another process have saved this."""
@@ -132,10 +132,10 @@ def test_what_the_store_was_never_told_of_is_known_here_only(in_doubt: bool) -> 
     async def scene(one: One) -> None:
         one.storage.keep(NEWEST)
         assert one.storage.is_known_here_only(TOKEN)
-        one.storage.doubt(TOKEN, in_doubt=in_doubt)
+        one.storage.note_doubt(TOKEN, in_doubt=in_doubt)
         assert one.storage.unsaved == NEWEST._replace(in_doubt=in_doubt)
         assert one.storage.is_known_here_only(TOKEN)
-        one.storage.doubt(OTHERS.token or TOKEN, in_doubt=not in_doubt)
+        one.storage.note_doubt(OTHERS.token or TOKEN, in_doubt=not in_doubt)
         assert one.storage.unsaved == NEWEST._replace(in_doubt=in_doubt), "another token's doubt is its own"
 
     of_one(scene)
@@ -148,7 +148,7 @@ def test_what_the_store_has_not_confirmed_may_be_known_to_others(in_doubt: bool)
     async def scene(one: One) -> None:
         await one.fail_to_save()
         assert not one.storage.is_known_here_only(TOKEN)
-        one.storage.doubt(TOKEN, in_doubt=in_doubt)
+        one.storage.note_doubt(TOKEN, in_doubt=in_doubt)
         assert one.storage.unsaved == NEWEST._replace(in_doubt=in_doubt)
         assert not one.storage.is_known_here_only(TOKEN)
 
@@ -163,7 +163,7 @@ def test_what_came_after_what_the_store_was_told_of_is_known_here_only() -> None
         later = OTHERS.token
         assert later is not None
         one.storage.keep(OTHERS)
-        one.storage.doubt(later, in_doubt=True)
+        one.storage.note_doubt(later, in_doubt=True)
         assert one.storage.is_known_here_only(later)
 
     of_one(scene)
@@ -396,15 +396,16 @@ def test_a_tombstone_names_the_chain_that_it_ends_and_stands_for_15_days(
     of_one(scene)
 
 
-def test_the_tombstone_is_above_what_is_there() -> None:
-    """Others have gone on with the chain; the generation is told."""
+@pytest.mark.parametrize(("in_doubt", "generation"), [(False, 7), (True, 8)])
+def test_the_tombstone_is_above_what_is_there_and_what_may_yet_arrive(in_doubt: bool, generation: int) -> None:
+    """Others have gone on with the chain, and one of their saves may come late; the generation is told."""
 
     async def scene(one: One) -> None:
         one.storage.prepare_tombstone(3, TOKEN)
-        one.put(OTHERS)
-        assert await one.storage.save_tombstone() == 6
+        one.put(OTHERS._replace(in_doubt=in_doubt))
+        assert await one.storage.save_tombstone() == generation
         assert one.saved is not None
-        assert (one.saved.generation, one.saved.token, one.saved.client_id) == (6, None, CHAIN)
+        assert (one.saved.generation, one.saved.token, one.saved.client_id) == (generation, None, CHAIN)
 
     of_one(scene)
 

@@ -131,7 +131,7 @@ class Endpoint:
         }  # fmt: skip
 
 
-class _Http:
+class Http:
     """What a pod's token requests go through, in place of an `aiohttp.ClientSession`."""
 
     closed = False
@@ -226,7 +226,7 @@ class World:
         by_password = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
         credentials = options.pop("credentials", by_password)
         source = TokenEndpoint(
-            cast(Any, _Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
+            cast(Any, Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,
         )  # fmt: skip
         manager = TokenManager(

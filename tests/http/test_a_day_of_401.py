@@ -127,6 +127,25 @@ def test_a_token_that_dies_between_refresh_and_replay_is_no_permission() -> None
     day(scene, forbidding())
 
 
+@pytest.mark.parametrize(("later", "forced"), [(0.0, 0), (58.9, 0), (59.1, 1)])
+def test_the_next_answer_elsewhere_tells_a_permission_from_a_death(later: float, forced: int) -> None:
+    """The new token has worked elsewhere before its replay was refused, and does so again: that path rests a minute."""
+
+    async def scene(world: World, client: Client) -> None:
+        client.delays = {"/forbidden": 0.5}
+        first = asyncio.create_task(client.get("/forbidden"))
+        await asyncio.sleep(1.2)  # refused, refreshed, and its replay under way
+        assert await client.get("/ok") == 200
+        assert await first == 401
+        assert await client.get("/ok") == 200
+        await asyncio.sleep(later)
+        before = requests(world)
+        assert await client.get("/forbidden") == 401  # a second after it was sent
+        assert requests(world) - before == forced
+
+    day(scene, forbidding("/forbidden"))
+
+
 def test_a_forbidden_path_beside_thousands_that_work_is_found_out() -> None:
     """Its replay is refused when the new token has worked elsewhere: the next answer elsewhere tells which it was."""
 

@@ -9,10 +9,12 @@ import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from nexudus_async._http import aiohttp_internals as internals
 from nexudus_async._token import Secret
@@ -174,6 +176,31 @@ async def test_a_request_whose_body_would_be_closed_is_not_held_back(monkeypatch
     """In an aiohttp that keeps it elsewhere: there would be nothing left to send. (3.12.0 closes none.)"""
     monkeypatch.setattr(internals, "BODY", "_gone")
     assert await can_be_held_back() != isinstance(aiohttp.ClientRequest.body, property)
+
+
+async def test_without_upload_trackers_a_request_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an aiohttp before 3.14 no request keeps one, and each can be held back."""
+    monkeypatch.delattr(aiohttp, "UploadTracker", raising=False)
+    monkeypatch.setattr(internals, "UPLOAD_TRACKER", "_gone")
+    assert await can_be_held_back()
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_an_object_for_no_body_is_none(empty: bool) -> None:
+    """In aiohttp 4 a request without a body has one that is not false, and that is nothing to send again."""
+    nothing, body = object(), object()
+    request = SimpleNamespace(method="GET", url=None, body=nothing if empty else body, _EMPTY_BODY=nothing)
+    held = internals._held_back(request)  # pyright: ignore[reportPrivateUsage]
+    assert held.body == (b"" if empty else body)
+
+
+async def test_a_lent_session_without_names_that_are_gone_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aiohttp without `auth=`, or one that keeps its base_url elsewhere."""
+    async with aiohttp.ClientSession() as lent:
+        if hasattr(aiohttp.ClientSession, "auth"):
+            monkeypatch.delattr(aiohttp.ClientSession, "auth")
+        monkeypatch.delattr(lent, "_base_url")
+        internals.check_borrowed(lent, URL("https://spaces.nexudus.com"))
 
 
 async def test_settings_that_are_gone_are_aiohttps_defaults(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import warnings
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ from aiohttp.abc import AbstractResolver
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
-from tests.inside import token_session_of
+from tests.inside import session_of, token_session_of
 
 ECHO = "/api/emulator/echo"
 
@@ -48,6 +49,29 @@ async def test_keywords_reach_aiohttp(connect: Connect) -> None:
     async with session.request("post", ECHO, params={"a": "b c"}, json={"x": 1}, headers={"X-Y": "z"}) as response:
         assert await response.json() == {"Method": "POST", "Query": "a=b c", "Body": '{"x": 1}'}
     assert connect.emulator.requests[-1].headers["X-Y"] == "z"
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options"])
+async def test_keywords_of_every_method_reach_aiohttp(connect: Connect, method: str) -> None:
+    """None is lost on its way."""
+    session = await connect()
+    async with getattr(session, method)(ECHO, params={"a": "b"}, headers={"X-Y": "z"}) as response:
+        assert response.url.query_string == "a=b"
+    assert connect.emulator.requests[-1].headers["X-Y"] == "z"
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "status"),
+    [("head", {}, 302), ("head", {"allow_redirects": True}, 200), ("get", {}, 200), ("options", {}, 200)],
+)
+async def test_head_follows_a_redirect_only_when_told_to(
+    connect: Connect, method: str, options: dict[str, Any], status: int
+) -> None:
+    """As in aiohttp, where the others follow."""
+    session = await connect()
+    connect.emulator.fail("/moved", Fault.redirect(ECHO, 302))
+    async with getattr(session, method)("/moved", **options) as response:
+        assert response.status == status
 
 
 async def test_raise_for_status_of_a_request_is_judged_on_the_final_response(
@@ -167,7 +191,7 @@ def test_a_session_can_be_made_and_closed_without_an_event_loop() -> None:
 
 
 def test_use_from_another_event_loop_is_an_error_at_once() -> None:
-    """Its connections and its renewal belong to the first loop: no hang, no strange error from below."""
+    """Its connections and its refresh belong to the first loop: no hang, no strange error from below."""
 
     async def first() -> TokenSession:
         async with NexudusEmulator() as emulator:
@@ -180,6 +204,24 @@ def test_use_from_another_event_loop_is_an_error_at_once() -> None:
         for use in (session.token, session.refresh, lambda: session.get(CUSTOMER)):
             with pytest.raises(ConfigurationError, match="another event loop"):
                 await use()
+        await session.close()
+
+    session = asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_so_it_is_where_no_token_was_needed() -> None:
+    """Requests to other origins have used it, and its connections are the first loop's all the same."""
+
+    async def first() -> TokenSession:
+        session = TokenSession(PasswordCredentials("ops@example.com", "pw"))
+        async with NexudusEmulator() as elsewhere, session.get(elsewhere.url) as response:
+            assert response.status == 200
+        return session
+
+    async def second() -> None:
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            await session.get("http://127.0.0.1:9/")
         await session.close()
 
     session = asyncio.run(first())
@@ -231,7 +273,7 @@ def _child(session: TokenSession, result: Any, method: str = "token") -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["token", "refresh", "logout", "close"])
 async def test_use_after_a_fork_is_an_error_at_once(connect: Connect, method: str) -> None:
-    """The renewal and the sockets are the parent's."""
+    """The refresh and the sockets are the parent's."""
     session = await connect()
     await session.token()
     here, there = multiprocessing.Pipe()
@@ -255,17 +297,18 @@ async def test_a_fork_in_the_middle_of_a_coroutine_is_found_out(
     with emulator.hold("token") if signing_in else contextlib.nullcontext() as hold:
         waiter = asyncio.create_task(session.token())
         await (hold.wait() if hold is not None else waiter)
-        await _found_out_in_a_child(session)
+        for use in (session.token, lambda: session.get(CUSTOMER), lambda: session.get("http://127.0.0.1:9/")):
+            await _found_out_in_a_child(session, use)
     await waiter
 
 
-async def _found_out_in_a_child(session: TokenSession) -> None:
+async def _found_out_in_a_child(session: TokenSession, use: Callable[[], Coroutine[Any, Any, object]]) -> None:
     child = os.fork()
     if not child:
         found = 1
         with contextlib.suppress(BaseException):
             try:
-                session.token().send(None)
+                use().send(None)
             except ConfigurationError:
                 found = int(session.manager.current() is not None)
         os._exit(found)
@@ -340,6 +383,23 @@ async def test_a_session_dropped_without_closing_says_so() -> None:
             caught.clear()  # the warning holds the session, and that the rest
         await inner.close()  # or it would say so, too, at another time
         assert any("unclosed <TokenSession" in text for text in said)
+
+
+async def test_a_session_that_only_called_another_origin_says_so_too() -> None:
+    """It has asked for no token, but there is a connection to close."""
+    async with NexudusEmulator() as other:
+        session = TokenSession(PasswordCredentials("nobody", "nothing"))
+        inner = session_of(session)
+        async with session.get(other.url + CUSTOMER) as response:
+            assert response.status == 401
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del session
+            gc.collect()
+            said = [str(warning.message) for warning in caught]
+            caught.clear()
+        await inner.close()
+    assert any("unclosed <TokenSession" in text for text in said)
 
 
 async def test_an_unusable_url_is_aiohttps_error(connect: Connect) -> None:

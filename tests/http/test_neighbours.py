@@ -87,6 +87,13 @@ async def test_a_named_neighbour_is_no_neighbour(connect: Connect, caplog: pytes
     assert caplog.records == []
 
 
+async def test_addresses_have_no_neighbours(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """Their last two numbers are no domain."""
+    session = await connect(base_url="https://10.0.0.1")
+    assert not goes_with_the_token(session, "https://192.168.0.1/x")
+    assert caplog.records == []
+
+
 async def test_hosts_beyond_count_are_not_told_of_for_ever(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     """A crawler of a hundred thousand portals."""
     session = await connect(base_url="https://spaces.nexudus.com")

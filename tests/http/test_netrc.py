@@ -1,16 +1,20 @@
 """netrc, of a session that trusts the environment: an entry for the host is its caller's own, a default nobody's."""
 
+import base64
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from nexudus_async import PasswordCredentials
 from nexudus_async._http import aiohttp_internals as internals
+from nexudus_async._http.netrc_file import is_netrc_default, netrc_entries
 from nexudus_async._oauth.endpoint import TokenEndpoint
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
@@ -69,14 +73,69 @@ async def test_a_default_entry_is_nobodys_own(emulator: NexudusEmulator, carry: 
     assert {record.headers.get("Authorization", "none")[:7] for record in emulator.requests} == {"none", "Bearer "}
 
 
-async def test_a_websocket_goes_past_a_default_entry(carry: Carry, netrc: Write) -> None:
-    """A handshake is a request like any other."""
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "login me password pw",
+        "login me account mine password pw",
+        "account mine password pw",
+        "password pw",
+        "login me",
+        "login \N{LATIN SMALL LETTER E WITH ACUTE} password pw",
+    ],
+)
+async def test_a_default_entry_is_known_whatever_it_has(carry: Carry, netrc: Write, entry: str) -> None:
+    """A login, or an account in its place, and a password, or none."""
+    netrc("default " + entry + "\n")
+    async with aiohttp.ClientSession(trust_env=True) as lent:
+        carrier = await carry(client_session=lent, foreign={"trust_env": True})
+        assert await carrier.status("GET", CUSTOMER) == 200
+
+
+@pytest.mark.parametrize(
+    ("login", "encoding"),
+    [
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}", "latin-1"),
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}", "utf-8"),
+        ("\N{EURO SIGN}", "utf-8"),
+    ],
+)
+async def test_a_default_entry_is_known_in_whatever_encoding(netrc: Write, login: str, encoding: str) -> None:
+    """Releases of aiohttp differ in it."""
+    netrc(f"default login {login} password pw\n")
+    header = "Basic " + base64.b64encode(f"{login}:pw".encode(encoding)).decode()
+    async with aiohttp.ClientSession(trust_env=True) as http:
+        request: Any = SimpleNamespace(session=http, url=URL("http://127.0.0.1/"), headers={"Authorization": header})
+        assert await is_netrc_default(request)
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "found"),
+    [("Linux", ".netrc", True), ("Linux", "_netrc", False), ("Windows", "_netrc", True), ("Windows", ".netrc", False)],
+)
+async def test_without_the_variable_the_file_is_in_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, name: str, found: bool
+) -> None:
+    """As aiohttp finds it, and whoever else may read it."""
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("platform.system", lambda: system)
+    (tmp_path / name).write_text(DEFAULT)
+    (tmp_path / name).chmod(0o644)
+    assert ("default" in await netrc_entries()) is found
+
+
+async def test_a_websocket_goes_past_a_default_entry(emulator: NexudusEmulator, carry: Carry, netrc: Write) -> None:
+    """A handshake is a request like any other, with the keywords of its caller."""
     netrc(DEFAULT)
     async with aiohttp.ClientSession(trust_env=True) as lent:
         carrier = await carry(client_session=lent, foreign={"trust_env": True})
-        async with (carrier.foreign or carrier.session).ws_connect(WEBSOCKET) as opened:
+        here = "https://here.example"
+        async with (carrier.foreign or carrier.session).ws_connect(WEBSOCKET, origin=here) as opened:
             await opened.send_str("ours")
             assert await opened.receive_str() == "ours"
+    assert emulator.requests[-1].headers["Origin"] == here
 
 
 async def test_a_redirect_past_a_default_entry_loses_the_token(

@@ -193,5 +193,4 @@ class Job:
 def connect(session: TokenSession, service: Service) -> None:
     """Put the stand-in below a session."""
     own = cast(Any, session)
-    own._connections._loop = asyncio.get_running_loop()
     own._connections._session = own._connections._pool._requests = service

@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 
 from nexudus_async import TokenSession
+from nexudus_async._ratelimit.gate import Gate
+from nexudus_async._ratelimit.gate import Place as PlaceInQueue
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect, until
 from tests.inside import pause
@@ -59,9 +61,17 @@ async def test_it_is_sent_whole(
 
 
 async def test_a_redirect_in_a_pause_goes_on_where_it_was(
-    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock
+    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that was answered 303 is not sent a second time; only the rest of its way waits."""
+    """A write that was answered 303 is not sent a second time; only the rest of its way waits, and that as a read."""
+    entered: list[PlaceInQueue] = []
+    enter = Gate.enter
+
+    async def noting(self: Gate, place: PlaceInQueue) -> float:
+        entered.append(place)
+        return await enter(self, place)
+
+    monkeypatch.setattr(Gate, "enter", noting)
 
     async def created(request: web.Request) -> web.Response:
         writes.append(await request.text())
@@ -78,6 +88,7 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     clock.advance(5)
     assert await request == 200
     assert writes == ['{"x": 1}']
+    assert [place.write for place in entered] == [False]
     assert sent(emulator)[0].method == "GET"
     assert "Content-Length" not in sent(emulator)[0].headers
 

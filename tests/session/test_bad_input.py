@@ -14,6 +14,7 @@ from nexudus_async import (
     PasswordCredentials,
     RefreshPolicy,
     SessionClosedError,
+    Token,
     TokenEndpoint,
     TokenManager,
     TokenSession,
@@ -21,6 +22,20 @@ from nexudus_async import (
 )
 
 GOOD = PasswordCredentials("ops@example.com", "pw-secret")
+
+
+class NoKey:
+    """A source that names no account."""
+
+    async def login(self) -> Token:
+        raise AssertionError
+
+    async def refresh(self, token: Token) -> Token:
+        raise AssertionError
+
+
+class NumberForKey(NoKey):
+    key = 7
 
 
 @pytest.mark.parametrize(
@@ -67,6 +82,25 @@ def test_arguments_that_cannot_work_are_refused(options: dict[str, Any], says: s
     assert "pw-secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "NEXUDUS_BASE_URL"),
+        ({"base_url": "http://spaces.nexudus.com"}, "base_url"),
+        ({"base_url": "https://spaces.nexudus.com", "allowed_origins": ["http://example.com"]}, "allowed_origins"),
+    ],
+)
+def test_an_origin_is_named_by_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], named: str
+) -> None:
+    """Whoever set the variable months ago finds it."""
+    monkeypatch.setenv("NEXUDUS_BASE_URL", "http://elsewhere.example")
+    with pytest.raises(ConfigurationError, match=f"^{named}") as refused:
+        TokenSession(GOOD, **options)
+    others = {"NEXUDUS_BASE_URL", "base_url", "allowed_origins"} - {named}
+    assert not any(other in str(refused.value) for other in others)
+
+
 def test_credentials_of_another_kind_are_refused() -> None:
     """A tuple is not credentials, and is not shown."""
     with pytest.raises(ConfigurationError, match="PasswordCredentials") as refused:
@@ -88,6 +122,8 @@ async def test_a_listener_that_would_never_run_is_refused() -> None:
     [
         (lambda: TokenManager(None), "source"),  # type: ignore[arg-type]
         (lambda: TokenManager(object()), "source must be a TokenSource"),  # type: ignore[arg-type]
+        (lambda: TokenManager(NoKey()), "source must have a key"),  # type: ignore[arg-type]
+        (lambda: TokenManager(NumberForKey()), "source must have a key"),  # type: ignore[arg-type]
         (lambda: BearerMiddleware(None, ["https://example.com"]), "manager"),  # type: ignore[arg-type]
         (lambda: TokenEndpoint(None, "https://example.com", GOOD), "ClientSession"),  # type: ignore[arg-type]
         (lambda: TokenEndpoint(print, "https://example.com", "me:pw-secret"), "PasswordCredentials"),  # type: ignore[arg-type]

@@ -192,6 +192,5 @@ def seeded(chance: Random) -> Generator[None]:
 def connect(session: TokenSession, tokens: TokenHttp, api: object) -> None:
     """Put the stand-ins below a session."""
     own = cast(Any, session)
-    own._connections._loop = asyncio.get_running_loop()
     own._connections._session = own._connections._pool._requests = api
     own._connections._pool._tokens = tokens
