@@ -7,6 +7,8 @@
 - What could not be saved is saved when the store answers again, but not while its refresh token is being sent.
 """
 
+from contextlib import nullcontext
+
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.outcomes import Obtained
 from nexudus_async._refresh.renewal import EXPIRED_ON_ITS_WAY, Asking
@@ -81,14 +83,14 @@ async def refresh_in_doubt(
 ) -> tuple[Obtained | None, TokenEndpointError | None]:
     """Refresh, as `Asking.refresh_or_say_why_not`.
 
-    What the store has yet to be told of the token is held back meanwhile, since the store may come back: it gets what
-    comes of that. Where the answer was lost, it is in doubt.
+    What is still to be saved of the token is in doubt meanwhile, and when the answer was lost. Where the store cannot
+    have the token yet, it does not get it before the answer.
     """
     if token is None:
-        return None, None
+        return await asking.refresh_or_say_why_not(token)
     storage.note_doubt(token, in_doubt=True)
     try:
-        with storage.holding_back():
+        with storage.holding_back() if storage.is_known_here_only(token) else nullcontext():
             return await asking.refresh_or_say_why_not(token)
     except Exception:
         storage.note_doubt(token, in_doubt=asking.grants.may_have_been_used(token))

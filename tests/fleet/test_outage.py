@@ -323,11 +323,11 @@ def test_during_a_pause_the_record_is_looked_at_now_and_then(looked_ago: float, 
     """Twice a second while callers fail; every five seconds while nobody waits."""
     clock, policy = ManualClock(), RefreshPolicy()
     source = TokenEndpoint(no_session, "https://spaces.nexudus.com", PasswordCredentials("ops@example.com", "right"))
-    refresher = refresher_with(
+    renewal = refresher_with(
         MemoryStore(), Asking(source, policy, clock), TokenState(policy, clock, lambda: 0.0),
         key=source.key, policy=policy, chance=lambda: 0.0, emitter=Emitter(None),
     )  # fmt: skip
-    assert refresher.worth_a_look(EndpointUnavailableError("503"), looked_ago, served=served) is looks
+    assert renewal.worth_a_look(EndpointUnavailableError("503"), looked_ago, served=served) is looks
 
 
 def no_session() -> aiohttp.ClientSession:

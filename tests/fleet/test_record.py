@@ -259,7 +259,7 @@ def test_what_the_store_has_not_confirmed_is_put_above_what_it_may_take_yet() ->
 
 
 def test_what_the_store_has_not_confirmed_and_cannot_note_is_in_doubt_when_it_is_saved() -> None:
-    """Without credentials it is sent all the same, and the answer lost: the record says so when the store takes it."""
+    """Without credentials it is sent all the same; the record says so, as soon as the store takes it."""
 
     async def scene(world: World) -> None:
         one = world.pod()
@@ -271,12 +271,13 @@ def test_what_the_store_has_not_confirmed_and_cannot_note_is_in_doubt_when_it_is
         await save_now(worker)
         unsaved = storage_of(worker).unsaved
         assert unsaved is not None
-        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: 0, True
-        with pytest.raises(EndpointUnavailableError):
-            await worker.refresh()
+        world.endpoint.latency = 1.0
+        refreshing = asyncio.create_task(worker.refresh())
+        await asyncio.sleep(0.5)
         world.store.saves_down = False
         await save_now(worker)
         assert record(world) == unsaved._replace(in_doubt=True, server=SERVER)
+        await refreshing
 
     played(scene)
 
