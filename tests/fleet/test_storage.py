@@ -183,6 +183,27 @@ def test_a_refresh_token_that_was_refused_is_not_saved() -> None:
     of_one(scene)
 
 
+def test_what_is_held_back_is_not_saved_but_a_logout_is() -> None:
+    """A refresh that does not end when it is cancelled does not keep the others from hearing of it."""
+
+    async def scene(one: One) -> None:
+        one.storage.keep(NEWEST)
+        with one.storage.holding_back():
+            await one.storage.save_unsaved()
+            assert one.saved is None
+            one.storage.prepare_tombstone(3, TOKEN)
+            await one.storage.save_unsaved()
+            assert one.saved is not None
+            assert (one.saved.generation, one.saved.token) == (4, None)
+            one.storage.keep(OTHERS)
+            await one.storage.save_unsaved()
+            assert one.saved.generation == 4
+        await one.storage.save_unsaved()
+        assert one.saved == OTHERS
+
+    of_one(scene)
+
+
 # When it is tried
 
 
