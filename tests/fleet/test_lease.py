@@ -239,3 +239,32 @@ def test_a_refresh_ends_with_the_lock_however_slow_the_store_was_before_it() -> 
         assert 30 < world.now() - began <= store.latency + 35
 
     play(scene, lifetime=3600)
+
+
+def test_credentials_that_come_too_late_for_the_lock_are_not_taken() -> None:
+    """A vault that is slow, after a service that is: what it gives is good for the next flight."""
+
+    async def scene(world: World) -> None:
+        handed_over, seconds = ["first"], 0.0
+
+        async def vault() -> str:
+            await asyncio.sleep(seconds)
+            return handed_over[-1]
+
+        world.store = Leased(world, 35)
+        world.endpoint.live[USER] = "first"
+        pod = world.pod(credentials=RefreshTokenCredentials(vault, client_id=USER, username=USER))
+        await pod.token()
+        await world.until(4000)
+        handed_over.append("second")
+        world.endpoint.live[USER] = "second"
+        world.endpoint.latency, seconds = 5, 25.0
+        with pytest.raises(EndpointUnavailableError, match="no answer"):
+            await pod.token()
+        assert world.now() < 4031
+        seconds = 0.0
+        await asyncio.sleep(2)
+        await pod.token()
+        assert world.endpoint.log[-1].refresh_token == "second"
+
+    play(scene, lifetime=3600)
