@@ -28,6 +28,7 @@ from nexudus_async import (
     TokenStore,
     TotpRequiredError,
 )
+from nexudus_async.stores._record import decode
 
 from .virtual import USER, Clock, Http, Store, World, play
 
@@ -176,3 +177,97 @@ def test_credentials_for_one_use_are_not_taken_when_there_is_no_time_to_send_the
 
     log = play(scene, lifetime=3600).endpoint.log
     assert [(sent.refresh_token, sent.status) for sent in log[1:]] == [("refresh-2", 400), ("second", 200)]
+
+
+def test_a_sign_in_that_the_lock_leaves_no_time_for_is_not_begun() -> None:
+    """The refusal of the refresh token, which took so long, is its cause; the next flight signs in."""
+
+    async def scene(world: World) -> None:
+        world.store = Leased(world, 35)
+        pod = world.pod()
+        await pod.token()
+        await world.until(4000)
+        world.endpoint.revoke()
+        world.endpoint.latency = 14
+        with pytest.raises(EndpointUnavailableError, match="too slow for the lock") as caught:
+            await pod.token()
+        cause = caught.value.__cause__
+        while cause is not None and "client_id header" not in str(cause):
+            cause = cause.__cause__
+        assert isinstance(cause, TokenEndpointError)
+        world.endpoint.latency = 1
+        await asyncio.sleep(2)
+        assert world.endpoint.accepts(await pod.token())
+        assert [sent.grant for sent in world.endpoint.log] == ["password", "refresh_token", "password"]
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["a refresh", "a sign-in"])
+def test_a_store_that_takes_the_time_of_the_lock_leaves_none_to_send_anything(warm: bool) -> None:
+    """So the refresh token is as good as before."""
+
+    async def scene(world: World) -> None:
+        world.store = store = Leased(world, 7)
+        pod = world.pod(policy=RefreshPolicy(flight_deadline=2))
+        if warm:
+            await pod.token()
+            await asyncio.sleep(1)
+        store.latency = 0.9 if warm else 2.1
+        with pytest.raises(EndpointUnavailableError, match="too slow for the lock"):
+            await pod.refresh()
+        await asyncio.sleep(10)
+        assert len(world.endpoint.log) == warm
+        ((key, stored),) = store.records.items()
+        assert not decode(stored, key).in_doubt
+        store.latency = 0.001
+        await pod.refresh()
+        assert [sent.grant for sent in world.endpoint.log] == ["password", "refresh_token"][: 1 + warm]
+
+    play(scene, lifetime=3600)
+
+
+def test_a_refresh_ends_with_the_lock_however_slow_the_store_was_before_it() -> None:
+    """And what is learned from its failure is noted before another process has the lock."""
+
+    async def scene(world: World) -> None:
+        world.store = store = Leased(world, 35)
+        pod = world.pod()
+        await pod.token()
+        await asyncio.sleep(1)
+        store.latency, world.endpoint.fault = 2.0, lambda _grant: 0
+        began = world.now()
+        with pytest.raises(EndpointUnavailableError):
+            await pod.refresh()
+        assert 30 < world.now() - began <= store.latency + 35
+
+    play(scene, lifetime=3600)
+
+
+def test_credentials_that_come_too_late_for_the_lock_are_not_taken() -> None:
+    """A vault that is slow, after a service that is: what it gives is good for the next flight."""
+
+    async def scene(world: World) -> None:
+        handed_over, seconds = ["first"], 0.0
+
+        async def vault() -> str:
+            await asyncio.sleep(seconds)
+            return handed_over[-1]
+
+        world.store = Leased(world, 35)
+        world.endpoint.live[USER] = "first"
+        pod = world.pod(credentials=RefreshTokenCredentials(vault, client_id=USER, username=USER))
+        await pod.token()
+        await world.until(4000)
+        handed_over.append("second")
+        world.endpoint.live[USER] = "second"
+        world.endpoint.latency, seconds = 5, 25.0
+        with pytest.raises(EndpointUnavailableError, match="no answer"):
+            await pod.token()
+        assert world.now() < 4031
+        seconds = 0.0
+        await asyncio.sleep(2)
+        await pod.token()
+        assert world.endpoint.log[-1].refresh_token == "second"
+
+    play(scene, lifetime=3600)

@@ -183,6 +183,27 @@ def test_a_refresh_token_that_was_refused_is_not_saved() -> None:
     of_one(scene)
 
 
+def test_what_is_held_back_is_not_saved_but_a_logout_is() -> None:
+    """A refresh that does not end when it is cancelled does not keep the others from hearing of it."""
+
+    async def scene(one: One) -> None:
+        one.storage.keep(NEWEST)
+        with one.storage.holding_back():
+            await one.storage.save_unsaved()
+            assert one.saved is None
+            one.storage.prepare_tombstone(3, TOKEN)
+            await one.storage.save_unsaved()
+            assert one.saved is not None
+            assert (one.saved.generation, one.saved.token) == (4, None)
+            one.storage.keep(OTHERS)
+            await one.storage.save_unsaved()
+            assert one.saved.generation == 4
+        await one.storage.save_unsaved()
+        assert one.saved == OTHERS
+
+    of_one(scene)
+
+
 # When it is tried
 
 
@@ -396,15 +417,16 @@ def test_a_tombstone_names_the_chain_that_it_ends_and_stands_for_15_days(
     of_one(scene)
 
 
-def test_the_tombstone_is_above_what_is_there() -> None:
-    """Others have gone on with the chain, and may have a save under way; the generation is told."""
+@pytest.mark.parametrize(("in_doubt", "generation"), [(False, 7), (True, 8)])
+def test_the_tombstone_is_above_what_is_there_and_what_may_yet_arrive(in_doubt: bool, generation: int) -> None:
+    """Others have gone on with the chain, and one of their saves may come late; the generation is told."""
 
     async def scene(one: One) -> None:
         one.storage.prepare_tombstone(3, TOKEN)
-        one.put(OTHERS)
-        assert await one.storage.save_tombstone() == 7
+        one.put(OTHERS._replace(in_doubt=in_doubt))
+        assert await one.storage.save_tombstone() == generation
         assert one.saved is not None
-        assert (one.saved.generation, one.saved.token, one.saved.client_id) == (7, None, CHAIN)
+        assert (one.saved.generation, one.saved.token, one.saved.client_id) == (generation, None, CHAIN)
 
     of_one(scene)
 
