@@ -319,6 +319,7 @@ def test_a_refusal_that_comes_when_no_token_is_held_refuses_none(known: Known) -
     known.state.failed(REFUSAL, counted=False)
     known.state.rejected(held)
     assert (known.state.freshness, known.state.refused) == (Freshness.EMPTY, None)
+    assert not known.state.replaced(held)
 
 
 # Rule 4: a token that has expired
