@@ -78,18 +78,15 @@ class TokenFacts:
         """The state, computed now."""
         if self.closed:
             return Freshness.CLOSED
-        if self._held is None:
-            return Freshness.EMPTY
-        return Freshness.REFUSED if self.refused is not None else self._by_time
-
-    @property
-    def _by_time(self) -> Freshness:
+        if self.refused is not None:
+            return Freshness.REFUSED
         return Freshness.EMPTY if self._held is None else self._held.freshness(self.monotonic(), self.wall())
 
     @property
     def servable(self) -> bool:
         """Whether there is a token that has not expired; it may have been refused, and the session closed."""
-        return self._held is not None and self._by_time is not Freshness.EXPIRED
+        held = self._held
+        return held is not None and self._age_of(held) < held.schedule.lifetime
 
     @property
     def served(self) -> bool:
@@ -99,30 +96,33 @@ class TokenFacts:
     @property
     def refused(self) -> NexudusAuthError | None:
         """Why no token can be had in place of the one that the API refused; None where that is not so."""
-        return None if self._rejected is None else self._no_successor
+        return self._no_successor
 
     @property
     def remaining(self) -> float | None:
         """Seconds left of the token, None without one."""
-        age = self.age
-        return None if age is None or self._held is None else max(0.0, self._held.schedule.lifetime - age)
+        held = self._held
+        return None if held is None else max(0.0, held.schedule.lifetime - self._age_of(held))
 
     @property
     def age(self) -> float | None:
         """Seconds since the token was asked for, None without one."""
-        return None if self._held is None else self._held.elapsed(self.monotonic(), self.wall())
+        return None if self._held is None else self._age_of(self._held)
+
+    def _age_of(self, held: Held) -> float:
+        return held.elapsed(self.monotonic(), self.wall())
 
     @property
     def due_in(self) -> float | None:
         """Seconds until the token is to be refreshed, negative when that is due; None without a token."""
-        age = self.age
-        return None if age is None or self._held is None else self._held.schedule.refresh_after - age
+        held = self._held
+        return None if held is None else held.schedule.refresh_after - self._age_of(held)
 
     @property
     def hard_in(self) -> float:
         """Seconds until callers wait for another token, negative when they do."""
-        age, held = self.age, self._held
-        return 0.0 if age is None or held is None else held.schedule.hard_after - age
+        held = self._held
+        return 0.0 if held is None else held.schedule.hard_after - self._age_of(held)
 
     @property
     def without_store_in(self) -> float:
@@ -130,11 +130,11 @@ class TokenFacts:
 
         All processes of a fleet meet the margin in the same second, and would sign in together.
         """
-        age, held = self.age, self._held
-        if age is None or held is None:
+        held = self._held
+        if held is None:
             return 0.0
         plan = held.schedule
-        return plan.hard_after + plan.spread * (plan.lifetime - plan.hard_after) - age
+        return plan.hard_after + plan.spread * (plan.lifetime - plan.hard_after) - self._age_of(held)
 
     @property
     def longest_pause(self) -> float:
@@ -143,8 +143,8 @@ class TokenFacts:
         In the last minute of its life half of what is left, so that a short token sees more than one attempt; but no
         less than its hard margin, or the attempts would come ever faster.
         """
-        age, held = self.age, self._held
-        if age is None or held is None or (left := held.schedule.lifetime - age) >= 2 * SERVED_DELAYS[0]:
+        held = self._held
+        if held is None or (left := held.schedule.lifetime - self._age_of(held)) >= 2 * SERVED_DELAYS[0]:
             return math.inf
         return max(left / 2, held.schedule.lifetime - held.schedule.hard_after)
 

@@ -223,10 +223,10 @@ class TokenState(TokenFacts):
 
     def _take(self, token: Token, age: float) -> None:
         """Hold a token, or, where it has expired and the one held lives, what came with it."""
-        if age < token.lifetime or self._held is None or not self.servable:
+        kept = self.token
+        if kept is None or age < token.lifetime or not self.servable:
             self._hold(token, age)
         else:
-            kept = self._held.token
             self._replace(dataclasses.replace(kept, refresh_token=token.refresh_token, client_id=token.client_id))
 
     def _hold(self, token: Token, age: float) -> None:

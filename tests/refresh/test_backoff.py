@@ -197,6 +197,14 @@ def test_looking_again_makes_no_pause_longer() -> None:
     assert (held.error, held.until, held.looked) == (OUTAGE, START + 30, START + 10)
 
 
+def test_a_new_failure_is_to_be_looked_at_anew() -> None:
+    """What was found in an earlier pause, whether the credentials are others, says nothing of this one."""
+    error = CredentialsRejectedError("no")
+    looked = Backoff().failed(error, START, served=False, chance=0.0).held(error, START + 60, START + 1, served=False)
+    assert looked.looked == START + 1
+    assert looked.failed(error, START + 60, served=False, chance=0.0).looked == -math.inf
+
+
 @pytest.mark.parametrize(
     ("first", "then", "told", "until"),
     [

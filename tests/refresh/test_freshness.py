@@ -167,6 +167,7 @@ def test_elapsed_is_the_larger_of_both_clocks(monotonic: float, wall: float, ela
         pytest.param(1001.0, 2.0, 4.0, id="set back before the request was sent"),
         pytest.param(-9e9, -9e9 - 1000, 5.0, id="set back by centuries"),
         pytest.param(990.0, 5.0, 5.0, id="a token from the future"),
+        pytest.param(990.0, 60.0, 60.0, id="a token from the future, after a suspension"),
     ],
 )
 def test_the_age_of_an_answer_is_the_longest_possible_when_the_clock_was_set(

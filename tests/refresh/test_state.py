@@ -81,6 +81,7 @@ def known() -> Known:
 def test_of_a_new_session_there_is_nothing_to_tell(known: Known) -> None:
     """No token, no generation, and every count at zero."""
     state = known.state
+    assert (state.is_fresh, state.servable, state.served) == (False, False, False)
     assert (state.freshness, state.token, state.remaining) == (Freshness.EMPTY, None, None)
     assert (state.generation, state.adoptions, state.failures, state.rejections) == (0, 0, 0, 0)
     assert state.obtained == {"password": 0, "refresh_token": 0, "exchange": 0}
@@ -139,9 +140,18 @@ def test_what_is_served_is_the_token_held(known: Known) -> None:
     known.state.refresh_token_refused()
     assert known.state.fresh is known.state.token
     assert known.state.fresh.refresh_token is None
-    known.clock.advance(49.5)
+
+
+@pytest.mark.parametrize("odd", [None, "the machine was suspended", "the wall clock was set back"])
+def test_a_token_is_fresh_until_it_is_due_by_either_clock(known: Known, odd: str | None) -> None:
+    """In the moment when it is due it is fresh no more."""
+    known.hold("a")
+    if odd == "the wall clock was set back":
+        known.clock.step_wall(-1000)
+    pass_by = known.clock.suspend if odd == "the machine was suspended" else known.clock.advance
+    pass_by(49.5)
     assert known.state.is_fresh
-    known.clock.advance(0.5)
+    pass_by(0.5)
     assert not known.state.is_fresh
 
 
@@ -300,6 +310,16 @@ def test_why_there_is_no_successor_is_told_of_the_newest_token_only(known: Known
     known.refuse(new)
     assert known.state.successor_failed(new) is OUTAGE
     assert known.state.successor_failed(old) is None
+
+
+def test_a_refusal_that_comes_when_no_token_is_held_refuses_none(known: Known) -> None:
+    """After a logout, say, while sign-ins are forbidden: the next token is fresh as ever."""
+    held = known.hold("a")
+    known.state.logged_out(shared=False)
+    known.state.failed(REFUSAL, counted=False)
+    known.state.rejected(held)
+    assert (known.state.freshness, known.state.refused) == (Freshness.EMPTY, None)
+    assert not known.state.replaced(held)
 
 
 # Rule 4: a token that has expired
@@ -555,8 +575,10 @@ async def test_a_closed_state_says_what_to_do(known: Known) -> None:
 async def test_the_copy_in_a_child_process_is_of_no_use_there(known: Known) -> None:
     """The sockets and the flight are the parent's: no token is served, and closing would reach for them."""
     known.state.check_usable()
-    known.hold("a")
+    held = known.hold("a")
     known.state.fork()
+    assert not known.state.is_fresh
+    known.state.accepted(held)
     assert not known.state.is_fresh
     for check in (known.state.check_usable, known.state.check_closable):
         with pytest.raises(ConfigurationError, match="the process before a fork"):
@@ -584,6 +606,7 @@ async def test_a_loop_that_has_ended_hinders_nobody_from_closing(known: Known) -
 
     def use_twice() -> None:
         asyncio.run(use())
+        assert not known.state.only_waits
         with pytest.raises(ConfigurationError, match="one session for each loop"):
             asyncio.run(use())
 
@@ -598,7 +621,7 @@ async def test_a_call_only_waits_where_there_is_nothing_else_to_be_had(known: Kn
     assert not state.only_waits  # not tied to a loop yet
     state.check_usable()
     assert state.only_waits
-    assert not await asyncio.to_thread(lambda: state.only_waits)
+    assert not await asyncio.to_thread(lambda: state.only_waits)  # in a thread where no loop runs
     state.failed(OUTAGE, counted=False)
     assert not state.only_waits
     known.hold("a")
