@@ -236,7 +236,8 @@ class Sender:
             except HeldBack as held:
                 gate.released(ticket, write=write)
                 sending.resume_at(held)
-                write = sending.method in WRITES
+                write = sending.method in WRITES  # no longer, where a redirect has made a GET of it
+                place = place and place._replace(write=write)
             except BaseException as exc:
                 gate.released(ticket, write=write, failed=isinstance(exc, Exception))
                 raise
