@@ -143,6 +143,16 @@ async def test_token_requests_do_not_pass_through_a_borrowed_sessions_middleware
             assert response.status == 200
 
 
+async def test_each_token_request_of_an_own_session_has_a_connection_of_its_own(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """One that the service has closed meanwhile looks like a lost answer, and a lost answer costs a refresh token."""
+    session = await connect()
+    for _ in range(3):
+        await session.refresh()
+    assert {request.headers["Connection"] for request in emulator.token_requests} == {"close"}
+
+
 async def test_token_requests_do_not_starve_behind_a_borrowed_sessions_full_pool(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:

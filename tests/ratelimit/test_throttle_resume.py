@@ -12,7 +12,7 @@ from aiohttp import web
 
 from nexudus_async import TokenSession
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect, until
+from tests.conftest import Connect, until
 from tests.inside import pause
 
 from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, greet, sent, settle, start, status

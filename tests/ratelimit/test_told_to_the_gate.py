@@ -1,14 +1,13 @@
-"""What a session tells the gate of each request: its place in the queue, and what came of it, of reads and of writes."""
+"""What a session tells the gate of each request: its place in the queue, and what came of it; of reads and writes."""
 
 import asyncio
-import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from nexudus_async import Throttle, TokenSession
+from nexudus_async import TokenSession
 from nexudus_async._ratelimit.fields import Remaining
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, REPLAY, Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
@@ -90,6 +89,22 @@ async def test_what_the_pool_held_back_has_the_place_of_its_kind(
     assert held == [{"write": method == "POST"}]
     clock.advance(5)
     await place.serve(*tasks)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_so_has_what_waited_for_a_token_when_the_pause_began(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, told: Told, method: str
+) -> None:
+    """It had passed the gate while it was open."""
+    session = await connect()
+    with emulator.hold("token") as hold:
+        task = asyncio.create_task(status(session, ECHO, method))
+        await hold.wait()
+        pause(session, 5)
+        told.clear()
+    await let_time_pass(clock, task)
+    held = [options for name, args, options in told if name == "place" and args[0] == HELD_BACK]
+    assert held == [{"write": method == "POST"}]
 
 
 async def test_a_write_that_a_redirect_made_a_read_waits_as_a_read(
