@@ -15,9 +15,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
+from nexudus_async._http.shared import KNOWN_URLS
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
-from tests.inside import token_session_of
+from tests.inside import goes_with_the_token, token_session_of
 
 ECHO = "/api/emulator/echo"
 
@@ -41,6 +42,32 @@ async def test_a_request_can_be_made_a_task(connect: Connect) -> None:
     response = await asyncio.create_task(session.get(CUSTOMER))
     assert response.status == 200
     response.release()
+
+
+async def test_the_response_hears_how_its_block_ended(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without us; a subclass of a response, or a mock, may want to know."""
+    ends: list[object] = []
+
+    async def leave(self: aiohttp.ClientResponse, *how: object) -> None:
+        ends.append(how)
+        self.release()
+
+    monkeypatch.setattr(aiohttp.ClientResponse, "__aexit__", leave)
+    session = await connect()
+    error = RuntimeError()
+    with pytest.raises(RuntimeError):
+        async with session.get(CUSTOMER):
+            raise error
+    assert ends[-1] == (RuntimeError, error, error.__traceback__)
+
+
+async def test_urls_are_remembered_up_to_a_number(connect: Connect) -> None:
+    """A job that reads a million things does not keep a million URLs."""
+    session = await connect()
+    for number in range(KNOWN_URLS + 10):
+        assert goes_with_the_token(session, f"/api/spaces/coworkers/{number}")
+    known: Any = session._destination  # pyright: ignore[reportPrivateUsage]
+    assert known.cache_info().currsize == KNOWN_URLS
 
 
 async def test_keywords_reach_aiohttp(connect: Connect) -> None:

@@ -680,6 +680,26 @@ async def test_closing_one_ends_its_waits_and_nobody_elses(
     assert list(await asyncio.gather(waiting[0], waiting[2])) == [name(0), name(2)]
 
 
+async def test_closing_one_during_a_pause_ends_its_wait_alone(
+    emulator: NexudusEmulator, make: Make, clock: ManualClock
+) -> None:
+    """At the gate, which is everybody's."""
+    sessions = make(throttle=Throttle())
+    one, two, three = [await sessions.session(name(number)) for number in range(3)]
+    await asyncio.gather(*(session.token() for session in (one, two, three)))
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    first = asyncio.create_task(who(one))
+    await until(lambda: one.statistics().paused_for > 0)
+    second, third = asyncio.create_task(who(two)), asyncio.create_task(who(three))
+    await until(lambda: one.statistics().queued == 3)
+    await two.close()
+    with pytest.raises(SessionClosedError, match="while this request waited"):
+        await asyncio.wait_for(second, 5)
+    clock.advance(30)
+    await let_time_pass(clock, first, third)
+    assert [task.result() for task in (first, third)] == [name(0), name(2)]
+
+
 async def test_a_turn_that_comes_when_its_caller_is_cancelled_is_the_next_ones(
     emulator: NexudusEmulator, make: Make, clock: ManualClock
 ) -> None:
