@@ -5,8 +5,9 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import types
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
+from nexudus_async._http.request import RequestContext
 from nexudus_async._http.shared import KNOWN_URLS
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
@@ -42,6 +44,23 @@ async def test_a_request_can_be_made_a_task(connect: Connect) -> None:
     response = await asyncio.create_task(session.get(CUSTOMER))
     assert response.status == 200
     response.release()
+
+
+def test_a_request_can_be_driven_by_another_loop_than_asyncios() -> None:
+    """It passes on what is sent into it."""
+
+    @types.coroutine
+    def exchange() -> Generator[str, str, str]:
+        return (yield "asked")
+
+    async def send() -> Any:
+        return await exchange()
+
+    request = RequestContext(send())
+    assert request.send(None) == "asked"
+    with pytest.raises(StopIteration) as stop:
+        request.send("answered")
+    assert stop.value.value == "answered"
 
 
 async def test_the_response_hears_how_its_block_ended(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,7 @@ def test_frames_go_by_the_package_that_they_are_of(module: str, stays: bool) -> 
         raise ValueError
 
     names: dict[str, Any] = {"__name__": module}
-    exec("def send(body):\n    body()", names)  # noqa: S102 - the name of a module is all that counts
+    exec("def send(body):\n    body()", names)
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         names["send"](fail)
     hide_what_was_sent(caught.value)
