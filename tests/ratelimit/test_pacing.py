@@ -164,6 +164,20 @@ async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valke
     waiting.cancel()
 
 
+async def test_closing_leaves_no_connection_to_redis(connect: Connect, valkey: Valkey) -> None:
+    """Only the one that asks who is connected is left."""
+
+    def connected() -> int:
+        return len(valkey.command("CLIENT", "LIST").splitlines())
+
+    before = connected()
+    session = await connect(pacing=Pacing(requests=["5/hour"], redis_url=valkey.url))
+    assert await status(session) == 200
+    assert connected() > before
+    await session.close()
+    await until(lambda: connected() == before)
+
+
 async def test_a_fleet_keeps_the_spacing_in_redis_too(connect: Connect, clock: ManualClock, valkey: Valkey) -> None:
     """Not each process for itself; other accounts have their own."""
     pacing = Pacing(spacing=3600, redis_url=valkey.url)
