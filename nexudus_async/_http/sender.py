@@ -237,7 +237,7 @@ class Sender:
                 gate.released(ticket, write=write)
                 sending.resume_at(held)
                 write = sending.method in WRITES  # no longer, where a redirect has made a GET of it
-                place = place and place._replace(write=write)
+                place = place and Place(place.rank, place.serial, place.due, place.replays, write)
             except BaseException as exc:
                 gate.released(ticket, write=write, failed=isinstance(exc, Exception))
                 raise
