@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Clock", "SystemClock", "sleep"]
+__all__ = ["Clock", "SleepingClock", "SystemClock", "sleep", "sleep_idly"]
 
 
 class Clock(Protocol):

@@ -1,10 +1,10 @@
 """What happened, as data: events for a listener, and counters.
 
 An event is named in the past tense, holds no secret, and is made only when somebody listens. Listeners are called on
-the event loop; of a token that was obtained, adopted or refused to us they hear when everyone who waited has been
-woken. They must not block: that would hold up everything else. What they raise is logged and goes no further.
+the event loop; of a token, or that there is none, they hear after everyone who waited has been woken. They must not
+block: that would hold up everything else. What they raise is logged and goes no further.
 
-Of what fails again and again there is an event each time, and a line in the log ever more rarely: `Emitter.warn`.
+What fails again and again is an event each time, and a line in the log ever more rarely: `Emitter.warn`.
 """
 
 import asyncio
@@ -105,10 +105,10 @@ class TokenRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Throttled(Event):
-    """The API throttled a request, and it will be sent again.
+    """The API throttled a request. It will be sent again, unless its body cannot be.
 
-    status: 409 or 429. wait: seconds that it waits. All keep that of the first, and every one of 2 s or more that the
-    answer asked for; after shorter ones the others go on, at the rate that was learnt.
+    status: 409 or 429. wait: seconds that it waits. All other requests wait as well where it is the first, and where
+        the answer asked for 2 s or more; else they go on, at the rate that was learnt.
     attempt: which replay of this request it leads to, from 1.
     method, path: of the request that was throttled, without its query.
     """
@@ -195,22 +195,22 @@ class Statistics(Value):
 
 
 class Outage:
-    """Something that fails again and again: when the log is to have another line of it.
+    """Something that fails again and again: tells when the log is to have another line of it.
 
-    One when it begins, then ever more rarely, and one when it is over. What fails again soon after it was over goes on
-    where it was: what fails every other time would fill a log, too.
+    It has one when the failures begin, then ever more rarely, and one when they are over. What fails again soon after
+    that goes on where it was: a thing that fails every other time would fill a log, too.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: dict[str, tuple[float, float, int]] = {}
-        """For each kind of failure: when there was a line, for how long there is no other, how many were left out."""
+        """For each kind of failure: when the log had a line of it, for how long no other, how many it left out."""
         self._since: float | None = None
         self._failures = 0
         self._spoke = False
 
     def due(self, kind: str) -> str | None:
-        """Count a failure; return None where it is to be left out, else how many were before, as words to add."""
+        """Count a failure; return None where the log leaves it out, else words to add: how many it left out before."""
         now = self._clock.monotonic()
         begins = self._since is None
         if self._since is None:
@@ -242,18 +242,18 @@ class Emitter:
         self._outages: dict[str, Outage] = {}
 
     def emit(self, event: Callable[[], Event]) -> None:
-        """Tell the listener, if there is one; `event` is called only then. Those who wait have been woken before."""
+        """Tell the listener, if there is one; `event` is called only then."""
         if self._listener is not None:
             deliver(self._listener, replace(event(), account=self.account), lambda kind: self._due("listener", kind))
 
     def warn(self, what: str, kind: str, words: str, *arguments: object) -> None:
-        """Log a warning that `what` fails; one of too many for debugging only. Another kind is told of at once."""
+        """Log a warning that `what` fails; for debugging only, where the log had one of its `kind` not long ago."""
         more = self._due(what, kind)
         level = logging.DEBUG if more is None else logging.WARNING
         logger.log(level, f"%s: {words}%s", self.account, *arguments, more or "")
 
     def works(self, what: str, words: str) -> None:
-        """Log that it works again, where it was told that it does not."""
+        """Log that `what` works again, where the log has said that it does not."""
         if what in self._outages and (ended := self._outages[what].ended()) is not None:
             logger.warning("%s: %s, after %.0f s (failures: %d)", self.account, words, *ended)
 
@@ -274,9 +274,9 @@ def check_listener(listener: Listener | None) -> None:
 
 
 def deliver(listener: Listener, event: Event, due: Callable[[str], str | None] = lambda _kind: "") -> None:
-    """Call the listener; what it raises is logged and dropped. Only the end of the program is let through, later.
+    """Call the listener; what it raises is logged and dropped. An end of the program is raised in the loop, later.
 
-    due: decides how often, as `Outage.due`.
+    due: tells whether the log is to have a line of it, as `Outage.due`.
     """
     try:
         listener(event)

@@ -8,7 +8,7 @@ two-factor on may need a person for that. So the token is refreshed when it is d
 import asyncio
 import contextvars
 
-from ._clock import sleep
+from ._clock import sleep_idly
 from ._events import logger
 from ._refresh.coordinator import Coordinator
 from ._refresh.policy import Freshness
@@ -50,12 +50,12 @@ class KeepAlive:
                 try:
                     await self._refresh()
                 except Exception as exc:  # noqa: BLE001 - whatever a launch raises, the next look may succeed
-                    # A flight has told of its failure itself; back-off and latch hold here as for every caller.
+                    # A failed refresh has been told of already; back-off and latch hold here as for every caller.
                     logger.debug("%s: keep-alive: %s", self._coordinator.emitter.account, type(exc).__name__)
                 due = self._due_in()
             due = LONGEST_PAUSE if due is None else max(due, self._state.retry_in)  # back-off holds here, too
             pause = min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)
-            await sleep(self._state.clock, pause)
+            await sleep_idly(self._state.clock, pause)
 
     def _due_in(self) -> float | None:
         """Return the seconds until a refresh is due; None without a token, as after a logout."""

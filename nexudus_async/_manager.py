@@ -16,7 +16,7 @@ from ._events import Emitter, Listener, Statistics
 from ._refresh.coordinator import Coordinator
 from ._refresh.grants import TokenSource
 from ._refresh.policy import Freshness, RefreshPolicy
-from ._refresh.renewal import AloneRenewal, Asking, Renewal
+from ._refresh.renewal import AloneRefresher, Asking, Refresher
 from ._refresh.state import TokenState
 from ._token import Token
 from ._validation import check_kind, check_methods
@@ -57,6 +57,8 @@ class TokenManager:
         label: str | None = None,
     ) -> None:
         check_methods("source", source, ("login", "refresh"), "a TokenSource")
+        if not isinstance(getattr(source, "key", None), str):
+            raise ConfigurationError("source must have a key: the text that a store files its tokens under")
         if store is not None:
             check_methods("store", store, ("load", "save", "clear", "refresh_lock"), "a TokenStore")
         if clock is not None:
@@ -69,12 +71,14 @@ class TokenManager:
         emitter = Emitter(on_event, source.key[:LABEL_LENGTH] if label is None else label, clock)
         self._state = state = TokenState(policy, clock, chance)
         asking = Asking(source, policy, state.clock)
-        renewal: Renewal = AloneRenewal(asking)
+        refresher: Refresher = AloneRefresher(asking)
         if store is not None:
-            from ._fleet.assembly import renewal_with  # noqa: PLC0415 - a tenth of the package, for those with a store
+            from ._fleet.assembly import refresher_with  # noqa: PLC0415 - a tenth of the package, for those with a store
 
-            renewal = renewal_with(store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter)
-        self._coordinator = Coordinator(source.key, state, renewal, policy, emitter)
+            refresher = refresher_with(
+                store, asking, state, key=source.key, policy=policy, chance=chance, emitter=emitter
+            )
+        self._coordinator = Coordinator(source.key, state, refresher, emitter)
 
     async def token(self) -> Token:
         """Return a token that has not expired.

@@ -15,12 +15,13 @@ from ._member import Done, Member, done_by, sum_of
 
 Reason = Literal["idle", "room"]
 LONGEST_PAUSE: Final = 60.0
-SHORTEST_PAUSE: Final = 0.01
 """Seconds between looks for idle sessions: the event loop's own timers stand still while a host is suspended."""
+SHORTEST_PAUSE: Final = 0.01
+"""The least of it, where the next session is about to be idle for long enough."""
 
 
 class Members:
-    """The sessions that are open, by account. most: how many may be. idle_timeout: seconds, None for none."""
+    """The sessions that are open, by account. most: how many may be open. idle_timeout: seconds, None for no end."""
 
     def __init__(self, most: int, idle_timeout: float | None, clock: Clock) -> None:
         self.most, self._idle_timeout, self._clock = most, idle_timeout, clock
@@ -36,7 +37,7 @@ class Members:
         self._spare: dict[str, None] = {}
         """Those that nobody has used since there were too many, the least recently used first."""
         self._tried: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        """What was handed over for accounts whose session was closed, and used, by marks; of as many as may be open."""
+        """Marks of the credentials for one use that closed sessions have used, for as many accounts as may be open."""
         self._done = Done(0, 0, 0)
         """What those did that are closed."""
 
@@ -139,7 +140,7 @@ class Members:
             self._sweeper = None
 
     def _close_idle(self, idle_timeout: float) -> float:
-        """Close who was idle for so long; return the seconds until the next may be."""
+        """Close the sessions that were idle for so long; return the seconds until the next may be."""
         now, due, pause = self._clock.monotonic(), list[str](), idle_timeout
         for key, member in self._members.items():
             left = member.last_used + idle_timeout - now
@@ -149,7 +150,7 @@ class Members:
             due.append(key)
         for key in due:
             if not self._may_be_closed(key):
-                self.use(key)  # it is idle from the end of that on, of which a body or a WebSocket does not tell
+                self.use(key)  # a body or a WebSocket, which does not tell of its end: it counts as used now
             else:
                 self._end(key, "idle")
         self._make_room()

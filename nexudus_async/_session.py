@@ -205,7 +205,7 @@ class TokenSession(Verbs):
 
     @property
     def middleware(self) -> BearerMiddleware:
-        """The same rule and the same token for another `aiohttp.ClientSession(middlewares=(…,))`."""
+        """What carries the token, by the same rule, for another `aiohttp.ClientSession(middlewares=(…,))`."""
         return self._middleware
 
     async def __aenter__(self) -> Self:
@@ -237,12 +237,9 @@ class TokenSession(Verbs):
         raise_for_status: RaiseForStatus = None,
         **kwargs: Any,
     ) -> "Response":
-        session = self._session_for_requests()
-        headers = read_once(headers)
-        read_options_once(kwargs)
-        target, is_ours = self._destination(url)
-        ours = session if is_ours and not has_authorization(headers, kwargs) else None
-        if ours is not None and session.trust_env:
+        session, target, headers, carries = self._resolved(url, headers, kwargs)
+        ours = session if carries else None
+        if carries and session.trust_env:
             ours = await heed_netrc(session, target)
         if ours is None:
             with holding(NOT_OURS):
@@ -256,23 +253,29 @@ class TokenSession(Verbs):
         return response
 
     async def _ws_connect(self, url: str | URL, *, headers: "LooseHeaders | None" = None, **kwargs: Any) -> "WebSocket":
-        session = self._session_for_requests()
-        headers = read_once(headers)
-        read_options_once(kwargs)
-        target, is_ours = self._destination(url)
-        ours = session if is_ours and not has_authorization(headers, kwargs) else None
-        if ours is not None and session.trust_env:
+        session, target, headers, carries = self._resolved(url, headers, kwargs)
+        ours = session if carries else None
+        if carries and session.trust_env:
             ours = await heed_netrc(session, target)
         if ours is None:
             with holding(NOT_OURS):
                 return cast("WebSocket", await session.ws_connect(target, headers=headers, **kwargs))
         return await self._sender.connect(Handshake(ours, kwargs.get("method", "GET"), target, headers, kwargs))
 
-    def _session_for_requests(self) -> aiohttp.ClientSession:
+    def _resolved(
+        self, url: str | URL, headers: "LooseHeaders | None", options: dict[str, Any]
+    ) -> "tuple[aiohttp.ClientSession, URL, LooseHeaders | None, bool]":
+        """Return what a request goes through, where to, with which headers, and whether it carries the token.
+
+        The headers, and those of aiohttp's keywords in `options` that may be iterators, can be read again then.
+        """
         session = self._connections.for_requests()
         if self._keep_alive is not None:
             self._keep_alive.start()
-        return session
+        headers = read_once(headers)
+        read_options_once(options)
+        target, is_ours = self._destination(url)
+        return session, target, headers, is_ours and not has_authorization(headers, options)
 
     async def _disconnect(self) -> None:
         if self._keep_alive is not None:

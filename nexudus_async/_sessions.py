@@ -29,7 +29,7 @@ from ._ratelimit.throttle import Throttle
 from ._refresh.policy import RefreshPolicy
 from ._refresh.state import ELSEWHERE
 from ._session import DEFAULT_THROTTLE, TokenSession
-from .errors import ConfigurationError, EndpointUnavailableError, SessionClosedError
+from .errors import ConfigurationError, EndpointUnavailableError, NexudusAuthError, SessionClosedError, copy_of
 from .stores import KeepsConnections, TokenStore
 from .stores._support import finish
 
@@ -146,7 +146,7 @@ class TokenSessions:
             raise ConfigurationError("account must be a user name, a non-empty str")
         key = normalized(account)
         await self._members.until_ended(key)
-        self._check_usable()
+        self._check_usable()  # again: they may have been closed during that wait
         if (member := self._members.get(key)) is not None:
             self._members.use(key)
             return member
@@ -229,7 +229,7 @@ class TokenSessions:
             raise
         making = asyncio.get_running_loop().create_task(self._make_later(key, account, given))
         self._making[key] = making
-        making.add_done_callback(partial(self._on_made, key))
+        making.add_done_callback(partial(self._on_made, key, given))
         return making
 
     async def _made(self, key: str, making: "asyncio.Task[Member]") -> Member:
@@ -243,6 +243,8 @@ class TokenSessions:
             if not awaited[key]:
                 del awaited[key]
         if not making.cancelled():
+            if isinstance(error := making.exception(), NexudusAuthError):
+                raise copy_of(error) from error  # each has its own: a traceback grows where it is raised
             return making.result()
         self._check_usable()
         raise EndpointUnavailableError("the credentials callable was cancelled")
@@ -258,23 +260,20 @@ class TokenSessions:
             return await given
         raise EndpointUnavailableError(f"no credentials were given within {self._deadline:g} s")
 
-    def _on_made(self, key: str, making: "asyncio.Task[Member]") -> None:
+    def _on_made(self, key: str, given: object, making: "asyncio.Task[Member]") -> None:
         del self._making[key]
-        if not self.closed if making.cancelled() else making.exception() is not None:  # which marks it as seen
-            self._failed += 1
+        if inspect.iscoroutine(given):
+            given.close()  # where it was cancelled before it began, it would complain that nobody awaited it
+        # Asking for the exception marks it as seen: whoever waits raises it, and nobody may wait any more.
+        failed = making.exception() is not None if not making.cancelled() else not self.closed
+        self._failed += failed
 
     def _add(self, key: str, account: str, credentials: Credentials | None) -> Member:
-        member = self._new(account, credentials)
+        nameless = credentials is None or getattr(credentials, "username", account) is None
+        label = None if self._label is None else self._label(account)
+        member = Member(self._shared, credentials, account=account if nameless else None, label=label, **self._options)
         self._members.add(key, member)
         return member
-
-    def _new(self, account: str, credentials: Credentials | None) -> Member:
-        if credentials is None or getattr(credentials, "username", account) is None:
-            name: str | None = account
-        else:
-            name = None
-        label = None if self._label is None else self._label(account)
-        return Member(self._shared, credentials, account=name, label=label, **self._options)
 
     def _check_usable(self) -> None:
         if self.closed:

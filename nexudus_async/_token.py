@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, cast
 
-__all__ = ["VISIBLE_ASCII", "Secret", "SecretBytes", "Token", "can_be_sent"]
+__all__ = ["MAX_LIFETIME", "VISIBLE_ASCII", "Secret", "SecretBytes", "Token", "can_be_sent"]
 
 VISIBLE_ASCII: Final = r"[\x21-\x7e]+"
 """What a token may consist of (RFC 6749, appendix A.12 and A.17), but for spaces.
 
-This and the package's other patterns are text, which `re` compiles once, when it is used first: an import need not."""
+Text, as all patterns of this package: `re` compiles it once, at its first use, and an import does not wait for that."""
 
+MAX_LIFETIME: Final = 10 * 366 * 86400.0
+"""Seconds. More than ten years is a mistake, such as a date in place of a duration, and would overflow dates."""
 
 _REDACTED = "'***'"
 
@@ -97,7 +99,7 @@ def _hiding(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hidden(value: Any) -> Any:
-    """Return a method's result as secret as what it was called on."""
+    """Return the result of a secret's method, with every text and every bytes in it made a secret."""
     if isinstance(value, str):
         return Secret(value)
     if isinstance(value, bytes):
@@ -117,12 +119,12 @@ class Token:
     """One access token and what came with it (RFC 6749, section 5.1).
 
     access_token: what `authorization` carries. Secret.
-    refresh_token: what renews it, or None. Secret, and good for one use.
+    refresh_token: what brings its successor, or None. Secret, and good for one use.
     token_type: "bearer".
-    client_id: the value of the `client_id` header it was issued to; a renewal must repeat it.
+    client_id: the value of the `client_id` header it was issued to; a refresh must repeat it.
     lifetime: seconds, counted from the sending of the request that brought it.
     expires_at: the end of that lifetime, an aware datetime.
-    generation: 1 for the first token of a chain, one more for each that replaced it.
+    generation: 0 as a source gives it. A manager counts: 1 for its first token, and more for each that follows.
 
     Safe to share between tasks and threads. `repr` and `str` show no secret; pickling is refused:
     to keep a token, pass it through `to_dict` and look after the result as one looks after a password.
@@ -141,10 +143,10 @@ class Token:
     def __post_init__(self) -> None:
         if self.expires_at.tzinfo is None:
             raise ValueError("expires_at must be an aware datetime, such as datetime.now(UTC)")
-        hide = object.__setattr__
-        hide(self, "access_token", Secret(self.access_token))
-        hide(self, "refresh_token", Secret(self.refresh_token) if self.refresh_token else None)
-        hide(self, "authorization", Secret(f"Bearer {self.access_token}"))
+        put = object.__setattr__
+        put(self, "access_token", Secret(self.access_token))
+        put(self, "refresh_token", Secret(self.refresh_token) if self.refresh_token else None)
+        put(self, "authorization", Secret(f"Bearer {self.access_token}"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the token as plain data that JSON can hold. The result contains both secrets."""
@@ -160,7 +162,7 @@ class Token:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Token":
-        """Return the token that `to_dict` was called on. Raises `ValueError` for anything else, naming no value."""
+        """Return the token that `to_dict` has described. Raises `ValueError` for anything else, naming no value."""
         try:
             return cls(
                 access_token=_text(data["access_token"]),
@@ -187,7 +189,7 @@ class Token:
 
 
 def can_be_sent(token: Token) -> bool:
-    """Tell whether its tokens and its `client_id` have only characters that the service gives, and a header carries."""
+    """Tell whether a header can carry its tokens and its `client_id`."""
     credentials = [token.access_token, token.refresh_token or "-"]
     client_id = token.client_id or ""
     visible = all(re.fullmatch(VISIBLE_ASCII, each) for each in credentials)

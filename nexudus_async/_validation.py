@@ -29,7 +29,7 @@ def check_methods(name: str, value: object, methods: tuple[str, ...], instead: s
 
 
 def kind_of(value: object) -> str:
-    """Return the kind of a value, for a message."""
+    """Return what kind of thing a value is, for a message that must not show it."""
     return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
 
 

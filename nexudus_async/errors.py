@@ -46,7 +46,7 @@ class NexudusAuthError(aiohttp.ClientError):
     """Root of every error here. Catch it to mean "no token could be had".
 
     transient: whether the same call may succeed later, with nothing changed.
-    operator: what the operator's session is called that failed, where one was to sign in somebody else, or None.
+    operator: the label of the operator's session, where that has failed (see `ImpersonationCredentials`), or None.
     """
 
     transient: ClassVar[bool] = False
@@ -183,7 +183,7 @@ F = TypeVar("F", bound=BaseException)
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Tell whether credentials were refused, and these: those of an operator rest in the operator's own session."""
+    """Tell whether the session's own credentials were refused; an operator's rest in the operator's session."""
     return isinstance(error, CREDENTIALS_REFUSED) and error.operator is None
 
 
@@ -225,7 +225,7 @@ def as_auth_error(cause: BaseException, who: str) -> NexudusAuthError:
 def chain_of(error: BaseException, until: BaseException | None = None) -> Iterator[BaseException]:
     """Yield `error` and all that it came from: causes, contexts, and the members of groups, each once.
 
-    until: the error that was being handled when this one came, which is none of ours.
+    until: the error that the caller was handling already, if any; it is not part of this one.
     """
     to_do, done = [error], {id(until)}
     while to_do:
@@ -239,7 +239,7 @@ def chain_of(error: BaseException, until: BaseException | None = None) -> Iterat
 
 
 def without_frames(error: F, until: BaseException | None = None) -> F:
-    """Return `error`, with all that it came from, cut off their frames, whose variables are requests and passwords.
+    """Return `error` without its frames, nor those of all it came from: their variables are requests and passwords.
 
     For errors of other people's code, where they leave this package: their type, text and attributes stay.
     until: as for `chain_of`.
@@ -250,12 +250,12 @@ def without_frames(error: F, until: BaseException | None = None) -> F:
 
 
 def with_its_place(error: F) -> F:
-    """Return `error` with a note of the file and line that raised it: all that is left of its frames without them."""
+    """Return `error` with a note of the file and line that raised it, which is lost with its frames."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     if frame is not None:
         note = f"raised in {PurePath(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno}"
-        if note not in getattr(error, "__notes__", ()):  # one that is raised again and again
+        if note not in getattr(error, "__notes__", ()):  # there already: the same error is raised again and again
             error.add_note(note)
     return error

@@ -4,8 +4,8 @@
         async with httpx.AsyncClient(base_url="https://spaces.nexudus.com", auth=NexudusAuth(session)) as client:
             response = await client.get("/api/public/teams/my")
 
-For services that have an httpx client already. What a 401 leads to is decided where it is for aiohttp, and remembered
-together. Throttling and pacing are not here: a 409 or 429 is the caller's.
+For services that have an httpx client already. What a 401 leads to is decided where it is for aiohttp, and what is
+learnt from it, session and `Auth` know together. Throttling and pacing are not here: a 409 or 429 is the caller's.
 """
 
 import sys
@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from yarl import URL
 
 from ._http.middleware import BearerMiddleware, origins_of, unauthorized_of
-from ._http.request import AUTHORIZATION
+from ._http.request import AUTHORIZATION, REPLAYED_AFTER_REDIRECT
 from ._http.unauthorized import UNAUTHORIZED
 from ._manager import TokenManager, coordinator_of
 from ._session import TokenSession
@@ -32,8 +32,6 @@ __all__ = ["NexudusAuth"]
 
 _OURS: Final = "nexudus_async"
 """The extension of a request that says which header is ours: a redirect, or a second sending, keeps both."""
-_REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
-"""Of a redirected write nobody knows which hop has acted on it."""
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -62,13 +60,16 @@ class NexudusAuth(httpx.Auth):
     ) -> None:
         if not isinstance(tokens, TokenSession | TokenManager):
             raise ConfigurationError(f"tokens must be a TokenSession or a TokenManager, not {kind_of(tokens)}")
-        if isinstance(tokens, TokenSession) and origins is None:
-            manager, middleware = tokens.manager, tokens.middleware
+        if isinstance(tokens, TokenSession):
+            manager, its_own = tokens.manager, tokens.middleware
         else:
-            manager = tokens.manager if isinstance(tokens, TokenSession) else tokens
-            middleware = BearerMiddleware(manager, origins or (), allow_insecure_http=allow_insecure_http)
-        self._manager, self._coordinator = manager, coordinator_of(manager)
-        self._origins, self._unauthorized = origins_of(middleware), unauthorized_of(middleware)
+            manager, its_own = tokens, None
+        if origins is not None or its_own is None:
+            named = BearerMiddleware(manager, origins or (), allow_insecure_http=allow_insecure_http)
+        else:
+            named = its_own
+        self._manager, self._coordinator, self._origins = manager, coordinator_of(manager), origins_of(named)
+        self._unauthorized = unauthorized_of(its_own or named)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send `request` with the token where it belongs; httpx calls this."""
@@ -87,7 +88,7 @@ class NexudusAuth(httpx.Auth):
                 self._unauthorized.accepted(token, response.status_code)
             return
         replayable = isinstance(request.stream, httpx.ByteStream) and (
-            not response.history or request.method in _REPLAYED_AFTER_REDIRECT
+            not response.history or request.method in REPLAYED_AFTER_REDIRECT
         )
         replay = self._unauthorized.replay_of(token, request.method, url, carried=carried, replayable=replayable)
         if replay is None:

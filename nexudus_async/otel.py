@@ -69,8 +69,8 @@ class OpenTelemetryMetrics:
 
     def __init__(self, meter_provider: MeterProvider | None = None) -> None:
         meter = (meter_provider or get_meter_provider()).get_meter("nexudus_async")
-        self._watched: weakref.WeakKeyDictionary[TokenManager, str] = weakref.WeakKeyDictionary()
-        self._renewals = meter.create_counter("nexudus.token.renewals", "{renewal}", "Sign-ins and renewals")
+        self._watched: dict[weakref.ref[TokenManager], str] = {}
+        self._refreshes = meter.create_counter("nexudus.token.renewals", "{renewal}", "Sign-ins and refreshes")
         self._durations = meter.create_histogram("nexudus.token.renewal.duration", "s", "How long they took")
         self._adoptions = meter.create_counter("nexudus.token.adoptions", "{token}", "Tokens taken from the store")
         self._rejections = meter.create_counter("nexudus.token.rejections", "{request}", "Requests answered 401")
@@ -83,18 +83,18 @@ class OpenTelemetryMetrics:
 
     def watch(self, manager: TokenManager, account: str) -> None:
         """Observe the remaining life of the token of `manager`, as long as that exists, under the name `account`."""
-        self._watched[manager] = account
+        self._watched[weakref.ref(manager)] = account
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
         match event:
             case TokenObtained():
                 attributes: dict[str, str] = {"nexudus.grant": event.grant, "nexudus.reason": event.reason}
-                self._renewals.add(1, attributes)
+                self._refreshes.add(1, attributes)
                 self._durations.record(event.duration, attributes)
             case RefreshFailed():
                 attributes = {"nexudus.reason": event.reason, "error.type": type(event.error).__name__}
-                self._renewals.add(1, attributes)
+                self._refreshes.add(1, attributes)
                 self._durations.record(event.duration, attributes)
             case TokenAdopted():
                 self._adoptions.add(1)
@@ -111,9 +111,10 @@ class OpenTelemetryMetrics:
                 pass
 
     def _remaining(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 - the API passes it
-        for manager, account in list(self._watched.items()):
-            remaining = manager.statistics().expires_in
-            if remaining is not None:
+        for reference, account in list(self._watched.items()):  # at once: the reader is often another thread
+            if (manager := reference()) is None:
+                del self._watched[reference]
+            elif (remaining := manager.statistics().expires_in) is not None:
                 yield Observation(remaining, {"nexudus.account": account})
 
 

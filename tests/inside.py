@@ -4,7 +4,7 @@
 import aiohttp
 
 from nexudus_async import Token, TokenManager, TokenSession, TokenStore
-from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._fleet.renewal import FleetRefresher
 from nexudus_async._fleet.storage import Storage
 from nexudus_async._keep_alive import KeepAlive
 from nexudus_async._manager import coordinator_of
@@ -24,21 +24,21 @@ def key_of_manager(manager: TokenManager) -> str:
 
 async def save_now(manager: TokenManager) -> None:
     """Try to save what is still to be saved, as the task that does so later."""
-    await coordinator_of(manager)._renewal.save_unsaved()
+    await coordinator_of(manager)._refresher.save_unsaved()
 
 
 def storage_of(manager: TokenManager) -> Storage:
     """Return what a manager knows of the record of its account."""
-    renewal = coordinator_of(manager)._renewal
-    assert isinstance(renewal, FleetRenewal)
-    return renewal._storage
+    refresher = coordinator_of(manager)._refresher
+    assert isinstance(refresher, FleetRefresher)
+    return refresher._storage
 
 
 def put_store(manager: TokenManager, store: TokenStore) -> TokenStore:
     """Let a manager have another store, as where it alone cannot reach its own; return the one it had."""
-    renewal = coordinator_of(manager)._renewal
-    assert isinstance(renewal, FleetRenewal)
-    before, renewal._storage._access._store = renewal._storage._access._store, store
+    refresher = coordinator_of(manager)._refresher
+    assert isinstance(refresher, FleetRefresher)
+    before, refresher._storage._access._store = refresher._storage._access._store, store
     return before
 
 

@@ -1,11 +1,14 @@
 """OpenTelemetry metrics and spans, read back with the real SDK's in-memory reader and exporter."""
 
 import asyncio
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -66,14 +69,14 @@ def points(reader: InMemoryMetricReader, name: str) -> dict[tuple[tuple[str, Any
     return dict(found)
 
 
-async def test_renewals_are_counted_by_grant_reason_and_outcome(
+async def test_refreshes_are_counted_by_grant_reason_and_outcome(
     emulator: NexudusEmulator,
     connect: Connect,
     clock: ManualClock,
     metrics: OpenTelemetryMetrics,
     reader: InMemoryMetricReader,
 ) -> None:
-    """A sign-in, a renewal that failed, one that did not, and one after a 401."""
+    """A sign-in, a refresh that failed, one that did not, and one after a 401."""
     session = await connect(on_event=metrics)
     metrics.watch(session.manager, "ops")
     await session.token()
@@ -122,6 +125,28 @@ async def test_a_manager_that_is_gone_is_watched_no_more(
     metrics.watch(session.manager, "ops")
     assert points(reader, "nexudus.store.failures") == {}
     assert points(reader, "nexudus.token.remaining") == {}
+
+
+async def test_managers_may_be_watched_while_the_metrics_are_read(
+    connect: Connect, metrics: OpenTelemetryMetrics
+) -> None:
+    """A reader has a thread of its own: after each line of it, one of another thread may come."""
+    managers = [(await connect()).manager for _ in range(20)]
+    for number in range(10):
+        metrics.watch(managers[number], f"watched before {number}")
+
+    def between_lines(_: FrameType, event: str, __: object) -> Callable[..., Any]:
+        if event == "line" and len(managers) > 10:
+            metrics.watch(managers.pop(), "watched meanwhile")
+        return between_lines
+
+    tracing = sys.gettrace()
+    sys.settrace(between_lines)
+    try:
+        list(metrics._remaining(CallbackOptions()))  # pyright: ignore[reportPrivateUsage] - the SDK logs what it raises
+    finally:
+        sys.settrace(tracing)
+    assert len(managers) == 10
 
 
 def seconds(span: ReadableSpan) -> float:

@@ -98,7 +98,7 @@ class State:
         return next((account for account in self.accounts() if account.is_at(username, base_url)), None)
 
     def account(self, username: str | None, base_url: str | None) -> Account:
-        """Do the same. Raises `NotSignedInError`, naming who is signed in, when there is none."""
+        """Return what `find` does. Raises `NotSignedInError`, naming who is signed in, when there is none."""
         found = self.find(username, base_url)
         if found is not None:
             return found

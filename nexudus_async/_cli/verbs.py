@@ -113,8 +113,12 @@ def _read(source: str) -> bytes:
         json.loads(text, parse_constant=_no_json)
     except json.JSONDecodeError as exc:
         problem = f"{exc.msg}, line {exc.lineno} column {exc.colno}"
-    except (ValueError, RecursionError):
+    except UnicodeDecodeError:
         problem = "it cannot be decoded"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as exc:
+        problem = str(exc)
     else:
         return text.encode()
     raise ConfigurationError(f"{name} is not JSON: {problem}")
@@ -122,4 +126,4 @@ def _read(source: str) -> bytes:
 
 def _no_json(constant: str) -> None:
     """Refuse NaN and Infinity, which Python takes."""
-    raise ValueError(constant)
+    raise ValueError(f"{constant} is not a JSON number")

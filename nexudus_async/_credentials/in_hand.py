@@ -11,15 +11,13 @@ from typing import Final, NoReturn, Protocol, cast
 import aiohttp
 
 from nexudus_async._clock import SystemClock
-from nexudus_async._token import Secret
+from nexudus_async._token import MAX_LIFETIME, Secret
 from nexudus_async._validation import check_methods
 from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
 from .providers import Provider, fetch, fetch_token, hidden, kind_of_value, problem_of_token, variable
 
-LONGEST_LIFE: Final = 10 * 366 * 86400.0
-"""Seconds. A token that is said to live longer than ten years is a mistake, such as a date in place of a duration."""
 DAY: Final = 1440
 """Minutes: what the portal asks for."""
 _EMAIL_CLAIMS: Final = ("email", "sub", "unique_name", "preferred_username", "upn")
@@ -267,5 +265,5 @@ def _problem_of_life(access_token: object, expires_in: object) -> str | None:
     number = isinstance(expires_in, int) and not isinstance(expires_in, bool)
     if not number and not (isinstance(expires_in, float) and math.isfinite(expires_in)):
         return "expires_in must be the seconds that the access_token still lives"
-    too_long = cast(float, expires_in) > LONGEST_LIFE
+    too_long = cast(float, expires_in) > MAX_LIFETIME
     return "expires_in is in seconds: this is more than ten years" if too_long else None

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from nexudus_async._token import VISIBLE_ASCII, Secret
+from nexudus_async._validation import kind_of
 from nexudus_async.errors import ConfigurationError, NexudusAuthError, with_its_place, without_frames
 
 Provider = Callable[[], str | Awaitable[str]]
@@ -90,5 +91,5 @@ def variable(name: str) -> str:
 
 
 def kind_of_value(value: object) -> str:
-    """Return the kind of a value, for a message."""
-    return "an empty str" if isinstance(value, str) and not value.strip() else type(value).__name__
+    """Return what kind of thing a value is, as `kind_of`; of text without any it says so."""
+    return "an empty str" if isinstance(value, str) and not value.strip() else kind_of(value)

@@ -21,7 +21,7 @@ R = TypeVar("R")
 STORE_TIMEOUT = 5.0
 """Seconds for one operation: a healthy store takes milliseconds, and nobody is to wait long for a broken one."""
 PROVES = {"load": {"load", "server", "disconnect"}, "save": {"save", "lock", "unlock"}}
-"""What works where the one does; any other operation says so of itself alone."""
+"""Of a load, or a save, that works: the operations that work again with it. Any other proves itself alone."""
 
 
 class StoreAccess:
@@ -82,7 +82,7 @@ class StoreAccess:
         try:
             yield True
         finally:
-            with suppress(StoreError):  # it ends by itself
+            with suppress(StoreError):  # told of already; the lock ends by itself
                 await self._bounded("unlock", lock.__aexit__(None, None, None))
 
     async def disconnect(self) -> None:
@@ -125,7 +125,7 @@ class StoreAccess:
         self._emitter.emit(lambda: StoreFailed(operation=operation, error=error))
 
     def _can(self, operation: str) -> None:
-        """Note what could be done; tell when with that nothing fails any more."""
+        """Note that an operation works; tell when nothing fails any more."""
         self._failing -= PROVES.get(operation, {operation})
         if not self._failing:
             self._emitter.works("store", "the token store works again")

@@ -1,5 +1,6 @@
-"""The parts of a fleet's renewal, put together. Whoever has no store need not import this room."""
+"""The parts of a fleet's refresher, put together. Whoever has no store need not import this room."""
 
+import math
 from collections.abc import Callable
 
 from nexudus_async._events import Emitter
@@ -11,11 +12,11 @@ from nexudus_async.stores import TokenStore
 
 from .access import StoreAccess
 from .pauses import Pauses
-from .renewal import FleetRenewal
+from .renewal import FleetRefresher
 from .storage import LOCK_MARGIN, Storage
 
 
-def renewal_with(
+def refresher_with(
     store: TokenStore,
     asking: Asking,
     state: TokenState,
@@ -24,22 +25,26 @@ def renewal_with(
     policy: RefreshPolicy,
     chance: Callable[[], float],
     emitter: Emitter,
-) -> FleetRenewal:
-    """Return the renewal of one process among those that share `store`.
+) -> FleetRefresher:
+    """Return the refresher of one process among those that share `store`.
 
     Raises `ConfigurationError` for a store whose lock may end before the refresh that it guards, and its save.
     """
-    _check_lease(store, policy)
+    lock_time = _lock_time(store, policy)
     tried = asking.grants.tried
     access = StoreAccess(store, key=key, emitter=emitter, tried=tried)
     storage = Storage(access, state=state, policy=policy, chance=chance, tried=tried)
-    return FleetRenewal(asking, storage, Pauses(asking, state.clock, chance), state.clock)
+    return FleetRefresher(asking, storage, Pauses(asking, state.clock, chance), state.clock, lock_time)
 
 
-def _check_lease(store: TokenStore, policy: RefreshPolicy) -> None:
+def _lock_time(store: TokenStore, policy: RefreshPolicy) -> float:
+    """Return the seconds of a lock in which the service may be asked: the rest is for the save."""
     lease, needed = getattr(store, "lease", None), policy.flight_deadline + LOCK_MARGIN
-    if isinstance(lease, int | float) and lease < needed:
+    if not isinstance(lease, int | float):
+        return math.inf
+    if lease < needed:
         raise ConfigurationError(
             f"the store's lease is {lease:g} s, and a refresh with its save may take {needed:g} s: two "
             "processes could refresh at once; give the store a longer lease, or the policy a shorter flight_deadline"
         )
+    return lease - LOCK_MARGIN

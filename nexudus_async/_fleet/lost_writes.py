@@ -1,9 +1,9 @@
-"""What a store may have lost: that another process is refreshing, which its lock and a note in the record say.
+"""What a store may have lost: the lock, and the note in the record, which say that another process is refreshing.
 
-What shows at once is for `renewal.py`: the record is gone, or older, or nobody can read it. But after a fail-over to a
-replica, or a restart from a disk, the record may be there, and lack what was written last. It was then written to
-another server than the one that keeps it now. Who was refreshing has ended after the time that a flight may take, and
-has saved what came of it.
+A record that is gone, or older, or that nobody can read, shows at once: `renewal.py` sees to that. But after a
+fail-over to a replica, or a restart from a disk, the record may be there, and lack what was written last. It was then
+written to another server than the one that keeps it now. Whoever was refreshing has ended after the time that a refresh
+may take, and has saved what came of it.
 """
 
 from nexudus_async._clock import Clock
@@ -11,7 +11,7 @@ from nexudus_async.stores._record import Record
 
 
 class LostWrites:
-    """Tells for one process. patience: seconds that a flight of another may take, its save included."""
+    """Tells for one process. patience: seconds after which another process's refresh has ended, its save included."""
 
     def __init__(self, clock: Clock, patience: float) -> None:
         self._clock, self._patience = clock, patience

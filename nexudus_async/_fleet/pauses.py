@@ -79,7 +79,7 @@ class Pauses:
     async def after(
         self, record: Record, error: Exception, *, signing_in: bool, served: bool, at_most: float
     ) -> Record:
-        """Return the record with what the fleet is to know of a failure, and of this process's own nothing.
+        """Return the record with what the fleet is to know of a failure: nothing, where it is this process's own.
 
         at_most: seconds that a pause may take while our token is served.
         """
@@ -93,7 +93,7 @@ class Pauses:
 
     def _left(self, record: Record | None, *, served: bool) -> float:
         pause = record.pause if record is not None else None
-        if pause is None or (pause.served and not served):  # it ends with the token
+        if pause is None or (pause.served and not served):  # a pause of those who are served ends with the token
             return 0.0
         left = pause.until - self._clock.wall()
         return left if left <= LONGEST_PAUSE else 0.0

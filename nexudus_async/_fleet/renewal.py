@@ -1,7 +1,8 @@
 """The flight of a process that shares its chain of tokens with others, through a store.
 
 Look at the record and adopt a newer token → try the lock → look again → note the attempt → refresh → publish and wake
-the waiters → save → unlock. The note is for whoever comes next if this process dies: the service may have used it.
+the waiters → save → unlock. The note is for whoever comes next if this process dies: the service may have used the
+refresh token.
 
 A failure is noted in the record, so that a fleet backs off as one process does, and one success ends that for all. A
 lock that another holds is never bypassed: before the hard margin nobody waits for it, and who has waited for as long as
@@ -30,7 +31,7 @@ from nexudus_async.stores._record import NewerRecordError, Record
 from .lost_writes import LostWrites
 from .pauses import Pauses
 from .storage import Storage
-from .without_store import WithoutStore, forget_refused
+from .without_store import WithoutStore, forget_refused, refresh_in_doubt
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at the record during a pause, while callers fail: another process's success ends it."""
@@ -40,13 +41,16 @@ LOCK_PAUSE = 10.0
 """Seconds at most for which a token that is good is left to another process, and not beyond the hard margin."""
 
 
-class FleetRenewal:
-    """Gets a newer token for one process of a fleet: its own, or another's."""
+class FleetRefresher:
+    """Gets a newer token for one process of a fleet: its own, or another's.
+
+    lock_time: seconds for which the lock guards what is asked of the service, infinite for one that does not end.
+    """
 
     shared = True
 
-    def __init__(self, asking: Asking, storage: Storage, pauses: Pauses, clock: Clock) -> None:
-        self._asking, self._grants = asking, asking.grants
+    def __init__(self, asking: Asking, storage: Storage, pauses: Pauses, clock: Clock, lock_time: float) -> None:
+        self._asking, self._grants, self._lock_time = asking, asking.grants, lock_time
         self._storage, self._pauses, self._clock = storage, pauses, clock
         self._record: Record | None = None
         """The record as it was seen or written last."""
@@ -77,6 +81,7 @@ class FleetRenewal:
                     return
                 known = known or self._record or Record(0)
                 await self._check_not_held(attempt, known)
+                asking = self._asking.for_at_most(self._lock_time)
                 async with self._storage.try_lock() as ours:
                     if ours:
                         if await self._look(attempt):  # another process may have refreshed since
@@ -84,7 +89,7 @@ class FleetRenewal:
                         await self._check_not_held(attempt, known)  # or failed
                         if await self._note_attempt(attempt):
                             begun = True
-                            await self._refresh(attempt)
+                            await self._refresh(attempt, asking)
                         return
                 if (seconds := attempt.can_wait) > 0:
                     attempt.left_alone(min(seconds, LOCK_PAUSE))
@@ -130,8 +135,8 @@ class FleetRenewal:
     async def _note_attempt(self, attempt: Attempt) -> bool:
         """Note in the record that the refresh token held is about to be sent; tell whether that may be.
 
-        Learns whether it was sent before. Raises `StoreError`: what cannot be noted is not sent, or every process of
-        the fleet would send it.
+        Learns from the record whether another process has sent it. Raises `StoreError`: what cannot be noted is not
+        sent, or every process of the fleet would send it.
         """
         token, record = attempt.token, self._record
         self._server = await self._storage.server()
@@ -143,7 +148,7 @@ class FleetRenewal:
             self._grants.others_have_sent(token)
             attempt.seen(record.generation + 1)  # they may yet save the successor
         elif self._lost.may_be_lost(record, self._server):
-            return self._doubt(attempt, token)
+            return self._goes_on_in_doubt(attempt, token)
         else:
             await self._note(record._replace(in_doubt=True, server=self._server))
         return True
@@ -159,13 +164,13 @@ class FleetRenewal:
         latch = self._record.latch if self._record is not None else None
         unsaved = self._storage.unsaved if self._storage.is_unsaved(token) else None
         if unsaved is not None:
-            self._storage.doubt(token, in_doubt=True)
             attempt.seen(attempt.generation + 1)
             token = unsaved.token or token
-        await self._note(Record(attempt.generation, token, True, token.client_id, latch, server=self._server))
-        return unsaved is not None or self._doubt(attempt, token)
+        record = Record(attempt.generation, token, client_id=token.client_id, latch=latch, server=self._server)
+        await self._note(record._replace(in_doubt=True))
+        return unsaved is not None or self._goes_on_in_doubt(attempt, token)
 
-    def _doubt(self, attempt: Attempt, token: Token) -> bool:
+    def _goes_on_in_doubt(self, attempt: Attempt, token: Token) -> bool:
         """The store may have lost that another process is refreshing: tell whether to go on now.
 
         While the token held is good, the other may still save its successor; then its refresh token is not sent, but a
@@ -181,10 +186,13 @@ class FleetRenewal:
         await self._storage.note(record)
         self._see(record)
 
-    async def _refresh(self, attempt: Attempt) -> None:
-        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure."""
+    async def _refresh(self, attempt: Attempt, asking: Asking) -> None:
+        """Get a token from the service, with the lock in hand, and save it, or what is learned from a failure.
+
+        asking: what ends with the lock.
+        """
         for _ in range(MAX_EXPIRED):
-            obtained = await self._obtain(attempt)
+            obtained = await self._obtain(attempt, asking)
             granted = attempt.granted(obtained) if obtained is not None else None
             if granted is None:
                 return
@@ -196,14 +204,15 @@ class FleetRenewal:
                 return
         raise MalformedResponseError(EXPIRED_ON_ITS_WAY)
 
-    async def _obtain(self, attempt: Attempt) -> Obtained | None:
+    async def _obtain(self, attempt: Attempt, asking: Asking) -> Obtained | None:
         """Return what the service gives; None where another process has given it meanwhile."""
         token = None if attempt.by_credentials else attempt.token
         sent = token.refresh_token if token is not None else None
         refused = signing_in = False
         mark: str | None = None
         try:
-            obtained, spent = await self._asking.refresh_or_say_why_not(token)
+            asking.check_time_left()
+            obtained, spent = await refresh_in_doubt(asking, self._storage, token)
             if obtained is not None:
                 return obtained
             if spent is not None:
@@ -215,12 +224,13 @@ class FleetRenewal:
             if not attempt.forced:
                 await self._pauses.respect_latch(self._record, spent)
             signing_in = True
-            if (mark := await self._asking.take_one_time(after=spent)) is not None:
+            asking.check_time_left(after=spent)
+            if (mark := await asking.take_one_time(after=spent)) is not None:
                 await self._storage.note_taken(mark, self._record or Record(0))
             record = self._record or Record(0)
             probing = attempt.probing or (record.pause is not None and not attempt.forced)
             by_hand = attempt.by_credentials
-            return await self._asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
+            return await asking.sign_in(record.client_id, after=spent, probing=probing, by_hand=by_hand)
         except Exception as exc:
             if isinstance(exc, LoginRequiredError):
                 exc.__cause__ = exc.__cause__ or self._storage.unreadable
@@ -236,17 +246,24 @@ class FleetRenewal:
         refused: the record's refresh token was. unused: credentials for one use were noted as used, and were not sent.
         """
         before, held = self._record, attempt.token
-        record = before or (Record(held.generation, held) if held is not None else Record(0))
+        record = before or self._in_place_of_none(held)
         stored, tried = record.token, None if attempt.by_credentials else held
         if stored is not None and refused:
             record = record._replace(token=replace(stored, refresh_token=None), in_doubt=False)
-        elif stored is not None and record.in_doubt and stored.refresh_token == _refresh_token_of(tried):
+        elif stored is not None and stored.refresh_token == _refresh_token_of(tried):
             record = record._replace(in_doubt=self._grants.may_have_been_used(stored))
         served, at_most = attempt.served, attempt.longest_pause
         record = await self._pauses.after(record, error, signing_in=signing_in, served=served, at_most=at_most)
         if unused or record != (before or Record(0)):
             with suppress(StoreError):
                 await self._note(record)
+
+    def _in_place_of_none(self, held: Token | None) -> Record:
+        """The store has no record, perhaps no more: return one of the token held, which another may be refreshing."""
+        if held is None:
+            return Record(0)
+        known_to_others = not self._storage.is_known_here_only(held)
+        return Record(held.generation, held, known_to_others, held.client_id, server=self._server)
 
 
 def _refresh_token_of(token: Token | None) -> str | None:

@@ -1,19 +1,22 @@
 """The record of one account in a store, and what is still to be saved.
 
-What a store did not take is kept in one slot, until it takes it or something newer is there. Whoever tries to save it
-clears only what it took from the slot: meanwhile a newer token, or a logout, may have been put there.
+What a store did not take is kept in one slot, a token or a tombstone, until the store takes it or something newer is
+there. Whoever tries to save it clears only what it took from the slot: meanwhile a newer token, or a logout, may have
+been put there. It may be, at the same time,
 
-A logout that the store has not heard of is overdue, even when a sign-in has followed it: the slot is then put
-above whatever the record says.
+    offered      the store was told to save it, and has not confirmed that: others may have it
+    overdue      there was a logout that the store has not heard of, even if a sign-in has followed it: what is in the
+                 slot is then put above whatever the record says
+    held back    its refresh token is being sent: it is not for others, and what comes of it is saved
 """
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from nexudus_async._clock import sleep
+from nexudus_async._clock import sleep, sleep_idly
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.state import TokenState
 from nexudus_async._refresh.tried import Tried
@@ -52,11 +55,11 @@ class Storage:
         self.patience = policy.flight_deadline + LOCK_MARGIN
         self._unsaved: Record | None = None
         self._offered: Record | None = None
-        """What the store was told to save, and has not confirmed: it may have it."""
+        """What was offered last."""
         self._overdue = False
-        """Whether there was a logout that the store has not heard of."""
         self._logout: tuple[int, float] | None = None
         """The generation and the end of the tombstone that was seen, or saved, last."""
+        self._held_back = False
         self._saver: asyncio.Task[None] | None = None
 
     # The record
@@ -119,12 +122,21 @@ class Storage:
         """Tell whether the store has never been told of this token, so that nobody else can have it."""
         return self.is_unsaved(token) and self._unsaved is not self._offered
 
-    def doubt(self, token: Token, *, in_doubt: bool) -> None:
+    def note_doubt(self, token: Token, *, in_doubt: bool) -> None:
         """See to it that what is saved later says whether the refresh token may have been used."""
         if self._unsaved is not None and self.is_unsaved(token):
             offered = self._unsaved is self._offered
             self._unsaved = self._unsaved._replace(in_doubt=in_doubt)
             self._offered = self._unsaved if offered else self._offered
+
+    @contextmanager
+    def holding_back(self) -> Generator[None]:
+        """Let no token be saved inside the block: its refresh token is being sent, and is not for others to send."""
+        self._held_back = True
+        try:
+            yield
+        finally:
+            self._held_back = False
 
     def news_of_logout(self, record: Record) -> str | None:
         """Return the `client_id` of the chain that a tombstone ends, if it was not there at the last look.
@@ -152,7 +164,7 @@ class Storage:
     async def save_unsaved(self) -> None:
         """Save what could not be saved, under the lock, unless the store has got something as new meanwhile."""
         unsaved = self._unsaved
-        if unsaved is None:
+        if unsaved is None or (self._held_back and not is_tombstone(unsaved)):
             return
         with suppress(StoreError):  # another time
             await self._save_in_turn(unsaved)
@@ -186,7 +198,10 @@ class Storage:
                     if ours:
                         record = await self.load()
                         if self._unsaved is tombstone and record is not None:
-                            await self.save(record)
+                            self._state.seen(record.generation)  # the token of a sign-in meanwhile is above it
+                            epoch = self._state.epoch
+                            saved = await self.save(record)
+                            self._overdue &= not saved or epoch != self._state.epoch  # another logout meanwhile
                             return record.generation
                         return record.generation if record is not None and is_tombstone(record) else 0
                 await sleep(self._clock, pause)
@@ -197,7 +212,7 @@ class Storage:
         return [] if self._saver is None else [self._saver]
 
     def _settle(self, saved: Record) -> None:
-        """Clear the slot of what was saved, and of what is older."""
+        """Clear the slot of what was saved, or is older."""
         if self._unsaved is not None and self._unsaved.generation <= saved.generation:
             self._unsaved, self._overdue = None, False
 
@@ -243,7 +258,7 @@ class Storage:
         pause = SAVE_FIRST
         try:
             while self._unsaved is not None:
-                await sleep(self._clock, pause * (0.5 + self._chance()))
+                await sleep_idly(self._clock, pause * (0.5 + self._chance()))
                 await self.save_unsaved()
                 pause = min(2 * pause, SAVE_LAST)
         finally:

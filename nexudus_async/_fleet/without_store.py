@@ -4,8 +4,10 @@
 - Within it, each process at a moment of its own, or when somebody needs another token, it signs in under a `client_id`
   of its own, and refreshes that chain as long as nobody else can have it.
 - Without credentials it refreshes the shared chain, and takes a refusal for the race that it may be.
-- What could not be saved is saved when the store answers again.
+- What could not be saved is saved when the store answers again, but not while its refresh token is being sent.
 """
+
+from contextlib import nullcontext
 
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.outcomes import Obtained
@@ -52,7 +54,7 @@ class WithoutStore:
         token, spent = None if attempt.by_credentials else attempt.token, None
         own = self._apart is not None and token is not None and token.client_id == self._apart
         if own and token is not None and self._storage.is_known_here_only(token):
-            obtained, spent = await self._refresh_own(token)
+            obtained, spent = await refresh_in_doubt(self._asking, self._storage, token)
             if obtained is not None:
                 return obtained
             forget_refused(self._storage, attempt, spent)
@@ -66,23 +68,33 @@ class WithoutStore:
             self._apart = obtained.token.client_id
         return obtained
 
-    async def _refresh_own(self, token: Token) -> tuple[Obtained | None, TokenEndpointError | None]:
-        """Refresh a chain of our own. The store may come back meanwhile: what is saved then is in doubt."""
-        self._storage.doubt(token, in_doubt=True)
-        try:
-            return await self._asking.refresh_or_say_why_not(token)
-        except Exception:
-            self._storage.doubt(token, in_doubt=self._asking.grants.may_have_been_used(token))
-            raise
-
     async def _refresh_blindly(self, attempt: Attempt, token: Token) -> Obtained:
-        obtained, spent = await self._asking.refresh_or_say_why_not(token)
+        obtained, spent = await refresh_in_doubt(self._asking, self._storage, token)
         if obtained is not None:
             return obtained
         forget_refused(self._storage, attempt, spent)
         raise EndpointUnavailableError(
             "the refresh token was refused while the store is down: another process may hold a newer one"
         ) from spent
+
+
+async def refresh_in_doubt(
+    asking: Asking, storage: Storage, token: Token | None
+) -> tuple[Obtained | None, TokenEndpointError | None]:
+    """Refresh, as `Asking.refresh_or_say_why_not`.
+
+    What is still to be saved of the token is in doubt meanwhile, and when the answer was lost. Where the store cannot
+    have the token yet, it does not get it before the answer.
+    """
+    if token is None:
+        return await asking.refresh_or_say_why_not(token)
+    storage.note_doubt(token, in_doubt=True)
+    try:
+        with storage.holding_back() if storage.is_known_here_only(token) else nullcontext():
+            return await asking.refresh_or_say_why_not(token)
+    except Exception:
+        storage.note_doubt(token, in_doubt=asking.grants.may_have_been_used(token))
+        raise
 
 
 def forget_refused(storage: Storage, attempt: Attempt, spent: TokenEndpointError | None) -> None:

@@ -6,14 +6,18 @@
   looks like a lost answer, and a lost answer costs a refresh token.
 - The connector that holds requests back during a pause.
 - netrc, which aiohttp reads for a session that trusts the environment.
+- A stream for a body that was read already.
 - The names of aiohttp's types.
 
-Where a private name is gone, its value is aiohttp's default, a lent session is used as it is, and nothing is held back.
+Where a private name is gone, its value is aiohttp's default, a lent session is used as it is, nothing is held back, and
+a body that was read can only be had whole.
 `tests/http/test_aiohttp_internals.py` fails when that happens.
 """
 # pyright: reportPrivateUsage=false
 
+import asyncio
 import copy
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
@@ -55,7 +59,7 @@ SESSION_SETTINGS: Final = (
 CONNECTOR_SETTINGS: Final = ("_ssl", "_resolver", "_family", "_happy_eyeballs_delay", "_interleave")
 """What makes a connection lead where it does: without these there is no second connector like the first."""
 CONNECTOR_EXTRAS: Final = ("_local_addr_infos", "_socket_factory", "_timeout_ceil_threshold", "_ssl_shutdown_timeout")
-"""The same, with no constructor argument that takes the stored form in every version."""
+"""What does so as well, but has no constructor argument that takes the stored form in every version."""
 POOL_ONLY: Final = frozenset(
     {"close", "_close", "_close_immediately", "_cleanup", "_cleanup_closed", "_cleanup_closed_period"}
 )
@@ -219,6 +223,18 @@ def _can_be_held_back(req: aiohttp.ClientRequest) -> bool:
     untracked = getattr(req, UPLOAD_TRACKER, "unknown" if hasattr(aiohttp, "UploadTracker") else None) is None
     stays_open = hasattr(req, BODY) or not isinstance(type(req).body, property)  # aiohttp 3.12.0 closes none
     return isinstance(req.headers.get(AUTHORIZATION), Secret) and untracked and stays_open
+
+
+def let_stream(response: aiohttp.ClientResponse, body: bytes) -> None:
+    """Let `body`, which was read by `response.read()`, be read from `response.content` as well."""
+    with suppress(ImportError, TypeError):
+        from aiohttp.base_protocol import BaseProtocol  # noqa: PLC0415 - where it is gone, the stream stays empty
+
+        loop = asyncio.get_running_loop()
+        stream = aiohttp.StreamReader(BaseProtocol(loop), len(body), loop=loop)
+        stream.feed_data(body)
+        stream.feed_eof()
+        response.content = stream
 
 
 async def heed_netrc(session: aiohttp.ClientSession, target: URL) -> aiohttp.ClientSession | None:

@@ -26,9 +26,7 @@ def check_options(keep_alive: object, throttle: object, pacing: object) -> None:
     check_kind("pacing", pacing, Pacing, "a Pacing, such as Pacing.documented(), or None")
 
 
-def origins_named(
-    base_url: str | URL | None, allowed: Iterable[str | URL], *, allow_insecure_http: bool
-) -> "list[URL]":
+def origins_named(base_url: str | URL | None, allowed: Iterable[str | URL], *, allow_insecure_http: bool) -> list[URL]:
     """Return the origins that see the token, the service's own first."""
     if isinstance(allowed, str | URL) or not isinstance(allowed, Iterable):
         raise ConfigurationError("allowed_origins must be a list of origins, such as ['https://spaces.nexudus.com']")
@@ -49,8 +47,7 @@ def name_of_account(credentials: Credentials | None, store: TokenStore | None, a
             raise ConfigurationError("a store without credentials needs account=, the user name that signed in")
         return account
     if account is not None and credentials.username is not None:
-        whose = "these file under their user name"
-        raise ConfigurationError(f"account= is for credentials without a user name: {whose}")
+        raise ConfigurationError("account= is for credentials without a user name: these file under their user name")
     name = account_of(credentials, account)
     if store is not None and not name:
         kind = type(credentials).__name__

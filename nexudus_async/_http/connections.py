@@ -24,12 +24,12 @@ class Pool:
         self._tokens: aiohttp.ClientSession | None = None
         self._untraced: aiohttp.ClientSession | None = None
         self.gate: Gate | None = None
-        """What holds back requests that wait in an own pool."""
+        """What holds back requests that wait for a connection of our own pool; set before the first use."""
 
     @property
     def unclosed(self) -> bool:
         """Whether a session of our own has been made."""
-        return self._tokens is not None
+        return self._tokens is not None or (self._borrowed is None and self._requests is not None)
 
     def for_requests(self) -> aiohttp.ClientSession:
         """Return the session for requests."""

@@ -1,5 +1,6 @@
 """The aiohttp client middleware that carries the token for a session that someone else owns."""
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 
 import aiohttp
@@ -32,8 +33,8 @@ class BearerMiddleware:
     It runs on every redirect hop and checks the origin of each. A request that has an `Authorization` header, from
     its caller, the session, `auth=`, the URL or netrc's entry for the host, is left alone, and so is its 401.
 
-    Raises what `TokenManager.token` raises, and then sends nothing. One object may serve several sessions.
-    Raises `ConfigurationError` for no origin, for what is not one, and for plain http to another machine.
+    One object may serve several sessions. Making it raises `ConfigurationError` for no origin, for what is not one,
+    and for plain http to another machine. A request raises what `TokenManager.token` raises, and then nothing is sent.
     """
 
     def __init__(
@@ -90,10 +91,11 @@ class BearerMiddleware:
         """Send with this token, or with the newest."""
         token = token or self._manager.current() or await self._coordinator.token_to_send()
         request.headers[AUTHORIZATION] = _Ours(token.authorization)
+        handled = sys.exception()
         try:
             return token, await handler(request)
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
 
 

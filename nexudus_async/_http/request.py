@@ -4,6 +4,7 @@ A request to one of our origins carries `Authorization: Bearer …` (RFC 6750, s
 one; a request to any other origin does not.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -31,10 +32,10 @@ Answer: TypeAlias = "aiohttp.ClientResponse | aiohttp.ClientResponseError | WebS
 RaiseForStatus = bool | Callable[[aiohttp.ClientResponse], Awaitable[None]] | None
 SWITCHING_PROTOCOLS: Final = 101
 MAX_TOLD: Final = 100
-"""Hosts that are spoken of: who calls more has other things in mind."""
+"""Hosts that there is a warning about, each once. More of them are no slip in the settings, and would fill the log."""
 
 _ITERABLE_OPTIONS: Final = ("cookies", "skip_auto_headers", "protocols")
-_REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
+REPLAYED_AFTER_REDIRECT: Final = ("GET", "HEAD", "OPTIONS")
 """Of a redirected write nobody knows which hop has acted on it."""
 R = TypeVar("R", bound="AbstractAsyncContextManager[Any]")
 
@@ -149,18 +150,18 @@ class Sending(_Call):
 
     async def send(self, token: Token) -> aiohttp.ClientResponse:
         """Send it."""
-        headers = with_token(self.headers, token)
+        headers, handled = with_token(self.headers, token), sys.exception()
         try:
             return await self.session.request(
                 self.method, self.target, headers=headers, raise_for_status=False, **self.options
             )
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
 
     def replayable_after(self, answer: aiohttp.ClientResponse, /) -> bool:
         """Tell whether it can be sent again after this answer."""
-        return can_be_sent_again(self.options) and (not answer.history or self.method in _REPLAYED_AFTER_REDIRECT)
+        return can_be_sent_again(self.options) and (not answer.history or self.method in REPLAYED_AFTER_REDIRECT)
 
     def resume_at(self, held: HeldBack) -> None:
         """Go on where the connector stopped it: at its first hop, or at one that a redirect has led to.
@@ -184,11 +185,11 @@ class Handshake(_Call):
 
     async def send(self, token: Token) -> "WebSocket | aiohttp.ClientResponseError":
         """Connect with `token`, and return the socket or the refusal."""
+        headers, handled = with_token(self.headers, token), sys.exception()
         try:
-            headers = with_token(self.headers, token)
             return cast("WebSocket", await self.session.ws_connect(self.target, headers=headers, **self.options))
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             if isinstance(exc, aiohttp.ClientResponseError):
                 return exc
             raise

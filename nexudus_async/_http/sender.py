@@ -3,6 +3,7 @@
 And again, once after a 401, and as often as `Throttle` grants after a 409 or 429.
 """
 
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -17,9 +18,12 @@ from nexudus_async._ratelimit.fields import remaining_in
 from nexudus_async._ratelimit.gate import HELD_BACK, NEW, NOT_OURS, REPLAY, Gate, HeldBack, Place, holding
 from nexudus_async._ratelimit.limits import Limits
 from nexudus_async._ratelimit.pacing import WRITES, Pacer, Pacing
-from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS, Patience, Throttle
+from nexudus_async._ratelimit.retry_after import THROTTLED
+from nexudus_async._ratelimit.throttle import Patience, Throttle
 from nexudus_async._token import Token
+from nexudus_async.errors import NexudusAuthError
 
+from .aiohttp_internals import let_stream
 from .request import Answer, Handshake, Sending, carried, discard, release, status_of, with_token
 from .tracebacks import hide_what_was_sent
 from .unauthorized import UNAUTHORIZED, Replay, Unauthorized
@@ -30,9 +34,8 @@ if TYPE_CHECKING:
 
     WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
-_THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
-
-_NOTABLE: Final = (UNAUTHORIZED, *_THROTTLED)
+_NOTABLE: Final = (UNAUTHORIZED, *THROTTLED)
+"""The statuses after which a request may be sent again."""
 
 _Answer = TypeVar("_Answer", bound=Answer)
 
@@ -50,7 +53,10 @@ class _Sendable(Protocol[_Answer]):
 
 
 class Sender:
-    """Sends the requests of one session that carry its token."""
+    """Sends the requests of one session that carry its token.
+
+    shared: limits that other sessions go by as well, and that are not closed here. None: the session has its own.
+    """
 
     def __init__(
         self,
@@ -88,6 +94,7 @@ class Sender:
             sending = Sending(session, method, target, headers, options)
             return await self._persist(sending, *await self._send_in_turn(sending))
         # The way of nearly every request, without a `Sending`: this is the hot path.
+        handled = sys.exception()
         try:
             response = await session.request(
                 method, target, headers=with_token(headers, token), raise_for_status=False, **options
@@ -95,16 +102,18 @@ class Sender:
         except HeldBack as held:
             sending = Sending(session, method, target, headers, options)
             sending.resume_at(held)
-            place = self.gate.place(HELD_BACK, write=method in WRITES)
-            return await self._persist(sending, *await self._send_in_turn(sending, place))
         except BaseException as exc:
-            hide_what_was_sent(exc)
+            hide_what_was_sent(exc, handled)
             raise
-        if response.status not in _NOTABLE:
-            if token is not self._state.proven:
-                self._unauthorized.accepted(token, response.status)
-            return response
-        return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
+        else:
+            if response.status not in _NOTABLE:
+                if token is not self._state.proven and carried(token, response):
+                    self._unauthorized.accepted(token, response.status)
+                return response
+            return await self._persist(Sending(session, method, target, headers, options), response, token, UNPACED)
+        # Not above, or being held back would be the context of whatever comes of it.
+        place = self.gate.place(HELD_BACK, write=sending.method in WRITES)
+        return await self._persist(sending, *await self._send_in_turn(sending, place))
 
     async def connect(self, handshake: Handshake) -> "WebSocket":
         """Open a WebSocket. Raises aiohttp's error for a refusal that no replay has helped."""
@@ -130,7 +139,7 @@ class Sender:
             if status not in _NOTABLE and token is not self._state.proven and carried(token, answer):
                 self._unauthorized.accepted(token, status)
             pause = await self._judge(sending, answer, token, patience, ticket)
-            throttled = status in _THROTTLED and patience is not None and patience.asked is not None
+            throttled = status in THROTTLED and patience is not None and patience.asked is not None
             if replay is not None and not throttled:  # which would say nothing about the token
                 replay.answered(token, status)
                 replay = None
@@ -156,7 +165,7 @@ class Sender:
         if patience is None or isinstance(answer, aiohttp.ClientWebSocketResponse) or not carried(token, answer):
             gate.served(ticket, write=write)
             return None
-        if answer.status not in _THROTTLED:
+        if answer.status not in THROTTLED:
             gate.served(ticket, write=write)
             pause = None
         else:
@@ -172,6 +181,7 @@ class Sender:
         patience: Patience,
         ticket: float,
     ) -> float | None:
+        """Tell the gate of a 409 or 429, and return the seconds that it waits; None where it is the caller's."""
         gate, write = self.gate, sending.method in WRITES
         try:
             pause = await patience.pause_for(answer)
@@ -179,6 +189,8 @@ class Sender:
             discard(answer)
             gate.released(ticket, write=write)
             raise
+        if patience.body is not None and isinstance(answer, aiohttp.ClientResponse):
+            let_stream(answer, patience.body)  # the caller may read it so
         if patience.asked is None:  # an ordinary conflict
             gate.served(ticket, write=write)
         elif pause is not None:
@@ -214,7 +226,7 @@ class Sender:
     async def _send_in_turn(
         self, sending: _Sendable[_Answer], place: Place | None = None
     ) -> tuple[_Answer, Token, float]:
-        """Send with the newest token, and return the ticket whose outcome the gate is to hear of.
+        """Send with the newest token, and return the ticket whose outcome the gate is to learn.
 
         place: in the queue; by default behind all others.
         """
@@ -236,10 +248,11 @@ class Sender:
             except HeldBack as held:
                 gate.released(ticket, write=write)
                 sending.resume_at(held)
-                write = sending.method in WRITES  # no longer, where a redirect has made a GET of it
+                write = sending.method in WRITES  # a redirect may have made a GET of it
                 place = place and Place(place.rank, place.serial, place.due, place.replays, write)
             except BaseException as exc:
-                gate.released(ticket, write=write, failed=isinstance(exc, Exception))
+                unsent = isinstance(exc, NexudusAuthError)  # there was no token: that says nothing about the API
+                gate.released(ticket, write=write, failed=isinstance(exc, Exception) and not unsent)
                 raise
             place = place or gate.place(HELD_BACK, write=write)
 

@@ -15,11 +15,14 @@ from .connections import Pool
 from .request import Origins, destination
 
 KNOWN_URLS = 1024
-"""Remembered with what follows from them: resolving is the dearest thing that a session adds to a request."""
+"""URLs whose destination is remembered: to work it out is the dearest thing that a session adds to a request."""
 
 
 class Shared:
-    """Of one `TokenSession`, or of all that a `TokenSessions` makes. Raises `ConfigurationError`."""
+    """What one `TokenSession` sends by, or what all those share that a `TokenSessions` makes.
+
+    accounts: how many send by it. The other arguments are those of `TokenSession`. Raises `ConfigurationError`.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class Shared:
         self.origins = Origins(origins)
         self.pool = Pool(client_session, accounts=accounts)
         self.limits: Limits | None = None
-        """What those share who are to stay below one limit; None: each session has its own."""
+        """The throttle and pace that all sessions go by; None: each has its own."""
         self.destination: Callable[[str | URL], tuple[URL, bool]] = functools.lru_cache(KNOWN_URLS)(
             functools.partial(destination, self.base_url, self.origins)
         )

@@ -10,12 +10,13 @@ _FOREIGN: Final = ("aiohttp", "aiohappyeyeballs", "asyncio", "ssl", "uvloop")
 _WRITER: Final = "aiohttp.http_writer"
 
 
-def hide_what_was_sent(error: BaseException) -> None:
+def hide_what_was_sent(error: BaseException, until: BaseException | None = None) -> None:
     """Take aiohttp's frames, and those below its writer, out of `error` and all that it came from.
 
     Its type and text stay, and so do the frames of the caller's own code: a middleware, say, or a body's generator.
+    until: what was being handled when the request was made, which is the caller's.
     """
-    for link in chain_of(error):
+    for link in chain_of(error, until):
         link.__traceback__ = _without_foreign(link.__traceback__)
 
 

@@ -20,21 +20,22 @@ from typing import Final
 
 from yarl import URL
 
-from nexudus_async._ratelimit.throttle import CONFLICT, TOO_MANY_REQUESTS
+from nexudus_async._ratelimit.retry_after import THROTTLED
 from nexudus_async._refresh.coordinator import Coordinator, Successor
 from nexudus_async._token import Token
 
 UNAUTHORIZED: Final = 401
-GATEWAY: Final = 500
-_THROTTLED: Final = (CONFLICT, TOO_MANY_REQUESTS)
-FIRST_PAUSE = 60.0
-LONGEST_PAUSE = 900.0
-"""Seconds for which a method and path force no refresh, after the first futile one and at most."""
-PAUSE_OF_OTHERS = 60.0
-"""Seconds between two forced refreshes of all other paths, while none has helped."""
+SERVER_ERROR: Final = 500
+"""From this status on an answer says nothing about the token: it may not have been looked at."""
+FIRST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 900.0
+"""Seconds for which a method and path force no refresh, after the first futile one and at most: a worker that polls
+costs few refreshes so, and a permission that is granted is found out within a quarter of an hour."""
+PAUSE_OF_OTHERS: Final = 60.0
+"""Seconds between two forced refreshes of all other paths, while none has helped: they may all be forbidden."""
 _NUMBER: Final = r"/[0-9]+(?=/|$)"
-MAX_PATHS = 1024
-"""Remembered at once; the one that was refused longest ago is forgotten first."""
+MAX_PATHS: Final = 1024
+"""Methods and paths remembered at once, so that memory is bounded; the one refused longest ago is forgotten first."""
 
 
 class Unauthorized:
@@ -52,7 +53,7 @@ class Unauthorized:
 
     def accepted(self, token: Token, status: int) -> None:
         """Learn that the API has answered something else than 401 to a token that is not yet the state's `proven`."""
-        if status >= GATEWAY or status in _THROTTLED:  # says nothing about the token: it may not have been looked at
+        if status >= SERVER_ERROR or status in THROTTLED:
             return
         self._worked = token
         state = self._coordinator.state

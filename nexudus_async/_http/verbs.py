@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Verbs:
-    """What is sent by the two methods at its end."""
+    """The methods that callers send by. A subclass has `_request` and `_ws_connect`, which do it."""
 
     def request(self, method: str, url: str | URL, **kwargs: "Unpack[RequestOptions]") -> "RequestContext[Response]":
         """Send a request, with aiohttp's own keywords; `await` the result or enter it with `async with`.

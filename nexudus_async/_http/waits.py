@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Waits:
-    """Ends waits that a `close()` of the shared object would end for everybody."""
+    """Lets one session end its own waits: closing what it waits for would end those of all sessions."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -23,7 +23,7 @@ class Waits:
         """
         task = asyncio.get_running_loop().create_task(wait)
         self._tasks.add(task)
-        if self._closed:
+        if self._closed:  # before this request came to wait: there is no other close() to end it
             task.cancel()
         try:
             await asyncio.wait((task,))

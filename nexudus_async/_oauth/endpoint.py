@@ -163,4 +163,4 @@ def _sign_in_with(
         case ImpersonationCredentials():
             from .impersonation import ImpersonationSignIn  # noqa: PLC0415 - for those who do
 
-            return ImpersonationSignIn(Exchange(transport, DAY, credentials.username, account), credentials)
+            return ImpersonationSignIn(Exchange(transport, DAY, credentials.username, account), credentials, clock)

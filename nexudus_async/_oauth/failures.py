@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nexudus_async._ratelimit.retry_after import retry_after, wait_in_words
+from nexudus_async._ratelimit.retry_after import THROTTLED, TOO_MANY_REQUESTS, retry_after, wait_in_words
 from nexudus_async._token import Secret
 from nexudus_async.errors import (
     CredentialsRejectedError,
@@ -28,8 +28,6 @@ NOT_THIS_CLIENT: Final = ("invalid_grant", "invalid_client", "unauthorized_clien
 """Codes for a refused refresh that may come of a `client_id` header that did not arrive."""
 PORTAL: Final = ".nexudus.site"
 _LABEL: Final = r"[a-z0-9-]{1,63}"
-_TOO_MANY_REQUESTS: Final = 429
-_THROTTLED: Final = (409, _TOO_MANY_REQUESTS)
 _OF_THE_SERVICE: Final = (500, 503)
 """A complete answer of the service itself, that says that it did nothing."""
 _TIMED_OUT_OR_GIVEN_UP: Final = (408, 499)
@@ -48,10 +46,16 @@ class Fate(enum.Enum):
     REFUSED = "the service refused"
 
 
+NOT_USED: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
+"""What is known to have left a credential for one use as it was."""
+FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
+"""What another try would come to as well."""
+
+
 def fate_of(error: TokenEndpointError) -> Fate:
     """Return what a failed attempt means. An attempt that got no answer says so itself: see `transport.py`."""
     if isinstance(error, EndpointUnavailableError):
-        if error.status in _THROTTLED:
+        if error.status in THROTTLED:
             return Fate.THROTTLED
         return Fate.LOST if error.status is not None and _of_a_gateway(error.status) else Fate.BROKEN
     if isinstance(error, MalformedResponseError):
@@ -97,6 +101,7 @@ def oauth_error(request: GrantRequest, answer: Answer, code: str, document: Mapp
 
 
 def http_error(request: GrantRequest, answer: Answer) -> TokenEndpointError:
+    """Return what an answer amounts to that is no success and has no `error`: its status is all there is."""
     status = answer.status
     if 300 <= status < 400 or status in (404, 405):
         return _wrong_host(request, answer)
@@ -116,6 +121,7 @@ def http_error(request: GrantRequest, answer: Answer) -> TokenEndpointError:
 
 
 def not_json(request: GrantRequest, answer: Answer) -> TokenEndpointError:
+    """Return what a success without a JSON object amounts to."""
     start = bytes(answer.body[:200]).lstrip().lower()
     content_type = answer.headers.get("Content-Type", "").lower()
     if "html" in content_type or start.startswith((b"<!doctype html", b"<html")):
@@ -143,11 +149,11 @@ def _wrong_host(request: GrantRequest, answer: Answer) -> WrongHostError:
 def _retry_after(answer: Answer) -> float | None:
     """Return the seconds that an answer asks to wait: by its header, or a 429 in the words of its body."""
     seconds = retry_after(answer.headers, answer.received_at)
-    return wait_in_words(answer.body) if seconds is None and answer.status == _TOO_MANY_REQUESTS else seconds
+    return wait_in_words(answer.body) if seconds is None and answer.status == TOO_MANY_REQUESTS else seconds
 
 
 def _unavailable(status: int) -> bool:
-    return status in _THROTTLED or status in _OF_THE_SERVICE or _of_a_gateway(status)
+    return status in THROTTLED or status in _OF_THE_SERVICE or _of_a_gateway(status)
 
 
 def _of_a_gateway(status: int) -> bool:
@@ -160,4 +166,5 @@ def _of_a_gateway(status: int) -> bool:
 
 
 def successful(status: int) -> bool:
+    """Tell whether a status is one of success (RFC 9110, 15.3)."""
     return 200 <= status < 300

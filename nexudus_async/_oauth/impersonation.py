@@ -5,9 +5,9 @@ from typing import Final
 
 import aiohttp
 
+from nexudus_async._clock import Clock
 from nexudus_async._credentials import ImpersonationCredentials
-from nexudus_async._events import Grant
-from nexudus_async._ratelimit.retry_after import retry_after
+from nexudus_async._ratelimit.retry_after import THROTTLED, retry_after
 from nexudus_async._token import Secret, SecretBytes, Token
 from nexudus_async.errors import (
     CredentialsRejectedError,
@@ -21,9 +21,9 @@ from nexudus_async.errors import (
 )
 
 from .body import json_object
-from .failures import Fate
+from .failures import FINAL
 from .in_hand import Exchange
-from .sign_in import Attempt
+from .sign_in import Attempt, SignIn
 from .transport import AttemptFailed, Form, read_at_most
 
 IMPERSONATE_PATH: Final = "/api/sys/users/impersonate"
@@ -32,21 +32,16 @@ MAX_BODY: Final = 64 * 1024
 _JWT: Final = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}"
 _NOT_ALLOWED: Final = (401, 403)
 _NO_SUCH_MEMBER: Final = (400, 404)
-_THROTTLED: Final = (409, 429)
-_FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
 
 
-class ImpersonationSignIn:
+class ImpersonationSignIn(SignIn):
     """Asks the operator's session for a JWT, and exchanges it; as often as it is needed."""
 
-    grant: Grant | None = "exchange"
+    grant = "exchange"
     attended = False
 
-    def __init__(self, exchange: Exchange, credentials: ImpersonationCredentials) -> None:
-        self._exchange, self._credentials = exchange, credentials
-
-    async def take_one_time(self) -> str | None:
-        return None
+    def __init__(self, exchange: Exchange, credentials: ImpersonationCredentials, clock: Clock) -> None:
+        self._exchange, self._credentials, self._clock = exchange, credentials, clock
 
     async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002 - the service chooses it
         return self._attempt
@@ -73,17 +68,11 @@ class ImpersonationSignIn:
             ) from without_frames(exc)
         jwt = _jwt_in(body, response.headers.get("Content-Type", "")) if response.ok else None
         if jwt is None:
-            raise _refusal(response, label, number)
+            raise _refusal(response, label, number, self._clock.wall())
         return jwt
 
     def may_retry(self, failed: AttemptFailed) -> bool:
-        return failed.fate not in _FINAL
-
-    async def credentials_changed(self) -> bool:
-        return False
-
-    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
-        return None
+        return failed.fate not in FINAL
 
 
 def _jwt_in(body: SecretBytes, content_type: str) -> Secret | None:
@@ -94,7 +83,8 @@ def _jwt_in(body: SecretBytes, content_type: str) -> Secret | None:
     return next(map(Secret, found), None)
 
 
-def _refusal(response: aiohttp.ClientResponse, label: str, number: int) -> TokenEndpointError:
+def _refusal(response: aiohttp.ClientResponse, label: str, number: int, now: float) -> TokenEndpointError:
+    """Return what an answer without a JWT amounts to. now: seconds since 1970, for a date in `Retry-After`."""
     status, who = response.status, f"the operator {label}"
     if status in _NOT_ALLOWED:
         return CredentialsRejectedError(
@@ -106,9 +96,9 @@ def _refusal(response: aiohttp.ClientResponse, label: str, number: int) -> Token
             f"{who} asked for coworker {number}, whom the service does not know ({status}): check coworker_id",
             status=status,
         )
-    if status in _THROTTLED or status >= 500:
+    if status in THROTTLED or status >= 500:
         return EndpointUnavailableError(
             f"{who} asked for a one-time JWT, and was answered {status}",
-            status=status, retry_after=retry_after(response.headers, 0.0),
+            status=status, retry_after=retry_after(response.headers, now),
         )  # fmt: skip
     return MalformedResponseError(f"{who} asked for a one-time JWT, and the answer ({status}) has none", status=status)

@@ -1,4 +1,4 @@
-"""Signing in with what was handed over: tokens, a one-time JWT, or an operator's session that gives one.
+"""Signing in with what was handed over: tokens, or a one-time JWT.
 
 Tokens in hand begin a chain, without a request: they are its first token, and how that is refreshed, guarded and shared
 is the same as for any other. Where only a refresh token was handed over, that first token is one that has expired.
@@ -13,21 +13,16 @@ from typing import Final
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import ExchangeCredentials, RefreshTokenCredentials
 from nexudus_async._credentials.in_hand import email_in
-from nexudus_async._events import Grant
 from nexudus_async._refresh.policy import RefreshPolicy
 from nexudus_async._refresh.tried import Tried
 from nexudus_async._token import Secret, SecretBytes, Token
 from nexudus_async.errors import LoginRequiredError, is_refusal
 
 from . import messages
-from .failures import Fate
-from .sign_in import Attempt
+from .failures import NOT_USED, Fate
+from .sign_in import HOLD, Attempt, SignIn
 from .transport import AttemptFailed, Form, Transport
 
-HOLD: Final = 30.0
-"""Seconds for which something that was fetched for a look is kept for the sign-in that follows: see `password.py`."""
-NOT_USED: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
-"""What is known to have left a credential for one use as it was."""
 NO_ACCESS_TOKEN: Final = "-"  # noqa: S105
 """Stands in the first token of a chain for the access token that there is not. It has always expired."""
 LONG_AGO: Final = datetime.fromtimestamp(1, UTC)
@@ -48,46 +43,50 @@ class OneTime:
         self._fetch, self._tried, self._clock, self.used_up = fetch, tried, clock, used_up
         self._held: tuple[Secret, float] | None = None
         """One that was fetched and not used yet, and until when it is kept (monotonic seconds)."""
+        self._taken: Secret | None = None
+        """The one that `use` is to return, however much later: another one would not count as tried."""
 
     async def look(self) -> str:
         """Return the mark of the one that would be used now."""
-        value = await self._value()
-        self._held = value, self._clock.monotonic() + HOLD
-        return self._tried.mark_of(value)
+        return self._tried.mark_of(await self._looked_at())
 
     async def take(self) -> str:
         """Count the one that `use` is about to return as tried, and return its mark.
 
         Raises `LoginRequiredError` for one that was tried already.
         """
-        mark = await self.look()
+        value = await self._looked_at()
+        mark = self._tried.mark_of(value)
         if mark in self._tried:
-            self._held = None
+            self._held = self._taken = None
             raise LoginRequiredError(self.used_up)
         self._tried.add(mark)
+        self._taken = value
         return mark
 
     async def use(self) -> Secret:
         """Return the one that was taken; take one, where none was."""
-        if self._held is None or self._tried.mark_of(self._held[0]) not in self._tried:
+        if self._taken is None:
             await self.take()
-        value, self._held = await self._value(), None
-        return value
+        taken, self._taken, self._held = self._taken, None, None
+        assert taken is not None
+        return taken
 
     def take_back(self, value: str) -> None:
         """Learn that it was not used after all."""
         self._tried.take_back(self._tried.mark_of(value))
 
-    async def _value(self) -> Secret:
-        if self._held is not None and self._clock.monotonic() < self._held[1]:
-            return self._held[0]
-        return await self._fetch()
+    async def _looked_at(self) -> Secret:
+        now = self._clock.monotonic()
+        value = self._held[0] if self._held is not None and now < self._held[1] else await self._fetch()
+        self._held = value, self._clock.monotonic() + HOLD
+        return value
 
 
-class TokensInHand:
+class TokensInHand(SignIn):
     """Begins a chain with tokens that somebody else has got."""
 
-    grant: Grant | None = None
+    grant = None
     attended = True
 
     def __init__(self, credentials: RefreshTokenCredentials, tried: Tried, policy: RefreshPolicy, clock: Clock) -> None:
@@ -135,15 +134,6 @@ class TokensInHand:
     def _lives(self) -> bool:
         return self._life > 0 and self._clock.wall() < self._ends
 
-    def may_retry(self, failed: AttemptFailed) -> bool:  # noqa: ARG002 - nothing is sent
-        return False
-
-    async def credentials_changed(self) -> bool:
-        return False
-
-    async def fingerprint(self, like: str | None = None) -> str | None:  # noqa: ARG002
-        return None
-
 
 class Exchange:
     """Exchanges one-time JWTs.
@@ -170,10 +160,10 @@ class Exchange:
         return token
 
 
-class ExchangeSignIn:
+class ExchangeSignIn(SignIn):
     """Exchanges a JWT that somebody else has got."""
 
-    grant: Grant | None = "exchange"
+    grant = "exchange"
     attended = True
 
     def __init__(self, exchange: Exchange, credentials: ExchangeCredentials, tried: Tried, clock: Clock) -> None:

@@ -8,22 +8,17 @@ from typing import Final, NamedTuple
 
 from nexudus_async._clock import Clock
 from nexudus_async._credentials import PasswordCredentials
-from nexudus_async._events import Grant
 from nexudus_async._token import Secret, Token
 from nexudus_async.errors import TotpRequiredError, is_refusal
 
 from . import messages
-from .failures import Fate
+from .failures import FINAL, NOT_USED
 from .rejected_password import RejectedPassword
-from .sign_in import Attempt
+from .sign_in import HOLD, Attempt, SignIn
 from .transport import AttemptFailed, Transport
 
 TOTP_STEP: Final = 30.0
 """Seconds for which a one-time code is good (RFC 6238, section 4.1)."""
-HOLD: Final = 30.0
-"""Seconds for which a password that was fetched for a look is kept for the sign-in that follows it."""
-_NOT_LOOKED_AT: Final = (Fate.NOT_SENT, Fate.THROTTLED, Fate.BROKEN)
-_FINAL: Final = (Fate.UNREADABLE, Fate.UNCLEAR, Fate.REFUSED)
 
 
 class _Held(NamedTuple):
@@ -33,13 +28,14 @@ class _Held(NamedTuple):
     until: float
 
 
-class PasswordSignIn:
+class PasswordSignIn(SignIn):
     """Signs in with user name and password, one try at a time. key: what a store files the account under."""
 
-    grant: Grant | None = "password"
+    grant = "password"
 
     def __init__(self, transport: Transport, credentials: PasswordCredentials, clock: Clock, key: str) -> None:
         self._transport, self._credentials, self._clock = transport, credentials, clock
+        self.attended = isinstance(credentials.totp, str)  # a person has typed it
         self._rejected = RejectedPassword(key)
         self._typed_code_used = False
         self._password: _Held | None = None
@@ -47,20 +43,14 @@ class PasswordSignIn:
         self._code: _Held | None = None
         """A code that was fetched, and that nobody can have looked at."""
 
-    @property
-    def attended(self) -> bool:
-        """Whether a person has to type a code."""
-        return isinstance(self._credentials.totp, str)
-
-    async def take_one_time(self) -> str | None:
-        return None
-
     async def begin(self, client_id: str, *, apart: bool) -> Attempt:  # noqa: ARG002 - the `client_id` says all
         """Return one try, for all tries of one sign-in: with the password as it is now."""
         self._check_typed_code()
         held, self._password = self._password, None
-        usable = held is not None and self._clock.monotonic() < held.until
-        password = held.value if usable and held is not None else await self._credentials.fetch_password()
+        if held is not None and self._clock.monotonic() < held.until:
+            password = held.value
+        else:
+            password = await self._credentials.fetch_password()
 
         async def attempt() -> Token:
             return await self._attempt(password, client_id)
@@ -70,16 +60,16 @@ class PasswordSignIn:
     async def _attempt(self, password: Secret, client_id: str) -> Token:
         """Try once. Raises `AttemptFailed`, and `TotpRequiredError` for a typed code that was used already."""
         credentials = self._credentials
-        self._check_typed_code()
+        self._check_typed_code()  # again: another sign-in may have used it meanwhile
         code = await self._fetch_code(credentials)
         self._code = None
-        self._typed_code_used = isinstance(credentials.totp, str)  # before: whoever cancels cannot tell if it arrived
+        self._typed_code_used = self.attended  # before: whoever cancels cannot tell if it arrived
         self._rejected.drop()
         totp = code.value if code is not None else None
         try:
             return await self._transport.post(messages.sign_in(credentials.username, password, totp, client_id))
         except AttemptFailed as failed:
-            if failed.fate in _NOT_LOOKED_AT:
+            if failed.fate in NOT_USED:
                 self._typed_code_used, self._code = False, code
             if is_refusal(failed.error):
                 self._rejected.remember(password)
@@ -90,7 +80,7 @@ class PasswordSignIn:
 
     def may_retry(self, failed: AttemptFailed) -> bool:
         """Tell whether a further try is safe, and may help."""
-        return failed.fate not in _FINAL and not self._typed_code_used
+        return failed.fate not in FINAL and not self._typed_code_used
 
     async def credentials_changed(self) -> bool:
         """Tell whether a callable password now returns another value than the one that was refused."""

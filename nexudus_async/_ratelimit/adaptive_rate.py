@@ -52,7 +52,8 @@ START: Final = 2.0
 START_GAIN: Final = 2.5
 """Requests per second by which each served request raises it: from 2 to 200 in some two seconds."""
 DARK_GAIN: Final = 10.0
-"""The same divided by the seconds that the dark before lasted: a full window is not to be used up in one burst."""
+"""This, divided by the seconds of a dark, is the gain after it at most: a window that has just opened is not to be used
+up in one burst."""
 DARK_SECONDS: Final = 2.0
 DARK_REQUESTS: Final = 5
 """Seconds, and requests at the limit, that make a dark a window's. Shorter windows are measured well without."""
@@ -87,22 +88,22 @@ class AdaptiveRate:
         """The limiter's rate as learnt; None: not yet, a slow start is under way."""
         self.held_until = -math.inf
         """No request before that: a pause."""
-        self._next = -math.inf  # nor before that
-        self._failures = 0
+        self._next = -math.inf  # nor before that: the rate
+        self._failures = 0  # requests in a row that got no answer
         self._event = -math.inf  # when the last refusal was handled
-        self._since, self._served = -math.inf, 0  # what is measured
+        self._since, self._served = -math.inf, 0  # the measurement under way: its start, and what was served since
         self._grown = 0.0  # seconds into the rounds; in the slow start: requests per second
         self._gain = START_GAIN
-        self._window = self._round_trip = 0.0
+        self._window = self._round_trip = 0.0  # seconds: of the limiter's window, where it has one; on the way and back
         self.dark = False
         """Whether nothing that was sent since the last refusal has been served."""
         self._alone = False  # one request at a time
-        self._dark_since = self._dark_until = -math.inf
-        self._streak = 0
-        self._window_since, self._window_served = -math.inf, 0  # the same, over several refusals
+        self._dark_since = self._dark_until = -math.inf  # when it began; when one was sent that was still refused
+        self._streak = 0  # refusals in it, after the one that it began with
+        self._window_since, self._window_served = -math.inf, 0  # a measurement as above, over several refusals
         self._ready = -math.inf  # from when on the newest request might have gone
-        self._waited = False  # whether it had to
-        self._busy = -math.inf
+        self._waited = False  # whether it had to wait for that
+        self._busy = -math.inf  # when a request last had to wait, or was refused
         self._told = 0.0, math.inf  # what `RateLimit` fields said last
 
     @property
@@ -145,7 +146,7 @@ class AdaptiveRate:
         return now
 
     def released(self, ticket: float, now: float, *, failed: bool = False) -> None:
-        """Hear that a request has ended without an answer that says anything: if it went alone, let another go.
+        """Learn that a request has ended without an answer that says anything: if it went alone, let another go.
 
         failed: it got none. Several in a row are an outage, and no throttling: nobody sits through others' time-outs.
         """
@@ -158,7 +159,7 @@ class AdaptiveRate:
             self._alone = False
 
     def served(self, ticket: float, now: float) -> None:
-        """Hear of an answer that was not throttled."""
+        """Learn of an answer that was not throttled."""
         self._served += 1
         self._window_served += 1
         if ticket != UNPACED:
@@ -174,7 +175,7 @@ class AdaptiveRate:
             self._grown += 1.0 / self.rate
 
     def throttled(self, ticket: float, now: float, asked: float | None = None) -> None:
-        """Hear of a throttled answer. asked: the seconds that it asks to wait, if it does."""
+        """Learn of a throttled answer. asked: the seconds that it asks to wait, if it does."""
         self._busy = now
         if not self.engaged:
             self._engage(now, self._first_wait if asked is None else asked)
@@ -199,7 +200,7 @@ class AdaptiveRate:
         self.held_until = max(self.held_until, until)
 
     def told(self, remaining: float, reset: float, now: float) -> None:
-        """Hear of `RateLimit` fields: how many requests remain for how many seconds. They are believed within bounds.
+        """Learn of `RateLimit` fields: how many requests remain for how many seconds. They are believed within bounds.
 
         None left: a pause, if they count at all. The first answer in a new window: its limit, within a factor of two
         of what is known.

@@ -29,7 +29,7 @@ from .fields import Remaining
 from .request_rates import RequestRates
 
 REPLAY, HELD_BACK, NEW = 0, 1, 2
-"""Who goes first."""
+"""Ranks in the queue: the smallest goes first."""
 NOT_OURS: Final = math.inf
 """The ticket of a request that carries its caller's authorization, and that no gate stops."""
 TICKET: contextvars.ContextVar[float] = contextvars.ContextVar("nexudus_async ticket", default=UNPACED)
@@ -73,7 +73,7 @@ class Place(NamedTuple):
 
     @property
     def turn(self) -> tuple[int, int]:
-        """Who has the smaller one goes first."""
+        """The smallest goes first."""
         return self.rank, self.serial
 
 
@@ -102,8 +102,9 @@ class Gate:
         """How many wait for their turn."""
         self._closed = False
         self._queues: dict[tuple[bool, bool], list[_Waiting]] = {
-            (w, s): [] for w in (False, True) for s in (False, True)
+            (write, spared): [] for write in (False, True) for spared in (False, True)
         }
+        """By whether they write, and whether they are spared a likely refusal: few of their replays are left."""
         self._resting: list[tuple[float, int, _Waiting]] = []
         self._serial = itertools.count()
         self._alarm: asyncio.Task[None] | None = None
@@ -154,24 +155,24 @@ class Gate:
         return ticket.result()
 
     def served(self, ticket: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
+        """Learn of an answer that was not throttled."""
         if self.engaged:
             self._rates.served(ticket, self._clock.monotonic(), write=write)
             self._pump()
 
     def throttled(self, ticket: float, asked: float | None, *, write: bool) -> None:
-        """Hear of a throttled answer. asked: the seconds that it asks to wait, if it does."""
+        """Learn of a throttled answer. asked: the seconds that it asks to wait, if it does."""
         self._rates.throttled(ticket, self._clock.monotonic(), asked, write=write)
         self.engaged = True
         self._pump()
 
     def told(self, said: Remaining | None, *, write: bool) -> None:
-        """Hear of the `RateLimit` fields of an answer."""
+        """Learn of the `RateLimit` fields of an answer."""
         if said is not None:
             self._rates.told(said.requests, said.seconds, self._clock.monotonic(), write=write)
 
     def released(self, ticket: float, *, write: bool, failed: bool = False) -> None:
-        """Hear that a request has ended without an answer that says anything. failed: there was none."""
+        """Learn that a request has ended without an answer that says anything. failed: there was none."""
         if self.engaged:
             self._rates.released(ticket, self._clock.monotonic(), write=write, failed=failed)
             self._pump()
@@ -213,13 +214,13 @@ class Gate:
 
     def _queue(self, write: bool) -> "list[_Waiting]":
         """Return the queue that is next among the reads or the writes; an empty one if nobody waits."""
-        several, spared = self._queues[write, False], self._queues[write, True]
-        for queue in (several, spared):
+        usual, spared = self._queues[write, False], self._queues[write, True]
+        for queue in (usual, spared):
             while queue and queue[0].ticket.done():  # its request was cancelled
                 heapq.heappop(queue)
-        if several and spared:
-            return several if self._rates.probing(write=write) else min(several, spared, key=_turn_of_head)
-        return several or spared
+        if usual and spared:
+            return usual if self._rates.probing(write=write) else min(usual, spared, key=_turn_of_head)
+        return usual or spared
 
     def _ring_at(self, when: float) -> None:
         """Let `_pump` be called then, or earlier."""

@@ -12,7 +12,7 @@ class Limits:
     """The throttle with its gate, and the pace, of one session or of many.
 
     throttle: None: throttled answers are the caller's. pacing: None: requests are not paced.
-    key: what processes that share a budget in Redis file it under. emit: tells what happens to the pace.
+    key: what processes that share a budget in Redis file it under. emitter: tells when that budget cannot be read.
     """
 
     def __init__(

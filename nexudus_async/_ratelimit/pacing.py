@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nexudus_async._clock import Clock, sleep
 from nexudus_async._events import Emitter, PacingFailed
+from nexudus_async._token import Secret
 from nexudus_async._validation import check_seconds
 from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError, SessionClosedError
+from nexudus_async.stores._redis_client import OwnClient
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -41,7 +43,8 @@ class Pacing(Value):
     spacing: seconds between one request and the next.
     redis_url: where processes that share an account keep one budget, spacing included; None: each has its own.
 
-    Raises `ConfigurationError` for limits that cannot be read, and without the library.
+    Raises `ConfigurationError` for limits that cannot be read, and without the library; the session raises it for a
+    `redis_url` that cannot work.
     """
 
     requests: Sequence[str] = ()
@@ -107,7 +110,7 @@ class Pacer:
         self._pool: ConnectionPool | None = None
         self._limiter: _Limiter = _MemoryLimiter(self._clock)
         if pacing.redis_url is not None:
-            self._pool, self._limiter = _shared_limiter(pacing.redis_url)
+            self._pool, self._limiter = _shared_limiter(Secret(pacing.redis_url))
         self._turn = asyncio.Lock()  # first come, first served
         self._next = -math.inf
         self._unpaced_until = -math.inf
@@ -182,7 +185,7 @@ class Pacer:
         return float(window.reset_time)
 
     async def _pause(self, seconds: float) -> None:
-        if seconds > 0 and not self._closed.is_set():
+        if not self._closed.is_set():
             pause = asyncio.ensure_future(sleep(self._clock, seconds))
             closing = asyncio.ensure_future(self._closed.wait())
             try:
@@ -229,17 +232,19 @@ class _MemoryLimiter:
         return _Window(self._times[item.key_for(*identifiers)][0] + item.get_expiry())
 
 
-def _shared_limiter(redis_url: str) -> "tuple[ConnectionPool, _Limiter]":
+def _shared_limiter(redis_url: Secret) -> "tuple[ConnectionPool, _Limiter]":
+    """Return the connections, and what counts by them. Raises `ConfigurationError`, which shows nothing of the URL."""
     try:
         from limits.aio.storage import RedisStorage  # noqa: PLC0415 - an extra
         from limits.aio.strategies import MovingWindowRateLimiter  # noqa: PLC0415
         from redis.asyncio import ConnectionPool  # noqa: PLC0415
     except ImportError as exc:
         raise ConfigurationError("a budget in Redis needs pip install 'nexudus-async[pacing,redis]'") from exc
+    OwnClient(redis_url)  # raises for a URL that cannot work; redis-py's own error may show a part of the password
     client: Any = ConnectionPool  # redis-py types its keywords as Any
     pool: ConnectionPool = client.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
     options: dict[str, Any] = {"connection_pool": pool, "implementation": "redispy"}  # so that it can be closed
-    storage = RedisStorage(f"async+{redis_url}", **options)
+    storage = RedisStorage("async+redis://localhost:6379", **options)  # it parses this, and goes by the pool
     return pool, MovingWindowRateLimiter(storage)
 
 

@@ -3,9 +3,9 @@
 How a session uses them:
 
 1. *Before sending.* Not `engaged`: send, at once; that is one attribute check, and so until the first throttled answer.
-   Engaged: wait in one queue, first come first served, replays first, but while `probing` those with few replays left
-   let the others go ahead. Its head goes when `delay()` is 0, with the ticket of `take()`. Nobody sleeps for a time
-   computed earlier: the rate may have changed. The wait for the token comes before the queue.
+   Engaged: wait in a queue, reads in one and writes in another, each first come first served, replays first; but while
+   `probing` those with few replays left let the others go ahead. The head goes when `delay()` is 0, with the ticket of
+   `take()`. Nobody sleeps for a time computed earlier: the rate may have changed. The wait for the token comes before.
 2. *After an answer.* 409/429 that is throttling: `throttled()`, unless it asks for more than the request may wait:
    that is its caller's affair and blocks nobody. Any other: `served()`. Then look at the queue again. A request that
    was refused waits what it was asked to, and returns to the queue.
@@ -50,22 +50,22 @@ class RequestRates:
         return now
 
     def released(self, ticket: float, now: float, *, write: bool, failed: bool = False) -> None:
-        """Hear that a request has ended without an answer that says anything. failed: it got none."""
+        """Learn that a request has ended without an answer that says anything. failed: it got none."""
         for rate in self._rates(write):
             rate.released(ticket, now, failed=failed)
 
     def served(self, ticket: float, now: float, *, write: bool) -> None:
-        """Hear of an answer that was not throttled."""
+        """Learn of an answer that was not throttled."""
         for rate in self._rates(write):
             if rate.engaged:
                 rate.served(ticket, now)
 
     def told(self, remaining: float, reset: float, now: float, *, write: bool) -> None:
-        """Hear of `RateLimit` fields: of the writes' own limit, if a write was answered, or that of all."""
+        """Learn of `RateLimit` fields: of the writes' own limit, if a write was answered, or that of all."""
         (self.writes if write else self.all).told(remaining, reset, now)
 
     def throttled(self, ticket: float, now: float, asked: float | None = None, *, write: bool) -> None:
-        """Hear of a throttled answer. Which limit it met is not said: one hears of it, the other that it says nothing.
+        """Learn of a throttled answer. Which of two limits it met is not said: for the other it says nothing.
 
         The first stops everybody, and so does one that asks for long. After that: a read has met the limit of all. A
         write has met its own, unless just then too many are sent in all and not too many writes.

@@ -8,8 +8,11 @@ from typing import Final
 
 from multidict import MultiMapping
 
-__all__ = ["MAX_WORDS", "retry_after", "wait_in_words"]
+__all__ = ["MAX_WORDS", "THROTTLED", "TOO_MANY_REQUESTS", "retry_after", "wait_in_words"]
 
+TOO_MANY_REQUESTS: Final = 429
+THROTTLED: Final = (409, TOO_MANY_REQUESTS)
+"""The statuses of a throttled request: Nexudus documents 409, "for legacy reasons", and 429 is seen too."""
 MAX_WORDS = 4096
 """Bytes of a body that are searched for "Wait N seconds": a longer one has other things to say."""
 LONGEST: Final = 9_999_999_999.0

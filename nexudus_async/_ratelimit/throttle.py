@@ -10,13 +10,12 @@ from nexudus_async._validation import check_seconds
 from nexudus_async._value import Value
 from nexudus_async.errors import ConfigurationError
 
-from .retry_after import MAX_WORDS, retry_after, wait_in_words
+from .retry_after import MAX_WORDS, TOO_MANY_REQUESTS, retry_after, wait_in_words
 
-__all__ = ["CONFLICT", "TOO_MANY_REQUESTS", "Patience", "Throttle"]
+__all__ = ["Patience", "Throttle"]
 
-CONFLICT, TOO_MANY_REQUESTS = 409, 429
 WORDS_TIMEOUT = 1.0
-"""Seconds to wait for the body of a 429 without a header."""
+"""Seconds to wait for the body of a 429 without a header: a throttled answer is short, and its caller waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -61,6 +60,8 @@ class Patience:
         """The seconds to wait after the last answer; None: it was not throttled."""
         self.named: float | None = None
         """Those that the answer named itself, if it did."""
+        self.body: bytes | None = None
+        """The body of the last answer, where it was read in search of them."""
         self._waited = 0.0
 
     @property
@@ -85,21 +86,22 @@ class Patience:
         return asked
 
     async def _asked_by(self, answer: aiohttp.ClientResponse | aiohttp.ClientResponseError) -> float | None:
-        self.named = retry_after(answer.headers or {}, self._clock.wall())
+        self.body, self.named = None, retry_after(answer.headers or {}, self._clock.wall())
         if self.named is not None or answer.status != TOO_MANY_REQUESTS:
             return self.named
-        self.named = await _in_words(answer) if isinstance(answer, aiohttp.ClientResponse) else None
+        if isinstance(answer, aiohttp.ClientResponse) and (body := await _short_body(answer)) is not None:
+            self.body, self.named = body, wait_in_words(body)
         return self.named if self.named is not None else self._throttle.first_wait * 2.0**self.replays
 
 
-async def _in_words(response: aiohttp.ClientResponse) -> float | None:
-    """Return what the body says, if it is short and here soon. It stays the caller's to read."""
+async def _short_body(response: aiohttp.ClientResponse) -> bytes | None:
+    """Return the body, if it is short and here soon."""
     content = response.content
     try:
         with anyio.move_on_after(WORDS_TIMEOUT):
             await content.wait_eof()
         if not content.is_eof() or content.total_bytes > MAX_WORDS:
             return None
-        return wait_in_words(await response.read())
+        return await response.read()
     except aiohttp.ClientError:  # the connection broke
         return None

@@ -21,7 +21,7 @@ IT_WORKS = "a new token again"
 class Attempt:
     """What a flight knows and may do. by_credentials: whether they are to be sent, whatever else there is."""
 
-    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool = False) -> None:
+    def __init__(self, state: TokenState, emitter: Emitter, reason: Reason, *, by_credentials: bool) -> None:
         self.flight: Flight[Token]
         self._state, self._emitter = state, emitter
         self._reason: Reason = reason
@@ -34,10 +34,10 @@ class Attempt:
         """Whether the token held, though good, is not good enough for somebody who waits."""
         self.held = None if self.forced else state.holds_off
         """The failure that forbids a request, unless the credentials, or another process, have changed that."""
+        self.held_for = state.retry_in
+        """Seconds for which it still does."""
         self.probing = not self.forced and state.failures_in_a_row > 0
         """Whether this is the attempt after a failure: then one request is enough to learn whether it is over."""
-        self.held_for = state.retry_in
-        """Seconds that it still does."""
         self.first_look = state.looked_ago == math.inf
         """Whether nobody has looked in this pause yet whether the credentials have changed."""
 
@@ -98,12 +98,12 @@ class Attempt:
         self.by_credentials = False  # they are in use now: what follows is a refresh
         if granted.good:
             self.flight.succeed(token)
-            self._tell_of(token, grant, waiters)
+            self._tell_of_token(token, grant, waiters)
         else:
             logger.debug("%s: token %d is to be refreshed at once", self._emitter.account, token.generation)
         return granted
 
-    def _tell_of(self, token: Token, grant: Grant | None, waiters: int) -> None:
+    def _tell_of_token(self, token: Token, grant: Grant | None, waiters: int) -> None:
         self._emitter.works("tokens", IT_WORKS)
         if grant is None:
             self._emitter.emit(
@@ -159,7 +159,7 @@ class Attempt:
             self._state.refresh_token_refused(to_us=True)
             self._refresh_refused = True
             logger.warning("%s: the refresh token is of no more use: %s", self._emitter.account, error)
-            self._tell(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
+            self._tell_of_failure(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
 
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
         """Nothing was sent, because of what is known already: nothing to count or to tell."""
@@ -177,9 +177,9 @@ class Attempt:
         self.flight.fail(error)
         words = "no new token: %s; next attempt in %.0f s at the earliest"
         self._emitter.warn("tokens", type(error).__name__, words, error, failed.retry_in)
-        self._tell(error, failed)
+        self._tell_of_failure(error, failed)
 
-    def _tell(self, error: NexudusAuthError, failed: Failed) -> None:
+    def _tell_of_failure(self, error: NexudusAuthError, failed: Failed) -> None:
         duration = self._duration
         self._emitter.emit(
             lambda: RefreshFailed(

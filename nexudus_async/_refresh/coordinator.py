@@ -26,8 +26,8 @@ from nexudus_async.errors import (
 from nexudus_async.stores._support import finish
 
 from .attempt import Attempt
-from .policy import Freshness, RefreshPolicy
-from .renewal import HeldOffError, Renewal
+from .policy import Freshness
+from .renewal import HeldOffError, Refresher
 from .single_flight import Flight
 from .state import TokenState
 
@@ -35,6 +35,7 @@ GRACE = 1.0
 """Seconds that a cancelled `close()` still waits for what it has cancelled: a source may take its time for that."""
 MAX_ROUNDS = 3
 """How often a caller waits for a token that has expired by the time the caller runs, before it is told so."""
+LOGGED_OUT = "the session was logged out while this call waited for a token"
 
 Successor = Callable[[], Awaitable[Token]]
 """To be called and awaited for the token to try after a refused one."""
@@ -43,9 +44,8 @@ Successor = Callable[[], Awaitable[Token]]
 class Coordinator:
     """Gives tokens to any number of tasks of one event loop."""
 
-    def __init__(self, key: str, state: TokenState, renewal: Renewal, policy: RefreshPolicy, emitter: Emitter) -> None:
-        self.key, self.state, self.emitter = key, state, emitter
-        self._renewal, self._policy = renewal, policy
+    def __init__(self, key: str, state: TokenState, refresher: Refresher, emitter: Emitter) -> None:
+        self.key, self.state, self._refresher, self.emitter = key, state, refresher, emitter
         self._flight: Flight[Token] | None = None
         self._attempt: Attempt | None = None
         self._logouts: set[asyncio.Task[None]] = set()
@@ -59,15 +59,16 @@ class Coordinator:
     @property
     def unsaved(self) -> bool:
         """Whether a store has yet to take the newest token, or a logout."""
-        return self._renewal.unsaved
+        return self._refresher.unsaved
 
     # What a caller gets
 
     async def token(self) -> Token:
         """Return a token that has not expired, as `TokenManager.token` says."""
-        state, flight = self.state, self._flight
+        state, epoch, flight = self.state, self.state.epoch, self._flight
         if flight is not None and not flight.landed and state.only_waits:  # so thousands do at the first sign-in
             await flight.wait()
+            self._check_not_logged_out(epoch)
             if state.is_fresh:
                 return state.fresh
         for _ in range(MAX_ROUNDS):
@@ -89,6 +90,7 @@ class Coordinator:
                         raise copy_of(error) from cause_of(error)
                     refused = freshness is Freshness.REFUSED
                     await self.launch("rejected" if refused else "empty" if token is None else "expired").wait()
+            self._check_not_logged_out(epoch)
             token = state.token
             if token is not None and (state.is_fresh or state.servable):  # the former is what a herd of waiters finds
                 return token
@@ -99,8 +101,7 @@ class Coordinator:
 
         Whether it is refused here too is for the API to say: it may have been a permission that was missing.
         """
-        state = self.state
-        state.check_usable()
+        (state := self.state).check_usable()
         token = state.token
         if token is None or state.refused is None or not state.servable:
             return await self.token()
@@ -115,10 +116,12 @@ class Coordinator:
 
     async def sign_in(self) -> Token:
         """Return a token for the credentials, which are sent whatever else there is."""
-        (state := self.state).check_usable()
+        state, epoch = self.state, self.state.epoch
+        state.check_usable()
         while (flight := self._under_way) is not None and not (self._attempt and self._attempt.by_credentials):
             await flight.until_ended()
             state.check_usable()
+            self._check_not_logged_out(epoch)
         return await self.launch("requested", by_credentials=True).wait()
 
     def refresh_early(self) -> None:
@@ -134,7 +137,7 @@ class Coordinator:
 
     def _forbidden_if(self, *, served: bool) -> NexudusAuthError | None:
         error = self.state.held_off_by(served=served)
-        if error is not None and self._renewal.worth_a_look(error, self.state.looked_ago, served=served):
+        if error is not None and self._refresher.worth_a_look(error, self.state.looked_ago, served=served):
             return None
         return error
 
@@ -157,8 +160,7 @@ class Coordinator:
 
         Raises as `check_usable`, and as `check_not_refused`.
         """
-        state = self.state
-        state.check_usable()
+        (state := self.state).check_usable()
         state.rejected(rejected)
         replaced = state.replaced(rejected)
         flight = None
@@ -176,14 +178,16 @@ class Coordinator:
 
     async def _wait_a_little(self, flight: Flight[Token]) -> None:
         """Wait for the flight, but not for long and not for its error: the token held is still good."""
-        state, epoch = self.state, self.state.epoch
-        with anyio.move_on_after(self._policy.mandatory_wait):
+        with anyio.move_on_after(self.state.policy.mandatory_wait):
             try:
                 await flight.wait()
             except NexudusAuthError:
-                state.check_usable()  # closed meanwhile: that is for the caller to know
-        if epoch != state.epoch:  # else this call would sign in again, which nobody asked for
-            raise LoginRequiredError("the session was logged out while this call waited for a token")
+                self.state.check_usable()  # closed meanwhile: that is for the caller to know
+
+    def _check_not_logged_out(self, epoch: int) -> None:
+        """Raise for a call that began in `epoch`, if that is over: else it would undo the logout by a sign-in."""
+        if epoch != self.state.epoch:
+            raise LoginRequiredError(LOGGED_OUT)
 
     # The flight
 
@@ -221,27 +225,26 @@ class Coordinator:
 
     async def _run(self, attempt: Attempt) -> None:
         try:
-            await self._renewal.run(attempt)
+            await self._refresher.run(attempt)
         except HeldOffError:
             if not attempt.forced:
                 raise
-            await self._renewal.run(attempt)  # somebody has joined by hand, when it was held off already
+            await self._refresher.run(attempt)  # somebody has joined by hand, when it was held off already
 
     def _save_later(self) -> None:
         if not self.state.closed:
-            self._renewal.save_later()
+            self._refresher.save_later()
 
     # The end
 
     async def log_out(self) -> None:
         """Forget the tokens and end the flight, as `TokenManager.logout` says."""
-        state = self.state
-        state.check_usable()
+        (state := self.state).check_usable()
         token, generation, flight = state.token, state.generation, self._flight
-        state.logged_out(shared=self._renewal.shared)
-        self._renewal.prepare_tombstone(generation, token)
+        state.logged_out(shared=self._refresher.shared)
+        self._refresher.prepare_tombstone(generation, token)
         if flight is not None:
-            flight.fail(LoginRequiredError("the session was logged out while this call waited for a token"))
+            flight.fail(LoginRequiredError(LOGGED_OUT))
             flight.cancel()
         logout = asyncio.get_running_loop().create_task(
             self._finish_logout(flight), context=contextvars.Context(), name="nexudus_async logout"
@@ -258,27 +261,27 @@ class Coordinator:
         if flight is not None:
             await flight.until_ended()
         try:
-            generation = await self._renewal.save_tombstone()
+            generation = await self._refresher.save_tombstone()
         finally:
             self._save_later()
         self.state.tombstone_saved(generation)
 
     async def close(self, *, keep_store: bool = False) -> None:
         """End every wait, as `TokenManager.close` says. keep_store: leave the store's connections open, for others."""
-        state, renewal, flight = self.state, self._renewal, self._flight
+        state, refresher, flight = self.state, self._refresher, self._flight
         state.check_closable()
         state.close()
         if state.loop is not asyncio.get_running_loop():
             return
         try:
-            with anyio.move_on_after(self._policy.close_timeout):
+            with anyio.move_on_after(state.policy.close_timeout):
                 if flight is not None:
                     flight.fail(SessionClosedError("the session was closed while this call waited for a token"))
                     await flight.until_ended()
-                if renewal.unsaved:
-                    await renewal.save_unsaved()
+                if refresher.unsaved:
+                    await refresher.save_unsaved()
         finally:
-            ending = [*self._logouts, *renewal.end_saving()]
+            ending = [*self._logouts, *refresher.end_saving()]
             for task in ending:
                 task.cancel()
             if flight is not None:
@@ -294,4 +297,4 @@ class Coordinator:
                 await asyncio.wait(tasks)
         finally:
             if not keep_store:
-                await self._renewal.disconnect()
+                await self._refresher.disconnect()

@@ -20,11 +20,12 @@ class TokenFacts:
     """What is known of the token of one manager."""
 
     def __init__(self, policy: RefreshPolicy, clock: Clock, chance: Callable[[], float]) -> None:
-        self._policy, self._chance = policy, chance
+        self.policy, self._chance = policy, chance
         self.clock, self.monotonic, self.wall = clock, clock.monotonic, clock.wall
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the first use, which it belongs to."""
         self.thread = 0
+        """The thread of that loop."""
         self.loop_is_running: Callable[[], bool] = bool
         self.closed = self.forked = False
         """forked: this is a copy of one in use, in a child process: the flight and the sockets are the parent's."""
@@ -32,6 +33,8 @@ class TokenFacts:
         """How many logouts there were."""
         self.generation: int = 0
         """The highest ever seen, of a token or of a logout: the next one is higher."""
+        self._logged_out_at: int = 0
+        """The generation that the last logout has ended: no record up to it is adopted."""
         self.fresh: Token
         """The token, while the clock reads less than the two limits below."""
         self.fresh_monotonic = self.fresh_wall = -math.inf
@@ -56,7 +59,7 @@ class TokenFacts:
 
     @property
     def only_waits(self) -> bool:
-        """Whether a call, while a flight is under way, can only wait for it: no token, no failure, and the right loop."""
+        """Whether a call, while a flight is under way, can only wait for it: no token, no failure, the right loop."""
         return (
             self._held is None
             and self._backoff is NO_FAILURE
@@ -85,7 +88,7 @@ class TokenFacts:
 
     @property
     def servable(self) -> bool:
-        """Whether the token has not expired, be the session closed, or the token refused, or not."""
+        """Whether there is a token that has not expired; it may have been refused, and the session closed."""
         return self._held is not None and self._by_time is not Freshness.EXPIRED
 
     @property
@@ -135,10 +138,10 @@ class TokenFacts:
 
     @property
     def longest_pause(self) -> float:
-        """Seconds that a pause may take while the token held is served: of the last minute of its life, half.
+        """Seconds that a pause may last while the token held is served.
 
-        So more attempts are made before a short token ends. It is no less than the hard margin, or there would be ever
-        more of them.
+        In the last minute of its life half of what is left, so that a short token sees more than one attempt; but no
+        less than its hard margin, or the attempts would come ever faster.
         """
         age, held = self.age, self._held
         if age is None or held is None or (left := held.schedule.lifetime - age) >= 2 * SERVED_DELAYS[0]:
@@ -162,7 +165,7 @@ class TokenFacts:
 
     def held_off_by(self, *, served: bool) -> NexudusAuthError | None:
         """Return the failure that forbids another attempt now, if callers are, or are not, content with the token."""
-        if self._backoff.error is None:  # the common answer costs a herd that signs in no look at the clock
+        if self._backoff.error is None:  # the usual answer, without a look at the clock: thousands may ask at once
             return None
         return self._backoff.in_force(self.monotonic(), served=served)
 
@@ -173,7 +176,7 @@ class TokenFacts:
 
     @property
     def looked_ago(self) -> float:
-        """Seconds since it was looked last, in this pause, whether something has changed."""
+        """Seconds since the last look, in this pause, whether something has changed; infinite before the first."""
         return self.monotonic() - self._backoff.looked
 
     @property

@@ -37,7 +37,7 @@ class Grants(Protocol):
 
     @property
     def for_fleets(self) -> bool:
-        """Whether it can go by the `client_id` of a chain that others share, and tell credentials from others."""
+        """Whether it can sign in under the `client_id` of a chain that others share, and tell equal credentials."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class Grants(Protocol):
         """
         ...
 
-    async def sign_in(self, client_id: str | None, *, probing: bool = False, by_hand: bool = False) -> Token:
+    async def sign_in(self, client_id: str | None, *, probing: bool, by_hand: bool) -> Token:
         """Return a token for the credentials, under the `client_id` of the chain; None: under its own.
 
         probing: the last attempt has failed, so that this one is a single try. by_hand: the service is asked, also for
@@ -111,7 +111,7 @@ class _PlainGrants:
     async def take_one_time(self) -> str | None:
         return None
 
-    async def sign_in(self, client_id: str | None, *, probing: bool = False, by_hand: bool = False) -> Token:  # noqa: ARG002 - it knows of none
+    async def sign_in(self, client_id: str | None, *, probing: bool, by_hand: bool) -> Token:  # noqa: ARG002 - it knows of none
         return await self._source.login()
 
     async def sign_in_apart(self) -> Token:

@@ -1,12 +1,9 @@
 """The values that go into the state of a token, and those that come out of it."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from nexudus_async._events import Grant
-from nexudus_async._token import Token, can_be_sent
-
-MAX_LIFETIME: Final = 10 * 366 * 86400.0
-"""Seconds. More than ten years is an error of the source, and would overflow dates."""
+from nexudus_async._token import MAX_LIFETIME, Token, can_be_sent
 
 
 class Obtained(NamedTuple):

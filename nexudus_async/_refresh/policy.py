@@ -26,7 +26,9 @@ SHARE_OF_LIFETIME = 0.5
 CLAMP_OF_LIFETIME = 0.9
 """A window given by hand is at most this share: refreshing without a pause would be a loop against the service."""
 HARD_MARGIN = 60.0
+"""Seconds before a token's end from which callers wait: room for clocks that differ, and for requests on their way."""
 HARD_MARGIN_SHARE = 0.1
+"""Of the lifetime, at most: short tokens cannot give a minute."""
 SERVED_DELAYS = (30.0, 60.0, 120.0, 300.0)
 """Back-off while a token is still served: nobody waits, so there is no hurry."""
 EMPTY_DELAYS = (0.5, 1.0, *(2.0,) * 20, 5.0)
@@ -42,8 +44,8 @@ LONGEST_LATCH = LATCH_DELAYS[-1]
 CODES_TRIED = 3
 """How often in a row the next one-time code of a callable is tried at its own time, before the pauses of a latch."""
 CODE_MARGIN = 0.5
-"""Seconds to wait beyond the change of a one-time code: it goes by the wall clock, which is slewed while we wait by the
-other, and a moment too early the code is the old one."""
+"""Seconds to wait beyond the change of a one-time code: it changes by the wall clock, and we wait by the other one; who
+wakes a moment too early gets the old code again."""
 RETRY_AFTER_CAP = 3600.0
 """A `Retry-After` beyond an hour is taken for an hour."""
 LONGEST_PAUSE = RETRY_AFTER_CAP * 1.25
@@ -88,7 +90,7 @@ class RefreshPolicy(Value):
         refused, and the token is still good.
     flight_deadline: how long a sign-in or refresh may take in all: longer than a slow service, shorter than a
         caller's patience.
-    connect_timeout: for one connection attempt: twice the usual retransmissions of a lost SYN.
+    connect_timeout: for one connection attempt: a lost SYN is sent again after 1, 3 and 7 seconds.
     default_lifetime: for an answer without `expires_in` (RFC 6749, section 5.1 leaves it to documentation): an hour
         is the shortest that is usual.
     close_timeout: how long `close()` lets a running refresh finish, so that its token is not lost.
@@ -163,9 +165,9 @@ def age_of(token: Token, wall: float, monotonic_elapsed: float, wall_elapsed: fl
     """Return how long ago the request for `token` was sent, at most.
 
     monotonic_elapsed, wall_elapsed: seconds since the source was asked, by both readings of the clock; the request
-    may have been sent later, or the token have lain somewhere. The token says when it ends, by the wall clock: to that
-    comes what the wall clock was set back meanwhile. Where it cannot be true, the longest possible age since the
-    question is the safe one. To the millisecond: a datetime's rounding must not blur the boundaries.
+    may have been sent later, or the token have lain somewhere. The token says when it ends, by the wall clock, and so
+    how old it is; what the wall clock was set back meanwhile is added. An age that cannot be true is taken for the
+    longest possible one, which is safe. To the millisecond: a datetime's rounding must not blur the boundaries.
     """
     longest = max(monotonic_elapsed, wall_elapsed)
     set_back = max(0.0, monotonic_elapsed - wall_elapsed)

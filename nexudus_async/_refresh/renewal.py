@@ -1,9 +1,11 @@
 """How a newer token is got: by the refresh token where there is one, else, or when that is refused, by one sign-in.
 
 Each question to the source is bounded by the flight's deadline; waiting for the next one-time code is not part of it.
+Under a lock that ends by itself all of them together, and that wait, are bounded by what is left of it.
 """
 
 import asyncio
+import copy
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ R = TypeVar("R")
 
 MAX_EXPIRED = 2
 """How many tokens in one flight may have expired before they arrive, as when a host sleeps in the middle of it."""
+LEAST_SHARE = 0.25
+"""Of the deadline: with less time than this left of a lock nothing is sent, for its answer would be lost."""
 EXPIRED_ON_ITS_WAY = "the token had expired before it arrived, and so had its successor"
 
 
@@ -43,7 +47,6 @@ class HeldOffError(Exception):
     """
 
     def __init__(self, error: NexudusAuthError, seconds: float) -> None:
-        super().__init__(str(error))
         self.error, self.seconds = error, seconds
 
 
@@ -53,6 +56,20 @@ class Asking:
     def __init__(self, source: TokenSource, policy: RefreshPolicy, clock: Clock) -> None:
         self.grants = grants_of(source)
         self._deadline, self._clock = policy.flight_deadline, clock
+        self._end = math.inf
+
+    def for_at_most(self, seconds: float) -> "Asking":
+        """Return one that asks the same source, and ends with the lock: so many seconds from now."""
+        limited = copy.copy(self)
+        limited._end = self._clock.monotonic() + seconds  # noqa: SLF001 - one of this class
+        return limited
+
+    def check_time_left(self, *, after: TokenEndpointError | None = None) -> None:
+        """Raise `EndpointUnavailableError` where the lock would end too soon for an answer. after: as for `sign_in`."""
+        if not self._has_time(0.0):
+            raise EndpointUnavailableError(
+                "the service was too slow for the lock on the token store: the next attempt goes on from here"
+            ) from after
 
     async def refresh(self, token: Token) -> Obtained:
         """Return the successor of `token` by its refresh token."""
@@ -73,12 +90,7 @@ class Asking:
             return None, exc
 
     async def sign_in(
-        self,
-        client_id: str | None = None,
-        *,
-        after: TokenEndpointError | None = None,
-        probing: bool = False,
-        by_hand: bool = False,
+        self, client_id: str | None, *, after: TokenEndpointError | None, probing: bool, by_hand: bool
     ) -> Obtained:
         """Return a token for the credentials, with a second one-time code where the first was refused.
 
@@ -88,7 +100,7 @@ class Asking:
         obtained = await self._sign_in(lambda: self.grants.sign_in(client_id, probing=probing, by_hand=by_hand), after)
         return obtained._replace(grant="refresh_token") if by_hand and obtained.grant is None else obtained
 
-    async def sign_in_apart(self, *, after: TokenEndpointError | None = None, for_new: bool = False) -> Obtained:
+    async def sign_in_apart(self, *, after: TokenEndpointError | None, for_new: bool) -> Obtained:
         """Return a token that leaves the chain that others share alone; else as `sign_in`.
 
         for_new: one that was handed over is not good enough.
@@ -97,7 +109,7 @@ class Asking:
             raise LoginRequiredError("nothing here can sign in while the store is down")
         return await self._sign_in(self.grants.sign_in_apart, after)
 
-    async def take_one_time(self, *, after: TokenEndpointError | None = None) -> str | None:
+    async def take_one_time(self, *, after: TokenEndpointError | None) -> str | None:
         """Take credentials for one use, and return their mark; None for others. after: as for `sign_in`."""
         with _following(after):
             return await self._within_deadline(self.grants.take_one_time())
@@ -129,6 +141,8 @@ class Asking:
             if exc.retry_after is None or not is_refusal(exc):
                 raise
             until_next_code = exc.retry_after + CODE_MARGIN
+            if not self._has_time(until_next_code):
+                raise
         await sleep(self._clock, until_next_code)
         return await self._ask(self.grants.grant, grant())
 
@@ -144,12 +158,17 @@ class Asking:
         return Obtained(token, grant, asked, asked_wall)
 
     async def _within_deadline(self, answer: Awaitable[R]) -> R:
-        with anyio.move_on_after(self._deadline):
+        seconds = min(self._deadline, self._end - self._clock.monotonic())
+        with anyio.move_on_after(seconds):
             return await answer
-        raise EndpointUnavailableError(f"no answer to a sign-in or refresh within {self._deadline:g} s")
+        raise EndpointUnavailableError(f"no answer to a sign-in or refresh within {seconds:.3g} s")
+
+    def _has_time(self, pause: float) -> bool:
+        """Tell whether, after a pause of so many seconds, there is time for a question."""
+        return self._clock.monotonic() + pause + LEAST_SHARE * self._deadline <= self._end
 
 
-class Renewal(Protocol):
+class Refresher(Protocol):
     """What a flight does, and what is to be done with a store. There are two: alone, and in a fleet."""
 
     @property
@@ -198,7 +217,7 @@ class Renewal(Protocol):
         ...
 
 
-class AloneRenewal:
+class AloneRefresher:
     """The flight of a process that has its chain for itself. There is no store."""
 
     shared = unsaved = False
@@ -230,7 +249,7 @@ class AloneRenewal:
                 attempt.refresh_token_refused(spent)
             if obtained is None:
                 by_hand, probing = attempt.by_credentials, attempt.probing
-                obtained = await self._asking.sign_in(after=spent, probing=probing, by_hand=by_hand)
+                obtained = await self._asking.sign_in(None, after=spent, probing=probing, by_hand=by_hand)
             granted = attempt.granted(obtained)
             if granted is None or granted.good:
                 return

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Flight(Generic[T]):
     """One run of `work`, shared. `work` is given the flight, and ends by calling `succeed` or by raising.
 
-    after: a flight that must have ended, its last savings included, before this one does anything.
+    after: a flight that must have ended, its save included, before this one does anything.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Flight(Generic[T]):
         runs the first part of the work, or all of it, inside this call.
         """
         loop = asyncio.get_running_loop()
-        self._future = loop.create_future  # kept: each of thousands would ask for the loop, which asks for the process
+        self._future = loop.create_future  # kept, or each of thousands of waiters would have to ask for the loop
         work = self._run()
         try:
-            self._task = loop.create_task(work, context=contextvars.Context(), name="nexudus_async renewal")
+            self._task = loop.create_task(work, context=contextvars.Context(), name="nexudus_async refresh")
         except BaseException:
             work.close()
             raise

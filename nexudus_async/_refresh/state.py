@@ -50,10 +50,10 @@ class TokenState(TokenFacts):
         """Tie the state to the running event loop at its first use; raise on use from elsewhere, or once closed."""
         if self.closed:
             raise SessionClosedError("the session is closed: make a new one")
-        if self.forked:  # where no loop runs, though the coroutine may be in the middle of one
+        if self.forked:  # before the loop is asked for: after a fork there is none, even in the middle of a coroutine
             raise ConfigurationError(ELSEWHERE)
         if get_ident() == self.thread and self.loop_is_running():
-            return  # the same loop; to ask which one runs asks the system for the process id, for each of a herd
+            return  # the same loop, without asking for it: that asks the system for the process id (Python 3.11)
         loop = asyncio.get_running_loop()
         if self.loop is None:
             self.loop, self.thread, self.loop_is_running = loop, get_ident(), loop.is_running
@@ -70,7 +70,7 @@ class TokenState(TokenFacts):
 
     # What happens
 
-    def granted(self, obtained: Obtained, *, asked_for_new: bool = False) -> Granted:
+    def granted(self, obtained: Obtained, *, asked_for_new: bool) -> Granted:
         """The source has given a token: hold it. Back-off ends, unless it has expired on its way.
 
         asked_for_new: somebody wants a token newer than one that was handed over.
@@ -83,7 +83,7 @@ class TokenState(TokenFacts):
         self.generation = token.generation
         if good:
             self._count(obtained.grant)
-            self._succeeded()
+            self._backoff = NO_FAILURE
         return Granted(token, good)
 
     def adopted(self, shared: Shared, *, asked_for_new: bool) -> bool:
@@ -91,31 +91,28 @@ class TokenState(TokenFacts):
 
         asked_for_new: somebody wants a token newer than the one that a session without any finds there.
         """
-        held = self.token
-        if held is not None and shared.logged_out and shared.generation >= held.generation:
-            self._forget()
-        if held is not None and shared.ends is not None and shared.ends == held.client_id:
-            self._forget()  # a newer token that the store never had
-        known, newest, token = self.token, self.generation, shared.token
-        self.generation = max(newest, shared.generation)
+        self._heed_logout(shared)
+        known, token = self.token, shared.token
         if token is None:
             if known is not None and shared.generation > known.generation:
                 self.refresh_token_refused()  # by what we cannot read: somebody has refreshed, or logged out
             return False
-        if known is None and shared.generation <= newest:
-            return False  # what a logout has ended
-        if known is not None and token.access_token == known.access_token and token.generation > known.generation:
-            self._replace(token)  # ours: the store has it above a chain that was logged out of
-            return False
-        if known is not None and not _is_news(token, known):
-            if token.refresh_token is None and token.access_token == known.access_token:
+        if known is None:
+            if shared.generation <= self._logged_out_at:
+                return False
+        elif token.access_token == known.access_token:  # the token held: no news, even where it was refused, or is due
+            if token.generation > known.generation:
+                self._replace(token)  # the store has it above a chain that was logged out of
+            elif token.refresh_token is None:
                 self.refresh_token_refused()  # by another process
+            return False
+        elif token.generation < known.generation:
             return False
         self._take(token, token.lifetime - shared.life_left)
         if shared.life_left <= 0 or (known is None and asked_for_new):
             return False
         self.adoptions += 1
-        self._succeeded()
+        self._backoff = NO_FAILURE
         return True
 
     def seen(self, generation: int) -> None:
@@ -128,7 +125,7 @@ class TokenState(TokenFacts):
         if self._held is not None:
             self._replace(dataclasses.replace(self._held.token, refresh_token=None))
 
-    def failed(self, error: NexudusAuthError, *, counted: bool = False) -> Failed:
+    def failed(self, error: NexudusAuthError, *, counted: bool) -> Failed:
         """An attempt has failed: forbid others for a while. counted: as a failure, when its refresh was refused."""
         served = self.served
         self.failures += not counted
@@ -184,12 +181,14 @@ class TokenState(TokenFacts):
         self._backoff = NO_FAILURE
         if shared:
             self.generation += 1
+        self._logged_out_at = self.generation
 
     def tombstone_saved(self, generation: int) -> None:
         """The store has a tombstone: what was adopted meanwhile of the chain that it ends is forgotten."""
         if (token := self.token) is not None and token.generation <= generation:
             self._forget()
         self.generation = max(self.generation, generation)
+        self._logged_out_at = max(self._logged_out_at, generation)
 
     def close(self) -> None:
         """Serve nothing any more."""
@@ -202,6 +201,19 @@ class TokenState(TokenFacts):
         self._stop_serving()
 
     # The steps
+
+    def _heed_logout(self, shared: Shared) -> None:
+        """Count what the store has, and forget the token held where that is the logout that ended its chain."""
+        held = self.token
+        self.generation = max(self.generation, shared.generation)
+        ended = held is not None and (
+            (shared.logged_out and held.generation <= shared.generation)
+            or (shared.ends is not None and shared.ends == held.client_id)  # held is newer: the store never had it
+        )
+        if ended:
+            self._forget()
+        if ended or shared.logged_out:
+            self._logged_out_at = self.generation
 
     def _count(self, grant: Grant | None) -> None:
         if grant is None:
@@ -218,9 +230,8 @@ class TokenState(TokenFacts):
             self._replace(dataclasses.replace(kept, refresh_token=token.refresh_token, client_id=token.client_id))
 
     def _hold(self, token: Token, age: float) -> None:
-        plan = schedule(self._policy, token.lifetime, self._chance())
+        plan = schedule(self.policy, token.lifetime, self._chance())
         self._held = Held(token, plan, self.monotonic() - age, self.wall() - age)
-        self.generation = max(self.generation, token.generation)
         self._rejected = self._no_successor = None
         self._serve(self._held)
 
@@ -235,9 +246,6 @@ class TokenState(TokenFacts):
         if self._held is not None:
             self._held = self._held._replace(token=token)
             self.fresh = token
-
-    def _succeeded(self) -> None:
-        self._backoff = NO_FAILURE
 
     def _not_rejected(self) -> None:
         self._rejected = self._no_successor = None
@@ -254,16 +262,6 @@ class TokenState(TokenFacts):
 
     def _stop_serving(self) -> None:
         self.fresh_monotonic = self.fresh_wall = -math.inf
-
-
-def _is_news(token: Token, known: Token) -> bool:
-    """Tell whether a record's token is to replace the one held: it is newer, or as new and the one that others use.
-
-    The token held itself, refused with 401 or due, is none: it would be refreshed by nobody.
-    """
-    if token.generation == known.generation:
-        return token.access_token != known.access_token
-    return token.generation > known.generation
 
 
 _in_use: weakref.WeakSet[TokenState] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""What was handed over, is good for one use, and was used: a refresh token that began a chain, a one-time JWT."""
+"""Credentials for one use that were used: a refresh token that was handed over to begin a chain, a one-time JWT."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from typing import Final
 MAX_MARKS: Final = 64
 """Remembered at once, the newest: each was handed over by a person, and lives for 15 days at most."""
 SIZE: Final = 16
-"""Bytes of a mark. What it is made of has 128 random bits or more, so that it can be fast and yet proves no guess."""
+"""Bytes of a mark. The tokens have 128 random bits or more: nobody guesses one, so a fast hash gives none away."""
 
 
 class Tried:
     """Remembers them by marks, which lie in a store for the other processes, and for this one after a restart.
 
-    A mark is a hash under the key that the store files the account under. Nothing can be made of it.
+    A mark is a hash of the token, keyed by what the store files the account under. It leads back to no token.
     """
 
     def __init__(self, key: str) -> None:

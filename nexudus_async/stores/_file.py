@@ -58,7 +58,7 @@ class FileStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with extra("file"):
-            # Needed where there are no byte-range locks, told of anywhere, and not imported here: that takes long.
+            # Needed only where there are no byte-range locks, missed everywhere; not imported, for that takes long.
             if find_spec("filelock") is None:
                 raise ModuleNotFoundError(name="filelock")
         self._path = _checked(path)
@@ -67,8 +67,9 @@ class FileStore:
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, or None.
 
-        Raises `StoreError` for a file or a record that cannot be read; the next `save` replaces it. Cancelling takes
-        effect at once, and has none on the store.
+        Raises `UnreadableRecordError` for content that is not a store's, and for a record that cannot be read: the next
+        `save` replaces it; `StoreError` for a file that cannot be opened or trusted. Cancelling takes effect at once,
+        and has none on the store.
         """
         return await self._file.load(key)
 

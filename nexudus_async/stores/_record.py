@@ -98,24 +98,25 @@ def is_tombstone(record: Record) -> bool:
     return record.token is None and record.logged_out_until > 0
 
 
-def outranks(record: Record | None, unsaved: Record) -> bool:
-    """Tell whether a record makes an unsaved one pointless: as new, and not just the mark of refused credentials."""
-    if record is None:
-        return False
+def outranks(record: Record, unsaved: Record) -> bool:
+    """Tell whether a record makes an unsaved one pointless: as new, and not just a note of refused credentials."""
     if record.generation == unsaved.generation:
-        return record.token is not None or record.logged_out_until > 0
+        return record.token is not None or is_tombstone(record)
     return record.generation > unsaved.generation
 
 
 def above(unsaved: Record, newest: Record | None) -> Record:
-    """Return what is unsaved one generation above the newest record.
+    """Return what is unsaved, above the newest record, and above the save of another process that may yet arrive.
+
+    Whoever could not confirm a save has given its token the next generation, or, where the record was in doubt, the one
+    after that; and a store may carry it out late.
 
     A tombstone keeps the `client_id` of the chain, and what holds the fleet off: a logout mends no service, and makes
     no password right.
     """
     if newest is None:
         return unsaved
-    generation = max(unsaved.generation, newest.generation + 1)
+    generation = max(unsaved.generation, newest.generation + 2 + newest.in_doubt)
     raised = unsaved._replace(generation=generation, client_id=unsaved.client_id or newest.client_id)
     if unsaved.token is None:
         return raised._replace(latch=unsaved.latch or newest.latch, pause=unsaved.pause or newest.pause)

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEASE = 60.0
-"""Seconds a refresh lock lasts when its holder dies: twice the flight's deadline, so a living one does not lose it."""
+"""Seconds a refresh lock lasts when its holder dies: twice a flight's deadline: a sign-in may follow a slow refresh."""
 LONGEST = 100 * 365 * 86400.0
 """Seconds that a server can count to, and more than anybody means."""
 
+# What has a higher generation stays; what cannot be read is replaced.
 SAVE = """
 local found, kept = pcall(cjson.decode, redis.pcall('get', KEYS[1]) or '')
 if found and type(kept) == 'table' and type(kept.payload) == 'string' and type(kept.generation) == 'number'
@@ -111,7 +112,7 @@ class RedisStore:
         self._lease_ms = _milliseconds("lease", lease)
         self._record_ttl_ms = _milliseconds("record_ttl", record_ttl)
         self._left: dict[str, tuple[str, float]] = {}
-        """Tokens of locks that could not be given back, and when they end (monotonic): with them they are had again."""
+        """Tokens of locks that could not be given back, and their ends (monotonic): who has the token gets the lock."""
 
     @property
     def lease(self) -> float:
@@ -121,8 +122,8 @@ class RedisStore:
     async def load(self, key: str) -> StoredToken | None:
         """Return the record under `key`, or None.
 
-        Raises `StoreError` without an answer, and for a record that cannot be read; the next `save` replaces it.
-        Cancelling takes effect at once, and has none on the store.
+        Raises `StoreError` without an answer, and `UnreadableRecordError` for a record that cannot be read: the next
+        `save` replaces it. Cancelling takes effect at once, and has none on the store.
         """
         text = await self._ask("load", lambda client: client.get(self._name(key, "record")))
         try:

@@ -1,6 +1,4 @@
-"""What several stores need: a record as JSON, libraries that may be missing, waiting that a cancellation cannot tear in
-the middle.
-"""
+"""What several stores need: records as JSON, libraries that may be missing, work that no cancellation cuts in two."""
 
 import asyncio
 import json
@@ -22,7 +20,7 @@ RECORD_TTL = 30 * 86400.0
 FIRST_PAUSE = 0.02
 """Seconds before the second attempt at a lock: most are held for the length of one HTTP request."""
 LONGEST_PAUSE = 0.25
-"""Seconds: what a released lock may stay idle for, against what a thousand waiters cost the server."""
+"""Seconds: the longer, the longer a lock that was given back is idle; the shorter, the more a thousand waiters ask."""
 
 
 def to_plain(record: StoredToken) -> dict[str, object]:
@@ -94,7 +92,7 @@ async def finish(work: Coroutine[Any, Any, T], *, grace: float | None = None) ->
 
 
 async def poll(attempt: Callable[[], Awaitable[bool]]) -> None:
-    """Await `attempt` until it returns True, with growing, jittered pauses: neither lock tells when it is released."""
+    """Await `attempt` until it returns True, with growing, jittered pauses: no lock tells when it is free again."""
     pause = FIRST_PAUSE
     while not await attempt():
         await anyio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads the waiters, hides nothing

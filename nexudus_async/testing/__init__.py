@@ -1,7 +1,7 @@
 """What this package is tested with, for your tests: a Nexudus of their own, and a clock that they move.
 
-It knows the service from its documentation and shares no code with the client. `CONTROL_HELP` documents how programs
-of any language drive the emulator, `SEED_HELP` the file that it can begin with.
+It knows the service from its documentation, and of the client's code it uses the clock alone. `CONTROL_HELP` documents
+how programs of any language drive the emulator, `SEED_HELP` the file that it can begin with.
 """
 
 from ._accounts import TokenPair, User

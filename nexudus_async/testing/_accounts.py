@@ -1,7 +1,7 @@
-"""Users and their tokens: who may sign in, which tokens live, and what a sign-in or a renewal kills. No I/O.
+"""Users and their tokens: who may sign in, which tokens live, and what a sign-in or a refresh kills. No I/O.
 
 A refresh token lives until it is used, until its `client_id` gets another one, until it is revoked, or 15 days.
-An access token lives until it expires or is revoked; a sign-in or a renewal leaves it alone.
+An access token lives until it expires or is revoked; a sign-in or a refresh leaves it alone.
 """
 
 import secrets
@@ -20,7 +20,7 @@ FIRST_COWORKER_ID = 1_001
 
 @dataclass(eq=False, slots=True)
 class User:
-    """One account. Every attribute may be changed while the emulator runs, and counts from then on.
+    """One account. Every attribute but its name may be changed while the emulator runs, and counts from then on.
 
     username: the e-mail, compared without regard to case.
     password: setting it ends no session; `NexudusEmulator.change_password` does.
@@ -69,7 +69,7 @@ class RefreshTokenState(Enum):
     """What a refresh token is worth, and why."""
 
     LIVE = "live"
-    USED = "used in a renewal"
+    USED = "used in a refresh"
     SUPERSEDED = "replaced by a later token of the same client_id"
     REVOKED = "revoked"
     EXPIRED = "expired"
@@ -137,7 +137,7 @@ class Accounts:
         self._refresh: dict[str, RefreshToken] = {}
         self._live: dict[str, str] = {}  # client_id → its one live refresh token
         self._held: dict[tuple[User, str], list[str]] = {}  # user and client_id → access tokens, the newest last
-        self._reset_tokens: set[str] = set()
+        self._link_tokens: set[str] = set()
         self.one_time: OneTimeTokens[User] = OneTimeTokens(clock)
 
     # -- users ---------------------------------------------------------------------------------------------------
@@ -221,9 +221,10 @@ class Accounts:
             else:
                 del self._held[user, client_id]
 
-    def make_reset_token(self) -> str:
+    def make_link_token(self) -> str:
+        """Return a secret for a link to a page, such as that of a password reset; it opens nothing here."""
         token = secrets.token_hex(20)
-        self._reset_tokens.add(token)
+        self._link_tokens.add(token)
         return token
 
     def accepts_code(self, user: User, code: str) -> bool:
@@ -243,14 +244,14 @@ class Accounts:
 
     def secrets(self) -> frozenset[str]:
         """Return every token ever issued, and the users' passwords and keys as they are now."""
-        found: set[str | None] = {*self._access, *self._refresh, *self._reset_tokens, *self.one_time.all()}
+        found: set[str | None] = {*self._access, *self._refresh, *self._link_tokens, *self.one_time.all()}
         for user in self._users.values():
             found |= {user.password, user.totp_secret, user.api_access_token}
         return frozenset(secret for secret in found if secret)
 
     def is_secret(self, text: str) -> bool:
         """Return whether `text` is one of `secrets()`, without making that set."""
-        issued = (self._access, self._refresh, self._reset_tokens, self.one_time)
+        issued = (self._access, self._refresh, self._link_tokens, self.one_time)
         return any(text in kept for kept in issued) or any(
             text in (user.password, user.totp_secret, user.api_access_token) for user in self._users.values()
         )

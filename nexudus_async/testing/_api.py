@@ -117,7 +117,10 @@ async def _websocket(request: web.Request) -> web.WebSocketResponse:
 
 async def _slow(request: web.Request) -> web.StreamResponse:
     """Stream `chunks` pieces with `delay` real seconds before each."""
-    chunks, delay = int(request.query.get("chunks", "5")), float(request.query.get("delay", "0.01"))
+    try:
+        chunks, delay = int(request.query.get("chunks", "5")), float(request.query.get("delay", "0.01"))
+    except ValueError:
+        raise json_error(web.HTTPBadRequest, "chunks and delay are numbers, such as 5 and 0.01.") from None
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     for number in range(chunks):

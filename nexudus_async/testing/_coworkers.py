@@ -15,6 +15,7 @@ from aiohttp import web
 
 from nexudus_async._clock import Clock
 
+from ._input import whole_number
 from ._masking import SHOWN, shown
 from ._notes import NOTE
 from ._routing import Handler, json_error
@@ -91,7 +92,8 @@ class Coworkers:
     async def change(self, request: web.Request) -> web.Response:
         given = await _body(request)
         record = self._find(str(given.get("Id")))
-        record.update({**given, "Id": record["Id"], "UpdatedOn": _stamp(self._clock.wall())})
+        now = _stamp(self._clock.wall())
+        record.update({**given, "Id": record["Id"], "CreatedOn": record.get("CreatedOn", now), "UpdatedOn": now})
         return _done(record["Id"])
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -191,9 +193,10 @@ def _moment(name: str, value: str) -> datetime:
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     value = query.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 2**31):
+    number = whole_number(value)
+    if number is None or not 0 < number < 2**31:
         raise UnusableQueryError(f"{name} is a whole number, 1 or more; not {shown(value)}")
-    return int(value)
+    return number
 
 
 def _direction(query: Mapping[str, str]) -> int:
@@ -208,7 +211,7 @@ def _sortable(value: object) -> tuple[int, float, str]:
     if value is None:
         return 0, 0.0, ""
     if isinstance(value, int | float):
-        return 1, float(value), ""
+        return 1, value, ""  # as it is: an int may be too large to be a float
     return 2, 0.0, str(value).lower()
 
 
@@ -219,7 +222,7 @@ def _text(value: object) -> str:
 async def _body(request: web.Request) -> Record:
     try:
         given = json.loads(await request.text())
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, RecursionError):  # LookupError: of a charset
         given = None
     if not isinstance(given, dict):
         raise json_error(web.HTTPBadRequest, "The body is a JSON object.")

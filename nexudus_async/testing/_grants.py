@@ -22,7 +22,7 @@ class GrantAnswer:
 
 
 class Grants:
-    """Answers sign-ins, renewals and exchanges."""
+    """Answers sign-ins, refreshes and exchanges."""
 
     def __init__(self, accounts: Accounts, settings: Settings) -> None:
         self._accounts = accounts
@@ -32,8 +32,8 @@ class Grants:
     def reset_counts(self) -> None:
         self.sign_ins: int = 0
         self.sign_ins_refused: int = 0
-        self.renewals: int = 0
-        self.renewals_refused: int = 0
+        self.refreshes: int = 0
+        self.refreshes_refused: int = 0
         self.refresh_tokens_reused: int = 0
         self.exchanges: int = 0
 
@@ -43,7 +43,7 @@ class Grants:
             case "password":
                 return self._sign_in(form, client_id)
             case "refresh_token":
-                return self._renew(form.get("refresh_token", ""), client_id)
+                return self._refresh(form.get("refresh_token", ""), client_id)
             case _:
                 return _refusal("unsupported_grant_type")
 
@@ -86,7 +86,7 @@ class Grants:
                 self._count_failure(user)
             return _refusal("two_factor_auth_check", "A valid two-factor code is required.", name)
         if user.must_reset:
-            return _refusal("must_reset_password", self._accounts.make_reset_token(), name)
+            return _refusal("must_reset_password", self._accounts.make_link_token(), name)
         return None
 
     def _count_failure(self, user: User) -> None:
@@ -95,7 +95,7 @@ class Grants:
         if limit is not None and user.invalid_login_attempts >= limit:
             user.suspended = True
 
-    def _renew(self, refresh_token: str, client_id: str | None) -> GrantAnswer:
+    def _refresh(self, refresh_token: str, client_id: str | None) -> GrantAnswer:
         known = self._accounts.look_up(refresh_token)
         if known is not None and known.state is RefreshTokenState.USED:
             self.refresh_tokens_reused += 1
@@ -108,9 +108,9 @@ class Grants:
             or known.client_id != client_id_of(known.user, client_id)
             or known.user.suspended
         ):
-            self.renewals_refused += 1
+            self.refreshes_refused += 1
             return _refusal("invalid_grant", username=name)  # the service may leave the description out here
-        self.renewals += 1
+        self.refreshes += 1
         self._accounts.use_up(refresh_token)
         return self._grant(known.user, known.client_id, self._settings.lifetime)
 

@@ -11,6 +11,7 @@ MOST: Final = 1e10
 """The largest number of seconds that anything here may take: three centuries, with which clocks can still count."""
 _DIGITS: Final = 309  # of whole numbers, the sign counted: with more they are no float
 _READABLE: Final = 10**20  # in a message
+_TOO_MANY: Final = 20  # digits of a whole number in a query; Python itself refuses to read thousands
 
 _KINDS: dict[type, str] = {
     dict: "an object",
@@ -99,7 +100,7 @@ class Fields:
         return float(value)
 
     def optional_number(self, name: str, *, least: float = 0.0) -> float | None:
-        """Return such a number, None for null and where it is missing."""
+        """Return a number from `least` to `MOST`, None for null and where it is missing."""
         return None if self._members.get(name) is None else self.number(name, least=least)
 
     def whole(self, name: str, default: int | None = None, *, least: int = 1, most: int = 2**53) -> int:
@@ -133,6 +134,11 @@ class Fields:
         got = "missing" if name not in self._members else f"not {_kind(value)}"
         # The value itself is not shown: it may be a secret in the wrong place.
         return InvalidInputError(f"{name} of {self._what} is {wanted}; {'it is ' if got == 'missing' else ''}{got}")
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that digits stand for; None for other text, and for more digits than anybody needs."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _TOO_MANY else None
 
 
 def _is_number(value: object) -> bool:

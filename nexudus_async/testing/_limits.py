@@ -163,7 +163,7 @@ class Throttler:
         return self._admit(meters)
 
     def admit_token_request(self, client: str, *, address: str = "") -> int | None:
-        """Do the same for a token request."""
+        """Count a token request and return None, or the whole seconds to wait when it is one too many."""
         by_address = self._of("token_address", self.limits.token_address, address)
         return self._admit([*self._of("token", self.limits.token, client), *by_address])
 

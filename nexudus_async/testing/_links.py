@@ -6,6 +6,7 @@ from nexudus_async._clock import Clock
 
 from ._accounts import Accounts, User
 from ._grants import Grants
+from ._input import whole_number
 from ._notes import NOTE
 from ._one_time import JWT_LIFETIME
 from ._routing import Handler, json_error
@@ -36,12 +37,12 @@ class Links:
 
     async def exchange(self, request: web.Request) -> web.Response:
         """Both values stand in the query, the JWT among them; the body is empty."""
-        jwt, minutes = request.query.get("token", ""), request.query.get("validForInMinutes", "")
+        jwt, minutes = request.query.get("token", ""), whole_number(request.query.get("validForInMinutes", ""))
         if not jwt:
             raise json_error(web.HTTPBadRequest, "token is missing.")
-        if not (minutes.isascii() and minutes.isdigit() and 0 < int(minutes) <= 60 * 24 * 366):
+        if minutes is None or not 0 < minutes <= 60 * 24 * 366:
             raise json_error(web.HTTPBadRequest, "validForInMinutes is a whole number of minutes, such as 1440.")
-        answer = self._grants.exchange(jwt, int(minutes))
+        answer = self._grants.exchange(jwt, minutes)
         NOTE.get().who = answer.username
         return web.json_response(dict(answer.payload), status=answer.status, headers={"Cache-Control": "no-store"})
 
@@ -50,17 +51,17 @@ class Links:
         operator = self._accounts.find(NOTE.get().who or "")
         if operator is None or not operator.admin:
             raise json_error(web.HTTPUnauthorized, "Authorization has been denied for this request.")
-        given = request.query.get("coworkerId", "")
-        if not (given.isascii() and given.isdigit()):
+        number = whole_number(request.query.get("coworkerId", ""))
+        if number is None:
             raise json_error(web.HTTPBadRequest, "coworkerId is the number of a coworker.")
-        member = self._accounts.find_coworker(int(given))
+        member = self._accounts.find_coworker(number)
         if member is None:
             raise json_error(web.HTTPNotFound, "No account belongs to this coworker.")
         return web.json_response({"token": self.mint(member)}, headers={"Cache-Control": "no-store"})
 
     async def link_token(self, _: web.Request) -> web.Response:
-        """This renews nothing, whatever its name says: the token is for a link to a page, and opens nothing here."""
-        token = self._accounts.make_reset_token()
+        """This refreshes nothing, whatever its path says: the token is for a link to a page, and opens nothing here."""
+        token = self._accounts.make_link_token()
         value = {"WasSuccessful": True, "Value": token, "Status": 200, "Message": None, "Errors": None}
         return web.json_response(value)
 

@@ -36,6 +36,10 @@ class Masker:
         """Return a path as it was sent, percent-encoded and so printable, with the secrets in it masked."""
         return "/".join(self._segment(segment) for segment in raw.split("/"))
 
+    def decoded_path(self, path: str) -> str:
+        """Return a path that was decoded already, with the secrets in it masked."""
+        return "/".join(map(self.text, path.split("/")))
+
     def text(self, text: str) -> str:
         """Return `text`, masked if it is a secret."""
         return last_four(text) if text and self._is_secret(text) else text

@@ -33,17 +33,17 @@ class Observed:
 
     @property
     def renewals(self) -> int:
-        """How many renewals were granted, an answer that was lost afterwards included."""
-        return self._world.grants.renewals
+        """How many refreshes were granted, an answer that was lost afterwards included."""
+        return self._world.grants.refreshes
 
     @property
     def renewals_refused(self) -> int:
-        """How many renewals were refused, for whatever reason."""
-        return self._world.grants.renewals_refused
+        """How many refreshes were refused, for whatever reason."""
+        return self._world.grants.refreshes_refused
 
     @property
     def refresh_tokens_reused(self) -> int:
-        """How often a refresh token was presented after it had been used in a renewal."""
+        """How often a refresh token was presented after it had been used in a refresh."""
         return self._world.grants.refresh_tokens_reused
 
     @property
@@ -58,8 +58,8 @@ class Observed:
 
     @property
     def max_concurrent_renewals(self) -> int:
-        """The most renewals of one `client_id` that were under way at once."""
-        return self._world.service.renewal_gauge.peak
+        """The most refreshes of one `client_id` that were under way at once."""
+        return self._world.service.refresh_gauge.peak
 
     @property
     def secrets(self) -> frozenset[str]:

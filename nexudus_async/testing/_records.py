@@ -35,7 +35,7 @@ class RequestRecord:
 
     @property
     def client_id(self) -> str | None:
-        """The header that a renewal must repeat."""
+        """The header that a refresh must repeat."""
         return self.headers.get("client_id")
 
     @property

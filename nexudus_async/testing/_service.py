@@ -29,7 +29,7 @@ _logger = logging.getLogger("nexudus_async.testing")
 
 
 @dataclass(slots=True)
-class _Exchange:
+class _Call:
     """One request under way. form: the fields of a token request, empty for every other."""
 
     request: web.Request
@@ -67,7 +67,7 @@ class Service:
         self.faults: FaultPlan = FaultPlan()
         self.log: RequestLog = RequestLog()
         self.token_gauge: Gauge = Gauge()
-        self.renewal_gauge: Gauge = Gauge()
+        self.refresh_gauge: Gauge = Gauge()
         self.throttler = throttler
         self.masker: Masker = Masker(accounts.is_secret)
         self._settings = settings
@@ -81,14 +81,14 @@ class Service:
         began = time.perf_counter()
         form = await _read_form(request)
         client_id = None if self._settings.drop_client_id else request.headers.get("client_id")
-        exchange = _Exchange(request, form, Note(self._who(request, form)), client_id)
-        NOTE.set(exchange.note)
-        record = replace(exchange.record(self._clock.monotonic()), username=exchange.note.who)
+        call = _Call(request, form, Note(self._who(request, form)), client_id)
+        NOTE.set(call.note)
+        record = replace(call.record(self._clock.monotonic()), username=call.note.who)
         serial = self.log.begin(record)
         status: int | None = None
         try:
-            with self._gauged(exchange):
-                response = await self._respond(exchange)
+            with self._gauged(call):
+                response = await self._respond(call)
             status = None if isinstance(response, Dropped) else response.status
             return response
         except ConnectionError:  # the client has left; aiohttp would log it as an error of the handler
@@ -101,9 +101,9 @@ class Service:
                 record,
                 finished=self._clock.monotonic(),
                 status=status,
-                username=exchange.note.who,
+                username=call.note.who,
                 milliseconds=(time.perf_counter() - began) * 1_000,
-                remark=self.masker.remark(exchange.note.remark, request.query.items()),
+                remark=self.masker.remark(call.note.remark, request.query.items()),
             )
             self.log.finish(serial, outcome)
             self._tell(request, outcome)
@@ -123,42 +123,42 @@ class Service:
             _logger.exception("on_request raised")
 
     @contextmanager
-    def _gauged(self, exchange: _Exchange) -> Generator[None]:
+    def _gauged(self, call: _Call) -> Generator[None]:
         with ExitStack() as stack:
-            if exchange.is_token_request:
+            if call.is_token_request:
                 stack.enter_context(self.token_gauge.busy("token"))
-            if exchange.form.get("grant_type") == "refresh_token":
-                stack.enter_context(self.renewal_gauge.busy(exchange.client_id or ""))
+            if call.form.get("grant_type") == "refresh_token":
+                stack.enter_context(self.refresh_gauge.busy(call.client_id or ""))
             yield
 
-    async def _respond(self, exchange: _Exchange) -> web.StreamResponse:
-        asked = preflight(exchange.request)
-        if asked is not None and not self.routes.has(hdrs.METH_OPTIONS, exchange.request.path):
+    async def _respond(self, call: _Call) -> web.StreamResponse:
+        asked = preflight(call.request)
+        if asked is not None and not self.routes.has(hdrs.METH_OPTIONS, call.request.path):
             return asked  # before the faults: one that is meant for a request is not for the browser's question
-        fault = self.faults.take("token" if exchange.is_token_request else "*", exchange.request.path)
+        fault = self.faults.take("token" if call.is_token_request else "*", call.request.path)
         if fault is None:
-            return await self._answer(exchange)
-        own = await self._own(exchange) if fault.applied else None
+            return await self._answer(call)
+        own = await self._own(call) if fault.applied else None
         await fault.wait()
         if own is None and not fault.replaces_answer:
-            own = await self._own(exchange)
-        return await deliver(exchange.request, fault, own)
+            own = await self._own(call)
+        return await deliver(call.request, fault, own)
 
-    async def _own(self, exchange: _Exchange) -> web.StreamResponse:
+    async def _own(self, call: _Call) -> web.StreamResponse:
         """Return the service's own answer, also where a handler raises it: a 404 can be late, too."""
         try:
-            return await self._answer(exchange)
+            return await self._answer(call)
         except web.HTTPException as exc:
             return web.Response(status=exc.status, headers=exc.headers, body=exc.body)
 
-    async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
-        if exchange.is_token_request:
-            return self._token(exchange)
-        request = exchange.request
+    async def _answer(self, call: _Call) -> web.StreamResponse:
+        if call.is_token_request:
+            return self._token(call)
+        request = call.request
         user = bearer_of(request, self._accounts)  # once more: a fault may have held it back meanwhile
         if self._settings.enforce_limits:
             wait = self.throttler.admit_call(
-                user.username if user is not None else "", request.method, path=request.path, address=exchange.address
+                user.username if user is not None else "", request.method, path=request.path, address=call.address
             )
             if wait:
                 return self._throttled(request, wait)
@@ -167,17 +167,17 @@ class Service:
             return _invalid_token(presented=hdrs.AUTHORIZATION in request.headers)
         return await route.handler(request)
 
-    def _token(self, exchange: _Exchange) -> web.Response:
-        request = exchange.request
+    def _token(self, call: _Call) -> web.Response:
+        request = call.request
         if request.method != hdrs.METH_POST:
             raise not_allowed(request.method, [hdrs.METH_POST])
         if self._settings.enforce_limits:
-            client = exchange.client_id or exchange.form.get("username", "")
-            wait = self.throttler.admit_token_request(client, address=exchange.address)
+            client = call.client_id or call.form.get("username", "")
+            wait = self.throttler.admit_token_request(client, address=call.address)
             if wait:
                 return self._throttled(request, wait)
-        answer = self._grants.answer(exchange.form, exchange.client_id)
-        exchange.note.who = answer.username or exchange.note.who
+        answer = self._grants.answer(call.form, call.client_id)
+        call.note.who = answer.username or call.note.who
         return web.json_response(dict(answer.payload), status=answer.status, headers={"Cache-Control": "no-store"})
 
     def _throttled(self, request: web.Request, wait: int) -> web.Response:
@@ -190,7 +190,11 @@ class Service:
 async def _read_form(request: web.Request) -> Mapping[str, str]:
     if request.path != TOKEN_PATH or request.content_type != _FORM:
         return {}
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    try:
+        fields = await request.post()
+    except (UnicodeDecodeError, LookupError):  # no text in the charset that was named: as a body of another kind
+        return {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def _invalid_token(*, presented: bool) -> web.Response:

@@ -13,7 +13,7 @@ class Settings:
         the documented `invalid_grant`.
     post_answers_nothing: answer a POST with 200 and an empty body, as seen live. The record is written all the same.
     drop_client_id: lose that header, as a proxy that drops names with an underscore does (nginx unless told otherwise):
-        a sign-in goes by the e-mail then, and every renewal fails as `invalid_grant`.
+        a sign-in goes by the e-mail then, and every refresh fails as `invalid_grant`.
     lock_after: failed sign-ins in a row after which an account is suspended; None for never. That insisting can lock
         an account is known, the number is not.
     """

@@ -143,7 +143,7 @@ class Steered(Observed):
         self._world.accounts.revoke_refresh_tokens(username)
 
     def revoke_all(self, username: str | None = None) -> None:
-        """Do both."""
+        """Let all tokens of one user, or of everybody, be refused from now on."""
         self.revoke_access_tokens(username)
         self.revoke_refresh_tokens(username)
 

@@ -91,7 +91,7 @@ class World:
         self.service.log.clear()
         self.grants.reset_counts()
         self.service.token_gauge.reset()
-        self.service.renewal_gauge.reset()
+        self.service.refresh_gauge.reset()
 
 
 def _values(thing: User | Settings) -> dict[str, Any]:

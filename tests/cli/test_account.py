@@ -176,7 +176,7 @@ async def test_https_where_there_is_plain_http_says_so(shell: Shell) -> None:
     assert "does not answer as https: is it a plain http server" in result.stderr
 
 
-async def test_renewal_refused_is_exit_code_3(shell: Shell) -> None:
+async def test_refresh_refused_is_exit_code_3(shell: Shell) -> None:
     await shell.log_in()
     shell.emulator.revoke_all()
     result = await shell.run("get", TEAMS)

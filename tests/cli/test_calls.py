@@ -75,6 +75,13 @@ async def test_answer_is_raw_in_a_pipe(shell: Shell) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"\xff\x00\r\n", b"")
 
 
+async def test_answer_that_asks_for_too_long_a_wait_is_printed(shell: Shell) -> None:
+    """The wait stands in its body, which was searched for that."""
+    shell.emulator.fail(TEAMS, Fault.throttled(None, 429, in_words=600))
+    result = await shell.run("get", TEAMS, **shell.credentials)
+    assert (result.returncode, json.loads(result.stdout)) == (5, {"Message": "Too many requests. Wait 600 seconds."})
+
+
 async def test_answer_is_indented_and_coloured_on_a_terminal(shell: Shell) -> None:
     shell.emulator.fail(TEAMS, Fault.answer(200, '[{"Id":1,"Name":"Zo\u00eb"}]'))
     code, terminal = await asyncio.to_thread(lambda: look("get", TEAMS, env=shell.env | shell.credentials))
@@ -169,8 +176,8 @@ async def test_write_that_was_not_carried_out_is_sent_again(shell: Shell) -> Non
     [
         (["--json", "-"], '{"a": 1,\n}', "standard input is not JSON: "),
         (["--json", "-"], "", "standard input is not JSON: "),
-        (["--json", "-"], "[" * 100_000, "standard input is not JSON: "),
-        (["--json", "-"], "NaN", "standard input is not JSON: "),
+        (["--json", "-"], "[" * 100_000, "standard input is not JSON: it is nested too deeply"),
+        (["--json", "-"], "NaN", "standard input is not JSON: NaN is not a JSON number"),
         (["--json", '{"FullName": "Zoe"}'], "", "--json takes a file with the JSON in it, or - for standard input"),
         (["--json", "nowhere.json"], "", "nowhere.json cannot be read: No such file or directory"),
         (["--json", "."], "", ". cannot be read: Is a directory"),

@@ -68,6 +68,24 @@ def test_who_waits_in_vain_is_told_what_the_fleet_knows() -> None:
     play(scene, lifetime=3600)
 
 
+def test_who_waits_in_vain_is_told_its_own_failure_with_its_cause() -> None:
+    """Where the record says that it was this process's."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        world.endpoint.fault = lambda _grant: 503
+        with pytest.raises(EndpointUnavailableError) as first:
+            await pod.token()
+        await asyncio.sleep(10)
+        async with world.store.refresh_lock(key_of(world)):
+            with pytest.raises(EndpointUnavailableError) as caught:
+                await pod.token()
+        assert str(caught.value) == str(first.value)
+        assert "another process" not in str(caught.value)
+
+    play(scene, lifetime=3600)
+
+
 def test_holders_that_change_are_not_bypassed_either() -> None:
     """Each has the lock for ten seconds, and none brings a token: that does not add up to a minute and a half."""
 
@@ -140,6 +158,27 @@ def test_before_the_hard_margin_nobody_waits_for_it_and_nobody_asks_all_the_time
         assert len(world.endpoint.log) == 1
         await call(world, pods[0], world.now() + 11, every=0.5)
         assert pods[0].freshness is Freshness.FRESH
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("ask", ["refresh", "reject", "token"])
+def test_who_joins_a_refresh_ahead_of_time_waits_only_where_the_token_held_will_not_do(ask: str) -> None:
+    """That refresh leaves the lock to its holder; who wants another token waits for the lock all the same."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(policy=RefreshPolicy(jitter=0)), world.pod(policy=RefreshPolicy(jitter=0))
+        old = await one.token()
+        await two.token()
+        await world.until(2701)
+        async with world.store.refresh_lock(key_of(world)):
+            calls = {"refresh": one.refresh, "reject": lambda: one.reject(old), "token": one.token}
+            assert await one.token() is old
+            assert "refreshing" in repr(one)
+            second = asyncio.create_task(calls[ask]())
+            await asyncio.sleep(10)
+            assert second.done() is (ask == "token")
+        assert (await second is old) is (ask == "token")
 
     play(scene, lifetime=3600)
 

@@ -1,6 +1,10 @@
-"""A lock must outlive what it guards: the refresh, and the save after it."""
+"""A lock must outlive what it guards: all that is asked of the service, and the save after it."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from cryptography.fernet import Fernet
@@ -8,16 +12,23 @@ from cryptography.fernet import Fernet
 from nexudus_async import (
     ConfigurationError,
     EncryptedStore,
+    EndpointUnavailableError,
     MemoryStore,
+    NexudusAuthError,
     PasswordCredentials,
     RedisStore,
     RefreshPolicy,
+    RefreshTokenCredentials,
     Token,
+    TokenEndpoint,
     TokenManager,
     TokenSession,
     TokenSessions,
     TokenStore,
+    TotpRequiredError,
 )
+
+from .virtual import USER, Clock, Http, Store, World, play
 
 
 class Source:
@@ -66,3 +77,98 @@ def test_a_lock_that_does_not_end_by_itself_suits_every_policy(
 ) -> None:
     """Such a store has no lease."""
     make(MemoryStore(), RefreshPolicy(flight_deadline=3000))
+
+
+class Leased(Store):
+    """A store whose locks end after `lease` seconds, whoever holds them."""
+
+    def __init__(self, world: World, lease: float) -> None:
+        super().__init__()
+        self._now, self.lease = world.now, lease
+        self._ends = 0.0
+
+    @asynccontextmanager
+    async def refresh_lock(self, key: str) -> AsyncGenerator[None]:
+        while self._now() < self._ends:  # noqa: ASYNC110 - it ends by the clock
+            await asyncio.sleep(0.1)
+        ends = self._ends = self._now() + self.lease
+        try:
+            yield
+        finally:
+            if self._ends == ends:
+                self._ends = 0.0
+
+
+async def insist(pod: TokenManager, start: float) -> Token:
+    """Ask for a token until there is one."""
+    await asyncio.sleep(start)
+    while True:
+        try:
+            return await pod.token()
+        except NexudusAuthError:
+            await asyncio.sleep(3)
+
+
+@pytest.mark.parametrize("lease", [35, 45, 60])
+@pytest.mark.parametrize("seconds", [10, 20, 28])
+def test_no_two_processes_ask_at_once_however_slow_the_service(lease: float, seconds: float) -> None:
+    """The refresh token was refused, slowly: a sign-in follows only while the lock lasts, else in the next flight."""
+
+    async def scene(world: World) -> None:
+        world.store = Leased(world, lease)
+        pods = [world.pod(), world.pod()]
+        for pod in pods:
+            await pod.token()
+        await world.until(4000)
+        world.endpoint.revoke()
+        world.endpoint.latency = seconds / 2
+        await asyncio.gather(*(insist(pod, 5.0 * number) for number, pod in enumerate(pods)))
+
+    log = play(scene, lifetime=3600).endpoint.log[1:]
+    assert len(log) >= 2
+    assert all(later.at - earlier.at >= seconds for earlier, later in pairwise(log))
+
+
+@pytest.mark.parametrize("lease", [35, 75])
+def test_the_next_code_is_waited_for_only_while_the_lock_lasts(lease: float) -> None:
+    """With a short lease the flight fails, and another one has that code."""
+
+    async def scene(world: World) -> None:
+        world.store = Leased(world, lease)
+        world.endpoint.checks = lambda form: "two_factor_auth_check" if form["totp"] == "0" else None
+        pod = world.pod(totp=lambda: str(int(world.now() // 30)))
+        if lease < 60:
+            with pytest.raises(TotpRequiredError):
+                await pod.token()
+            assert world.now() < 1
+        await insist(pod, 0.0)
+        assert 30 < world.now() < 35
+        assert [sent.status for sent in world.endpoint.log] == [400, 200]
+
+    play(scene, lifetime=3600)
+
+
+def test_credentials_for_one_use_are_not_taken_when_there_is_no_time_to_send_them() -> None:
+    """Or nothing could sign in any more: they count as used from then on."""
+
+    async def scene(world: World) -> None:
+        store, clock, handed_over = Leased(world, 35), Clock(world.loop), ["first"]
+        credentials = RefreshTokenCredentials(lambda: handed_over[-1], client_id=USER)
+        source = TokenEndpoint(
+            cast(Any, Http(world.endpoint, "pod")), "https://spaces.nexudus.com", credentials, clock=clock
+        )
+        pod = TokenManager(source, store=store, clock=clock)
+        world.pods.append(pod)
+        world.endpoint.live[USER] = "first"
+        await pod.token()
+        await world.until(4000)
+        handed_over.append("second")
+        world.endpoint.live[USER] = "second"
+        world.endpoint.latency = 14
+        with pytest.raises(EndpointUnavailableError, match="too slow for the lock"):
+            await pod.token()
+        await asyncio.sleep(1)
+        await pod.token()
+
+    log = play(scene, lifetime=3600).endpoint.log
+    assert [(sent.refresh_token, sent.status) for sent in log[1:]] == [("refresh-2", 400), ("second", 200)]

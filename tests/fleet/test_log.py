@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nexudus_async import RefreshFailed, StoreFailed, TokenManager
+from nexudus_async import EndpointUnavailableError, RefreshFailed, StoreFailed, TokenManager
 
 from .virtual import World, call, play, spawn
 
@@ -98,6 +98,27 @@ def test_a_service_that_fails_for_long(lines: list[str], shared: bool) -> None:
     assert 3 <= len(lines) <= MOST
     assert "no new token" in lines[0]
     assert "a new token again, after 90" in lines[-1]
+
+
+def test_a_failure_that_another_process_ends_is_over_for_all(lines: list[str]) -> None:
+    """Who takes its token says so, too."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(), world.pod()
+        world.endpoint.fault = lambda _grant: 503
+        for pod in (one, two):
+            with pytest.raises(EndpointUnavailableError):
+                await pod.refresh()
+        world.endpoint.fault = lambda _grant: None
+        await one.refresh()
+        await two.token()
+        assert (two.statistics().sign_ins, two.statistics().adoptions) == (0, 1)
+
+    play(scene, lifetime=3600)
+    for name in ("pod 0", "pod 1"):
+        failed, works = of(name, lines, "")
+        assert "no new token" in failed
+        assert "a new token again" in works
 
 
 def test_another_kind_of_failure_is_told_at_once(lines: list[str]) -> None:

@@ -1,6 +1,7 @@
 """A logout in a fleet: nothing brings the chain back that it has ended, whatever goes on at the same time."""
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
@@ -10,26 +11,35 @@ from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import Connect, until
 from tests.inside import key_of
 
+VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
+
 
 class Slow(MemoryStore):
-    """A store whose answers can be held up, or refused."""
+    """A store whose answers can be held up, or refused. stubborn: whether it goes on although it is cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open = asyncio.Event()
         self.open.set()
-        self.down = False
+        self.down = self.stubborn = False
+        self.seen: list[str] = []
 
     async def load(self, key: str) -> StoredToken | None:
         await self._pass()
         return await super().load(key)
 
     async def save(self, key: str, record: StoredToken) -> None:
+        self.seen.append(VARIABLE.get())
         await self._pass()
         await super().save(key, record)
 
     async def _pass(self) -> None:
-        await self.open.wait()
+        while not self.open.is_set():
+            try:
+                await self.open.wait()
+            except asyncio.CancelledError:
+                if not self.stubborn:
+                    raise
         if self.down:
             raise StoreError("the store is switched off")
 
@@ -91,7 +101,7 @@ async def test_a_session_without_credentials_stays_logged_out(
 async def test_a_cancelled_logout_is_one(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Slow
 ) -> None:
-    """Another process was renewing: this one is logged out at once, and the others when they come to look."""
+    """Another process was refreshing: this one is logged out at once, and the others when they come to look."""
     one, two = await connect(store=store), await connect(store=store)
     old = await one.token()
     await two.token()
@@ -123,3 +133,33 @@ async def test_a_store_that_was_down_during_a_logout_does_not_bring_the_token_ba
     store.down = False
     assert (await session.token()).access_token != old.access_token
     assert (emulator.sign_ins, emulator.renewals) == (2, 0)
+
+
+async def test_a_look_at_the_store_that_outlives_a_logout_leads_to_no_sign_in(
+    emulator: NexudusEmulator, connect: Connect, store: Slow
+) -> None:
+    """A store that cannot be interrupted answers too late: nobody wants the token that would come of it."""
+    session = await connect(store=store)
+    await session.token()
+    store.open.clear()
+    store.stubborn = True
+    caller = asyncio.create_task(session.refresh())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    leaving = asyncio.create_task(session.logout())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    store.open.set()
+    await leaving
+    with pytest.raises(LoginRequiredError):
+        await caller
+    assert len(emulator.token_requests) == 1
+
+
+async def test_a_logout_runs_in_nobodys_context(connect: Connect, store: Slow) -> None:
+    """As a refresh does: it goes on when its caller is gone, and the variables and spans of that one end with it."""
+    session = await connect(store=store)
+    await session.token()
+    VARIABLE.set("the caller's")
+    await session.logout()
+    assert store.seen == ["unset", "unset"]

@@ -6,13 +6,28 @@ In virtual time (`tests/fleet/virtual.py`).
 import asyncio
 import functools
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
+import aiohttp
 import pytest
 
-from nexudus_async import EndpointUnavailableError, Freshness, RefreshPolicy
+from nexudus_async import (
+    EndpointUnavailableError,
+    Freshness,
+    MemoryStore,
+    PasswordCredentials,
+    RefreshPolicy,
+    TokenEndpoint,
+)
+from nexudus_async._events import Emitter
+from nexudus_async._fleet.assembly import refresher_with
+from nexudus_async._refresh.renewal import Asking
+from nexudus_async._refresh.state import TokenState
+from nexudus_async.stores._record import decode, encode
+from nexudus_async.testing import ManualClock
 
 from .virtual import Caller, World, call, play, spawn
 
@@ -275,3 +290,45 @@ def test_a_sign_in_that_is_refused_without_a_reason_is_no_storm(pods: int, statu
         assert back.served
 
     assert len(play(scene, lifetime=3600).endpoint.log) <= hours * 3600 / 300 + 20
+
+
+def test_a_failure_of_ones_own_that_the_fleet_still_holds_off_for_is_told_as_ones_own() -> None:
+    """The pause in the record is longer than that of this process, each by its own chance."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        world.endpoint.fault = lambda _grant: 503
+        with pytest.raises(EndpointUnavailableError) as first:
+            await pod.token()
+        ((key, stored),) = world.store.records.items()
+        record = decode(stored, key)
+        assert record.pause is not None
+        longer = record._replace(pause=record.pause._replace(until=record.pause.until + 60))
+        world.store.records[key] = encode(longer, key)
+        await asyncio.sleep(5)
+        assert pod.statistics().retry_in == 0
+        with pytest.raises(EndpointUnavailableError) as caught:
+            await pod.token()
+        assert len(world.endpoint.log) == 3, "three tries of the first attempt"
+        assert str(caught.value) == str(first.value)
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize(
+    ("looked_ago", "served", "looks"),
+    [(0.4, False, False), (0.5, False, True), (4.9, True, False), (5.0, True, True), (math.inf, True, True)],
+)
+def test_during_a_pause_the_record_is_looked_at_now_and_then(looked_ago: float, served: bool, looks: bool) -> None:
+    """Twice a second while callers fail; every five seconds while nobody waits."""
+    clock, policy = ManualClock(), RefreshPolicy()
+    source = TokenEndpoint(no_session, "https://spaces.nexudus.com", PasswordCredentials("ops@example.com", "right"))
+    renewal = refresher_with(
+        MemoryStore(), Asking(source, policy, clock), TokenState(policy, clock, lambda: 0.0),
+        key=source.key, policy=policy, chance=lambda: 0.0, emitter=Emitter(None),
+    )  # fmt: skip
+    assert renewal.worth_a_look(EndpointUnavailableError("503"), looked_ago, served=served) is looks
+
+
+def no_session() -> aiohttp.ClientSession:
+    raise AssertionError("nothing is sent")

@@ -1,6 +1,6 @@
 """Real processes that share an account through a real file or a real Valkey, in real time.
 
-Tokens live for two seconds and are renewed in the second half: the fleet's hours, in seconds. How long the longest
+Tokens live for two seconds and are refreshed in the second half: the fleet's hours, in seconds. How long the longest
 test runs is in `NEXUDUS_TEST_SECONDS`.
 """
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.fleet
 SECONDS = float(os.environ.get("NEXUDUS_TEST_SECONDS", "3"))
 LIFETIME = 2.0
 INTERVAL = 1.0
-"""Seconds from a token to its renewal at the earliest: the lifetime less the window of the workers' policy."""
+"""Seconds from a token to its refresh at the earliest: the lifetime less the window of the workers' policy."""
 EARLY = 0.05
 """Seconds by which a request that took longer on its way than the next one makes an interval look shorter."""
 LEASE = 1.0
@@ -63,7 +63,7 @@ def on_both(valkey: Valkey, tmp_path: Path) -> OnBoth:
 
 
 async def test_a_fleet_makes_one_token_request_in_each_interval(on_both: OnBoth) -> None:
-    """Eight processes: one sign-in, then one renewal a second at the most; none overlaps, none uses a token twice."""
+    """Eight processes: one sign-in, then one refresh a second at the most; none overlaps, none uses a token twice."""
     await on_both(_one_request_in_each_interval)
 
 
@@ -82,7 +82,7 @@ async def _one_request_in_each_interval(emulator: NexudusEmulator, store: str) -
     print(f"\n{_summary(emulator)}; slowest request {max(report.slowest for report in reports):.3f} s")
 
 
-async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(on_both: OnBoth) -> None:
+async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_refresh(on_both: OnBoth) -> None:
     """Before the service has seen the request, and after it; nobody can tell, and so each costs one sign-in."""
     await on_both(_killed_in_the_middle)
 
@@ -90,7 +90,7 @@ async def test_a_fleet_outlives_processes_killed_in_the_middle_of_a_renewal(on_b
 async def _killed_in_the_middle(emulator: NexudusEmulator, store: str) -> None:
     async with running(emulator, store, 8, lease=LEASE) as fleet:
         for fault, sign_ins in ((Fault.dropped(), 2), (Fault(), 3)):
-            recovery = await _kill_the_renewing_process(emulator, fleet, fault)
+            recovery = await _kill_the_refreshing_process(emulator, fleet, fault)
             print(f"\nanother token {recovery:.2f} s after the kill")
             assert recovery < LEASE + LOOK
             await asyncio.sleep(1.5 * INTERVAL)
@@ -165,7 +165,7 @@ def _share_one_chain(emulator: NexudusEmulator) -> bool:
     return len({record.headers["client_id"] for record in last}) == 1 and min(gaps(last)) >= INTERVAL - EARLY
 
 
-async def _kill_the_renewing_process(emulator: NexudusEmulator, fleet: Fleet, fault: Fault) -> float:
+async def _kill_the_refreshing_process(emulator: NexudusEmulator, fleet: Fleet, fault: Fault) -> float:
     """Return the seconds from the kill to the next token."""
     hold: Hold
     with emulator.hold("token", times=1, fault=fault) as hold:

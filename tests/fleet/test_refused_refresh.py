@@ -15,12 +15,13 @@ from nexudus_async import (
     EndpointUnavailableError,
     LoginRequiredError,
     RefreshFailed,
+    RefreshTokenCredentials,
     StoredToken,
     TokenEndpointError,
     TokenObtained,
 )
 
-from .virtual import World, play
+from .virtual import USER, World, play
 
 HINT = "client_id header"
 SHARED = pytest.mark.parametrize("shared", [False, True], ids=["alone", "with a store"])
@@ -118,6 +119,25 @@ def test_without_credentials_the_refusal_is_the_cause_of_login_required(shared: 
         with pytest.raises(LoginRequiredError) as again:
             await worker.token()
         assert says_so(again.value)
+
+    play(scene, lifetime=3600)
+
+
+@SHARED
+def test_with_what_was_handed_over_used_the_refusal_is_the_cause_of_login_required(shared: bool) -> None:
+    """Not only that it is not sent again."""
+
+    async def scene(world: World) -> None:
+        world.endpoint.live["a chain"] = "handed-over"
+        credentials = RefreshTokenCredentials("handed-over", client_id="a chain", username=USER)
+        worker = world.pod(credentials=credentials, shared=shared)
+        await worker.token()
+        await world.until(3601)
+        world.endpoint.revoke()
+        with pytest.raises(LoginRequiredError) as caught:
+            await worker.token()
+        assert says_so(caught.value)
+        assert world.endpoint.count("refresh_token") == 2
 
     play(scene, lifetime=3600)
 

@@ -73,10 +73,10 @@ def autojump(clock: ManualClock) -> None:
     clock.autojump = True  # waits between looks at the store take no real time
 
 
-async def test_a_fleet_signs_in_once_and_renews_once(
+async def test_a_fleet_signs_in_once_and_refreshes_once(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """Twenty sessions, five lifetimes: one sign-in and one renewal each time; the rest adopt."""
+    """Twenty sessions, five lifetimes: one sign-in and one refresh each time; the rest adopt."""
     fleet = [await connect(store=store) for _ in range(20)]
     for _ in range(5):
         tokens = await asyncio.gather(*(session.token() for session in fleet))
@@ -86,7 +86,7 @@ async def test_a_fleet_signs_in_once_and_renews_once(
     assert emulator.max_concurrent_token_requests == 1
 
 
-async def test_a_fleet_in_the_advisory_window_renews_once_and_nobody_waits(
+async def test_a_fleet_in_the_advisory_window_refreshes_once_and_nobody_waits(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
     """All see the window at the same moment; requests are served meanwhile."""
@@ -108,7 +108,7 @@ async def test_a_fleet_in_the_advisory_window_renews_once_and_nobody_waits(
 async def test_a_restart_needs_no_sign_in_even_after_a_change_of_password(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """The next process adopts the token, and renews by its refresh token while the chain lives."""
+    """The next process adopts the token, and refreshes by its refresh token while the chain lives."""
     first = await connect(store=store)
     token = await first.token()
     await first.close()
@@ -136,7 +136,7 @@ async def test_the_chain_keeps_its_client_id(emulator: NexudusEmulator, connect:
 async def test_a_token_refused_with_401_is_not_adopted_again(
     emulator: NexudusEmulator, connect: Connect, store: Fragile
 ) -> None:
-    """The record holds the very token that was refused: it is renewed, once, for all who share it."""
+    """The record holds the very token that was refused: it is refreshed, once, for all who share it."""
     fleet = [await connect(store=store) for _ in range(10)]
     for session in fleet:
         await session.token()
@@ -186,7 +186,7 @@ def test_a_session_that_could_never_have_a_token_is_refused(options: dict[str, A
 async def test_a_logout_reaches_the_others(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """At their next renewal they drop the chain and sign in; without credentials they are told."""
+    """At their next refresh they drop the chain and sign in; without credentials they are told."""
     one, two = await connect(store=store), await connect(store=store)
     options: dict[str, Any] = {"base_url": emulator.url, "clock": clock, "store": store, "account": emulator.username}
     async with TokenSession(**options) as worker:
@@ -268,7 +268,7 @@ async def test_a_corrected_password_does_not_rest(
 async def test_a_dead_store_costs_nobody_a_request(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """Before the hard margin nothing is renewed; after it each process signs in for itself; later they share again."""
+    """Before the hard margin nothing is refreshed; within it each process signs in for itself; later they share."""
     fleet = [await connect(store=store, policy=NO_JITTER) for _ in range(3)]
     for session in fleet:
         await session.token()
@@ -294,24 +294,40 @@ async def test_a_dead_store_costs_nobody_a_request(
     assert any(isinstance(event, StoreFailed) for event in connect.events)
 
 
-async def test_a_renewed_token_that_could_not_be_saved_is_saved_when_the_store_is_back(
+async def test_a_refreshed_token_that_could_not_be_saved_is_saved_when_the_store_is_back(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """Without waiting for the next renewal: a restart finds it."""
+    """Without waiting for the next refresh: a restart finds it."""
+    clock.autojump = False
     session = await connect(store=store)
     await session.token()
     clock.advance(3600)
     with emulator.hold("token") as hold:
-        renewing = asyncio.create_task(session.token())
+        refreshing = asyncio.create_task(session.token())
         await hold.wait()
         store.saves_down = True
-    token = await renewing
+    token = await refreshing
     await until(lambda: session.statistics().unsaved == 1)
     store.saves_down = False
+    await clock.wait_for_sleepers()
+    clock.advance(2)
     await until(lambda: session.statistics().unsaved == 0)
     another = await connect(store=store)
     assert (await another.token()).access_token == token.access_token
     assert (emulator.sign_ins, emulator.renewals) == (1, 1)
+
+
+async def test_a_clock_that_jumps_is_not_driven_by_the_attempts_to_save(
+    connect: Connect, clock: ManualClock, store: Fragile
+) -> None:
+    """Or time would run away for as long as the store is down."""
+    session = await connect(store=store)
+    store.saves_down = True
+    began = clock.monotonic()
+    await session.token()
+    await asyncio.sleep(0.05)
+    assert clock.monotonic() - began < 1
+    assert session.freshness is Freshness.FRESH
 
 
 async def test_close_offers_the_store_once_more_what_it_did_not_take(
@@ -379,7 +395,7 @@ async def test_without_credentials_a_refusal_in_a_race_is_no_end_while_the_store
 async def test_hosts_whose_clocks_differ_by_ten_minutes_share_a_chain(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
-    """Remaining life is clamped; no request fails and no token is renewed more than its share."""
+    """Remaining life is clamped; no request fails and no token is refreshed more than its share."""
 
     class Ahead:
         def __init__(self, seconds: float) -> None:
@@ -486,7 +502,7 @@ async def test_a_wrong_key_is_an_event_and_a_fresh_sign_in(
 async def test_a_flight_that_finishes_waits_for_its_save_before_the_next(
     emulator: NexudusEmulator, connect: Connect, store: Fragile
 ) -> None:
-    """`refresh()` right after a renewal does not overtake the save of the one before."""
+    """`refresh()` right after a refresh does not overtake the save of the one before."""
     session = await connect(store=store)
     first = await session.token()
     second = await session.refresh()
@@ -505,10 +521,10 @@ async def test_the_store_key_names_nobody(connect: Connect, store: Fragile) -> N
     assert "@" not in key_of(session)
 
 
-async def test_a_renewal_by_hand_renews_though_the_store_has_a_token(
+async def test_a_refresh_by_hand_refreshes_though_the_store_has_a_token(
     emulator: NexudusEmulator, connect: Connect, store: Fragile
 ) -> None:
-    """A session that holds nothing yet does not take the record for the answer; it renews what is there."""
+    """A session that holds nothing yet does not take the record for the answer; it refreshes what is there."""
     one, two = await connect(store=store), await connect(store=store)
     token = await one.token()
     assert (await two.refresh()).generation == token.generation + 1
@@ -539,7 +555,7 @@ async def test_a_failed_first_sign_in_leaves_a_pause_in_the_store(
     assert (stored.generation, document["token"], document["pause"]["failures"]) == (0, None, 1)
 
 
-async def test_faults_of_a_shared_renewal_are_back_off_as_ever(
+async def test_faults_of_a_shared_refresh_are_back_off_as_ever(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: Fragile
 ) -> None:
     """A refused sign-in gives the lock back; the pause is the fleet's, and whoever comes after it may try."""

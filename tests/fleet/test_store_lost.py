@@ -4,15 +4,30 @@ In virtual time (`tests/fleet/virtual.py`).
 """
 
 import asyncio
+import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
-from nexudus_async import EndpointUnavailableError, RefreshPolicy, StoredToken, StoreFailed, TokenManager
+from nexudus_async import (
+    CredentialsRejectedError,
+    EndpointUnavailableError,
+    RefreshPolicy,
+    StoredToken,
+    StoreFailed,
+    Token,
+    TokenEndpointError,
+    TokenManager,
+)
+from nexudus_async._manager import coordinator_of
+from nexudus_async.stores._record import decode
 
-from .virtual import World, call, play, spawn
+from .virtual import Store, World, call, play, spawn
 
 NO_JITTER = RefreshPolicy(jitter=0)
+HARD = 3540.0
+"""Seconds after which callers wait for the successor of a token of an hour."""
 
 
 @pytest.mark.parametrize("moment", [2800.0, 3601.0], ids=["the token is good", "the token has ended"])
@@ -214,3 +229,94 @@ def test_a_refused_refresh_without_credentials_is_not_sent_again_while_the_store
         assert [event for event in world.events if isinstance(event, StoreFailed)]
 
     play(scene, lifetime=3600)
+
+
+def test_up_to_the_hard_margin_a_lost_record_costs_no_sign_in() -> None:
+    """To its last half second: another process may still save the successor. Then one is made, and no refresh."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod(policy=NO_JITTER)
+        await pod.token()
+        await world.until(HARD - 0.5)
+        world.store.flush()
+        await pod.token()
+        await asyncio.sleep(0.4)
+        assert len(world.endpoint.log) == 1
+        await call(world, pod, HARD + 2)
+        assert [sent.grant for sent in world.endpoint.log] == ["password", "password"]
+
+    play(scene, lifetime=3600)
+
+
+def test_up_to_its_own_moment_a_process_without_the_store_sends_nothing() -> None:
+    """To its last half second: the store may come back."""
+
+    async def scene(world: World) -> None:
+        pod = world.pod()
+        await pod.token()
+        world.store.down = True
+        state = coordinator_of(pod).state
+        await world.until(HARD)
+        await world.until(world.now() + state.without_store_in - 0.5)
+        await pod.token()
+        await asyncio.sleep(0.4)
+        assert len(world.endpoint.log) == 1
+        await call(world, pod, world.now() + 2)
+        assert [sent.grant for sent in world.endpoint.log] == ["password", "password"]
+
+    play(scene, lifetime=3600)
+
+
+def test_a_refused_refresh_of_its_own_chain_is_the_cause_of_what_follows_and_is_not_left_to_others() -> None:
+    """The sign-in after it is refused, too. The store comes back: the chain is saved without its refresh token."""
+
+    async def scene(world: World) -> None:
+        pod = await down(world)
+        own = await pod.refresh()
+        world.endpoint.revoke(access=False)
+        world.endpoint.password = "another"
+        with pytest.raises(CredentialsRejectedError) as caught:
+            await pod.refresh()
+        cause = caught.value.__cause__
+        while cause is not None and "client_id header" not in str(cause):
+            cause = cause.__cause__
+        assert isinstance(cause, TokenEndpointError)
+        world.store.down = False
+        await asyncio.sleep(60)
+        ((key, stored),) = world.store.records.items()
+        left = decode(stored, key).token
+        assert left is not None
+        assert (left.access_token, left.refresh_token) == (own.access_token, None)
+
+    play(scene, lifetime=3600)
+
+
+class OfOnesOwn:
+    """A source whose tokens have no `client_id`: nobody can tell whose chain one belongs to."""
+
+    key = "an account"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def login(self) -> Token:
+        return self._token("login")
+
+    async def refresh(self, token: Token) -> Token:
+        return self._token("refresh")
+
+    def _token(self, how: str) -> Token:
+        self.asked.append(how)
+        ends = datetime.fromtimestamp(time.time() + 3600, UTC)
+        return Token(f"access-{len(self.asked)}", f"refresh-{len(self.asked)}", "bearer", None, 3600.0, ends)
+
+
+async def test_a_source_of_ones_own_signs_in_anew_while_the_store_is_down() -> None:
+    """The refresh token may be everybody's."""
+    store, source = Store(), OfOnesOwn()
+    store.down = True
+    manager = TokenManager(source, store=store)
+    await manager.token()
+    await manager.refresh()
+    await manager.close()
+    assert source.asked == ["login", "login"]

@@ -1,4 +1,4 @@
-"""A renewal that its process did not live to finish, or whose end it does not know: what the next process does."""
+"""A refresh that its process did not live to finish, or whose end it does not know: what the next process does."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -48,7 +48,7 @@ async def fleet(connect: Connect, store: MemoryStore, size: int) -> list[TokenSe
 
 
 async def die(emulator: NexudusEmulator, session: TokenSession, fault: Fault | None = None) -> None:
-    """End `session` while its renewal is under way; without a fault, the service has used the refresh token."""
+    """End `session` while its refresh is under way; without a fault, the service has used the refresh token."""
     token = await session.token()
     with emulator.hold("token", times=1, fault=fault) as hold:
         refuse(session.manager, token)
@@ -163,7 +163,7 @@ async def test_where_nobody_can_sign_in_a_doubtful_refresh_token_is_better_than_
 async def test_a_failure_that_used_no_refresh_token_leaves_no_doubt(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock, store: MemoryStore, fault: Fault
 ) -> None:
-    """The next process renews whenever it likes."""
+    """The next process refreshes whenever it likes."""
     one, two = await fleet(connect, store, 2)
     emulator.fail("token", fault)
     with pytest.raises(EndpointUnavailableError):
@@ -205,7 +205,7 @@ async def test_a_fixed_code_keeps_a_doubtful_refresh_token(
 
 
 async def test_a_source_of_another_kind_is_not_asked_what_it_does_not_know(clock: ManualClock) -> None:
-    """One that only signs in and renews works with a store as without, at one save for each token."""
+    """One that only signs in and refreshes works with a store as without, at one save for each token."""
     saved: list[int] = []
 
     class Counting(MemoryStore):
@@ -248,7 +248,7 @@ async def test_a_session_without_credentials_is_told_when_a_doubtful_refresh_tok
 async def test_a_lock_that_cannot_be_given_back_takes_no_token_away(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """It ends by itself; the renewal it was for has succeeded."""
+    """It ends by itself; the refresh it was for has succeeded."""
 
     class Clinging(MemoryStore):
         @asynccontextmanager

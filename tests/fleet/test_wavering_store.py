@@ -198,7 +198,7 @@ def test_a_tombstone_keeps_what_holds_the_fleet_off(newest: Record) -> None:
     latch, pause = Latch(1, 2.0, "CredentialsRejectedError"), Pause(1, 2.0, False, "EndpointUnavailableError", "")
     held = Record(newest.generation, client_id=newest.client_id, latch=latch, pause=pause)
     tombstone = above(Record(3, logged_out_until=9.0), held)
-    assert (tombstone.generation, tombstone.latch, tombstone.pause) == (8, latch, pause)
+    assert (tombstone.generation, tombstone.latch, tombstone.pause) == (9, latch, pause)
 
 
 def test_a_logout_does_not_wake_the_passwords_of_others() -> None:
@@ -367,8 +367,8 @@ def test_what_a_lost_record_lent_is_put_back_above_it() -> None:
     play(scene, lifetime=3600)
 
 
-def test_a_chain_of_ones_own_that_is_saved_while_it_is_refreshed_is_in_doubt() -> None:
-    """The store comes back in the middle: whoever finds it there does not send the same refresh token."""
+def test_a_chain_of_ones_own_is_not_saved_while_it_is_refreshed() -> None:
+    """The store comes back in the middle: it gets the successor, and nobody else has the refresh token that is sent."""
 
     async def scene(world: World) -> None:
         world.store.down = True
@@ -379,8 +379,130 @@ def test_a_chain_of_ones_own_that_is_saved_while_it_is_refreshed_is_in_doubt() -
         await asyncio.sleep(0.5)
         world.store.down = False
         await save_now(one)
-        assert record(world.store).in_doubt
+        assert not world.store.records
         await two.refresh()
-        await refreshing
+        token = await refreshing
+        assert one.statistics().unsaved == 1
+        await save_now(one)
+        assert (one.statistics().unsaved, one.current()) == (0, token)
 
     assert play(scene, lifetime=3600).endpoint.reused == 0
+
+
+@pytest.mark.parametrize("status", [502, 0], ids=["a gateway's", "none"])
+def test_a_chain_refreshed_without_credentials_and_store_is_in_doubt_when_the_answer_was_lost(status: int) -> None:
+    """The store comes back, and is told of the chain: whoever finds it there does not send the same refresh token."""
+
+    async def scene(world: World) -> None:
+        one, _ = await begin(world, world.store)
+        worker = world.pod(None)
+        await worker.token()
+        world.store.down = True
+        own = await worker.refresh()
+        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: status, True
+        with pytest.raises(NexudusAuthError):
+            await worker.refresh()
+        world.endpoint.fault, world.store.down = lambda _grant: None, False
+        await save_now(worker)
+        left = record(world.store)
+        assert (left.token, left.in_doubt) == (own, True)
+        assert (await one.refresh()).access_token == own.access_token, "it is good"
+        assert world.endpoint.accepts(await one.refresh())
+        assert {sent.pod for sent in world.endpoint.log if sent.refresh_token == own.refresh_token} == {"pod 2"}
+
+    play(scene, lifetime=3600)
+
+
+def test_a_chain_refreshed_without_credentials_is_in_doubt_while_that_is_under_way() -> None:
+    """The store comes back in the middle; and where it then turns out that nothing was used, it is not."""
+
+    async def scene(world: World) -> None:
+        await begin(world, world.store)
+        worker = world.pod(None)
+        await worker.token()
+        world.store.down = True
+        await worker.refresh()
+        world.endpoint.latency, world.endpoint.fault = 2.0, lambda _grant: 429
+        refreshing = asyncio.create_task(worker.refresh())
+        await asyncio.sleep(0.5)
+        unsaved = storage_of(worker).unsaved
+        assert unsaved is not None
+        assert unsaved.in_doubt
+        with pytest.raises(NexudusAuthError):
+            await refreshing
+        world.store.down = False
+        await save_now(worker)
+        assert not record(world.store).in_doubt
+
+    play(scene, lifetime=3600)
+
+
+@pytest.mark.parametrize("pods", [1, 2], ids=["an empty store", "an older record"])
+def test_a_chain_of_ones_own_is_in_doubt_when_its_answer_was_lost(pods: int) -> None:
+    """The store is back, and has not been told of the chain yet: when it is, nobody sends that refresh token again."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(), world.pod()
+        for pod in (one, two)[: 2 * pods - 2]:
+            await pod.token()
+        await asyncio.sleep(1)
+        world.store.down = True
+        own = await (one.token() if pods == 1 else one.refresh())
+        world.store.down = False
+        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: 0, True
+        with pytest.raises(NexudusAuthError):
+            await one.refresh()
+        await asyncio.sleep(0.1)
+        await save_now(one)
+        left = record(world.store)
+        assert (left.token, left.in_doubt, left.client_id) == (own, True, own.client_id)
+        world.endpoint.fault = lambda _grant: None
+        for _ in range(2):
+            await two.refresh()
+        assert [sent.pod for sent in world.endpoint.log if sent.refresh_token == own.refresh_token] == ["pod 0"]
+
+    play(scene, lifetime=3600)
+
+
+def test_a_chain_of_ones_own_whose_refresh_is_turned_away_is_as_good_as_before() -> None:
+    """Nothing was used: the others go on with it."""
+
+    async def scene(world: World) -> None:
+        one, two = world.pod(), world.pod()
+        world.store.down = True
+        own = await one.token()
+        world.store.down = False
+        world.endpoint.fault = lambda _grant: 503
+        with pytest.raises(NexudusAuthError):
+            await one.refresh()
+        world.endpoint.fault = lambda _grant: None
+        await asyncio.sleep(60)
+        assert (record(world.store).token, record(world.store).in_doubt) == (own, False)
+        for _ in range(2):
+            await two.refresh()
+        assert world.endpoint.count("password") == 1
+
+    play(scene, lifetime=3600)
+
+
+def test_a_lost_record_that_a_failed_sign_in_puts_back_is_in_doubt() -> None:
+    """Another process was refreshing when the store was emptied: nobody sends the same refresh token."""
+
+    async def scene(world: World) -> None:
+        one, two = await begin(world, world.store)
+        three = world.pod()
+        token = await three.token()
+        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: 0, True
+        refreshing = asyncio.create_task(two.refresh())
+        await asyncio.sleep(0.5)
+        world.endpoint.fault = lambda _grant: None
+        world.store.flush()
+        world.endpoint.password = "another"
+        with pytest.raises(CredentialsRejectedError):
+            await one.sign_in()
+        world.endpoint.password = "right"
+        await three.refresh()
+        await asyncio.gather(refreshing, return_exceptions=True)
+        assert [sent.pod for sent in world.endpoint.log if sent.refresh_token == token.refresh_token] == ["pod 1"]
+
+    play(scene, lifetime=3600)

@@ -131,7 +131,7 @@ class Endpoint:
         }  # fmt: skip
 
 
-class _Http:
+class Http:
     """What a pod's token requests go through, in place of an `aiohttp.ClientSession`."""
 
     closed = False
@@ -219,13 +219,14 @@ class World:
     ) -> TokenManager:
         """Make one more process. password: None for one without credentials. store: another than the world's.
 
-        shared: whether it has a store at all.
+        shared: whether it has a store at all. credentials: others than a password.
         """
         name, clock = f"pod {len(self.pods)}", Clock(self.loop, options.pop("skew", 0.0))
         policy = options.pop("policy", None) or RefreshPolicy()
-        credentials = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
+        by_password = None if password is None else PasswordCredentials(USER, password, options.pop("totp", None))
+        credentials = options.pop("credentials", by_password)
         source = TokenEndpoint(
-            cast(Any, _Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
+            cast(Any, Http(self.endpoint, name)), "https://spaces.nexudus.com", credentials,
             clock=clock, account=None if credentials else USER, policy=policy, **options,
         )  # fmt: skip
         manager = TokenManager(

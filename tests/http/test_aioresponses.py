@@ -26,15 +26,15 @@ async def test_a_mocked_call_shows_the_authorization_header() -> None:
         mocked.assert_called_with(f"{BASE}/api/x", headers={"Authorization": "Bearer mocked"}, raise_for_status=False)
 
 
-async def test_a_mocked_401_leads_to_a_mocked_renewal() -> None:
+async def test_a_mocked_401_leads_to_a_mocked_refresh() -> None:
     """The whole way round, without a socket."""
     with aioresponses() as mocked:
         mocked.post(f"{BASE}/api/token", payload=TOKEN, response_class=AioresponsesResponse)
         mocked.get(f"{BASE}/api/x", status=401, response_class=AioresponsesResponse)
-        renewed = TOKEN | {"access_token": "renewed"}
-        mocked.post(f"{BASE}/api/token", payload=renewed, response_class=AioresponsesResponse)
+        refreshed = TOKEN | {"access_token": "refreshed"}
+        mocked.post(f"{BASE}/api/token", payload=refreshed, response_class=AioresponsesResponse)
         mocked.get(f"{BASE}/api/x", payload={}, response_class=AioresponsesResponse)
         async with TokenSession(PasswordCredentials("ops@example.com", "pw")) as session:
             async with session.get("/api/x") as response:
                 assert response.status == 200
-            assert (await session.token()).access_token == "renewed"
+            assert (await session.token()).access_token == "refreshed"

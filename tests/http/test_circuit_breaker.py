@@ -1,4 +1,4 @@
-"""The memory of renewals that did not help. Each test plays 401s and replays against it."""
+"""The memory of refreshes that did not help. Each test plays 401s and replays against it."""
 
 import pytest
 
@@ -8,14 +8,14 @@ START = 5_000.0
 
 
 class Api:
-    """Plays the client's side: generations go up with every renewal, and a forbidden path answers 401 for ever."""
+    """Plays the client's side: generations go up with every refresh, and a forbidden path answers 401 for ever."""
 
     def __init__(self) -> None:
         self.memory = CircuitBreaker()
         self.generation = 1
 
     def call(self, path: str, now: float, *, helps: bool, method: str = "GET") -> bool:
-        """A 401, and the replay if it led to a renewal. Return whether it did."""
+        """A 401, and the replay if it led to a refresh. Return whether it did."""
         if not self.memory.allow(method, path, self.generation, now):
             return False
         self.generation += 1
@@ -26,12 +26,12 @@ class Api:
         return True
 
 
-def test_a_first_401_forces_a_renewal() -> None:
+def test_a_first_401_forces_a_refresh() -> None:
     """Nothing is known against it."""
     assert Api().call("/a", START, helps=True)
 
 
-def test_renewals_that_help_are_never_held_back() -> None:
+def test_refreshes_that_help_are_never_held_back() -> None:
     """An expired token may be met on any path at any time."""
     api = Api()
     assert all(api.call("/a", START, helps=True) for _ in range(100))
@@ -48,14 +48,14 @@ def test_a_futile_path_rests_for_a_minute_growing_to_a_quarter_of_an_hour(start:
         assert api.call("/a", now, helps=False)
 
 
-def test_thirty_calls_to_a_forbidden_path_renew_once() -> None:
-    """A worker that polls something it may not see does not renew with every poll."""
+def test_thirty_calls_to_a_forbidden_path_refresh_once() -> None:
+    """A worker that polls something it may not see does not refresh with every poll."""
     api = Api()
     assert [api.call("/a", START + n, helps=False) for n in range(30)].count(True) == 1
 
 
 def test_other_paths_together_force_one_a_minute() -> None:
-    """While no forced renewal has helped, thirty forbidden paths cost no more than two."""
+    """While no forced refresh has helped, thirty forbidden paths cost no more than two."""
     api = Api()
     assert api.call("/forbidden", START, helps=False)
     assert [api.call(f"/{n}", START + 1, helps=False) for n in range(30)].count(True) == 1
@@ -93,8 +93,8 @@ def test_a_path_that_was_helped_is_as_new() -> None:
     assert api.call("/a", START + 241, helps=False)
 
 
-def test_many_who_shared_a_renewal_count_once() -> None:
-    """A hundred concurrent calls of one path are refused after one renewal: the pause is a minute, not an hour."""
+def test_many_who_shared_a_refresh_count_once() -> None:
+    """A hundred concurrent calls of one path are refused after one refresh: the pause is a minute, not an hour."""
     memory = CircuitBreaker()
     assert memory.allow("GET", "/a", 1, START)
     for _ in range(100):
@@ -114,7 +114,7 @@ def test_a_late_replay_with_an_old_token_does_not_lengthen_the_pause() -> None:
 
 @pytest.mark.parametrize(("generation", "counts"), [(4, False), (5, True), (6, True)])
 def test_a_refusal_after_the_pause_counts_unless_it_is_of_an_older_token(generation: int, counts: bool) -> None:
-    """From the end of the pause on: then it has forced another renewal, which did not help either."""
+    """From the end of the pause on: then it has forced another refresh, which did not help either."""
     memory = CircuitBreaker()
     memory.refused("GET", "/a", 5, START)
     memory.refused("GET", "/a", generation, START + 60)
@@ -132,7 +132,7 @@ def test_a_path_rests_until_its_pause_is_over(later: float, rests: bool) -> None
     assert not memory.is_open("PUT", "/a", START + later)
 
 
-def test_an_unproven_renewal_is_doubted() -> None:
+def test_an_unproven_refresh_is_doubted() -> None:
     """After a body that cannot be sent again nobody sees whether it helped: others force one a minute."""
     memory = CircuitBreaker()
     assert memory.allow("POST", "/upload", 1, START)
@@ -143,7 +143,7 @@ def test_an_unproven_renewal_is_doubted() -> None:
 
 
 @pytest.mark.parametrize(("later", "allowed"), [(1.0, False), (59.999, False), (60.0, True)])
-def test_the_next_401_shows_that_an_unproven_renewal_did_not_help(later: float, allowed: bool) -> None:
+def test_the_next_401_shows_that_an_unproven_refresh_did_not_help(later: float, allowed: bool) -> None:
     """Within a minute, for a newer token: that path rests. After a minute it may be another matter."""
     memory = CircuitBreaker()
     assert memory.allow("POST", "/upload", 1, START)
@@ -151,7 +151,7 @@ def test_the_next_401_shows_that_an_unproven_renewal_did_not_help(later: float, 
     assert memory.allow("POST", "/upload", 2, START + later) is allowed
 
 
-def test_polling_with_an_upload_that_is_forbidden_does_not_renew_with_every_poll() -> None:
+def test_polling_with_an_upload_that_is_forbidden_does_not_refresh_with_every_poll() -> None:
     """An hour of uploads, one a second, each refused: the pauses grow although no replay was ever made."""
     memory, generation, forced = CircuitBreaker(), 1, 0
     for second in range(3600):
@@ -163,7 +163,7 @@ def test_polling_with_an_upload_that_is_forbidden_does_not_renew_with_every_poll
 
 
 def test_the_same_generation_proves_nothing() -> None:
-    """A second 401 for the token that is just being renewed is no judgement of its successor."""
+    """A second 401 for the token that is just being refreshed is no judgement of its successor."""
     memory = CircuitBreaker()
     memory.unproven("POST", "/upload", 1, START)
     assert memory.allow("POST", "/upload", 1, START + 1)

@@ -20,7 +20,7 @@ from nexudus_async._http.request import RequestContext
 from nexudus_async._http.shared import KNOWN_URLS
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
-from tests.inside import goes_with_the_token, token_session_of
+from tests.inside import goes_with_the_token, session_of, token_session_of
 
 ECHO = "/api/emulator/echo"
 
@@ -247,7 +247,7 @@ def test_a_session_can_be_made_and_closed_without_an_event_loop() -> None:
 
 
 def test_use_from_another_event_loop_is_an_error_at_once() -> None:
-    """Its connections and its renewal belong to the first loop: no hang, no strange error from below."""
+    """Its connections and its refresh belong to the first loop: no hang, no strange error from below."""
 
     async def first() -> TokenSession:
         async with NexudusEmulator() as emulator:
@@ -329,7 +329,7 @@ def _child(session: TokenSession, result: Any, method: str = "token") -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["token", "refresh", "logout", "close"])
 async def test_use_after_a_fork_is_an_error_at_once(connect: Connect, method: str) -> None:
-    """The renewal and the sockets are the parent's."""
+    """The refresh and the sockets are the parent's."""
     session = await connect()
     await session.token()
     here, there = multiprocessing.Pipe()
@@ -439,6 +439,23 @@ async def test_a_session_dropped_without_closing_says_so() -> None:
             caught.clear()  # the warning holds the session, and that the rest
         await inner.close()  # or it would say so, too, at another time
         assert any("unclosed <TokenSession" in text for text in said)
+
+
+async def test_a_session_that_only_called_another_origin_says_so_too() -> None:
+    """It has asked for no token, but there is a connection to close."""
+    async with NexudusEmulator() as other:
+        session = TokenSession(PasswordCredentials("nobody", "nothing"))
+        inner = session_of(session)
+        async with session.get(other.url + CUSTOMER) as response:
+            assert response.status == 401
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del session
+            gc.collect()
+            said = [str(warning.message) for warning in caught]
+            caught.clear()
+        await inner.close()
+    assert any("unclosed <TokenSession" in text for text in said)
 
 
 async def test_an_unusable_url_is_aiohttps_error(connect: Connect) -> None:

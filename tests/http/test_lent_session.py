@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from nexudus_async import ConfigurationError
 from nexudus_async._http.aiohttp_internals import POOL_ONLY, token_session_like
 from nexudus_async.errors import MalformedResponseError
 from nexudus_async.testing import Fault, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect
+from tests.conftest import CUSTOMER, Connect, until
 
 ECHO = "/api/emulator/echo"
 
@@ -87,6 +88,39 @@ BIG_HEADER = Fault.answer(
     json.dumps({"access_token": "big", "token_type": "bearer", "expires_in": 3600, "refresh_token": "0" * 32}),
     headers={"X-Big": "x" * 20_000},
 )
+
+
+async def test_an_answer_to_a_lent_sessions_own_authorization_says_nothing_about_the_token(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """Its middleware may put in another. The token has worked nowhere then, so that its 401 is a permission."""
+
+    async def own(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if request.url.path == ECHO:
+            request.headers["Authorization"] = "Basic b3duOm93bg=="
+        return await handler(request)
+
+    async def echo(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def forbidden(_: web.Request) -> web.Response:
+        arrived.append(asyncio.Event())
+        if len(arrived) == 2:  # the replay
+            await arrived[1].wait()
+        return web.Response(status=401)
+
+    arrived: list[asyncio.Event] = []
+    emulator.route("GET", ECHO, echo, authenticated=False)
+    emulator.route("GET", "/forbidden", forbidden)
+    async with aiohttp.ClientSession(middlewares=(own,)) as lent:
+        session = await connect(client_session=lent)
+        first = asyncio.create_task(session.get("/forbidden").__aenter__())
+        await until(lambda: len(arrived) == 2)
+        (await session.get(ECHO)).release()
+        arrived[1].set()
+        assert (await first).status == 401
+        assert (await session.get("/forbidden")).status == 401
+    assert emulator.renewals == 1
 
 
 async def test_a_lent_sessions_limits_hold_for_token_requests(emulator: NexudusEmulator, connect: Connect) -> None:

@@ -92,7 +92,7 @@ async def test_a_url_without_scheme_that_names_another_host_goes_without_the_tok
 async def test_a_401_of_another_origin_is_the_callers(
     emulator: NexudusEmulator, carry: Carry, elsewhere: Elsewhere
 ) -> None:
-    """It was not our header that was refused: nothing is renewed, nothing replayed."""
+    """It was not our header that was refused: nothing is refreshed, nothing replayed."""
     carrier = await carry()
     token = await carrier.session.token()
     async with NexudusEmulator() as other:

@@ -252,19 +252,22 @@ def test_frames_go_by_the_package_that_they_are_of(module: str, stays: bool) -> 
     assert frames_of(caught.value) == ([here, "send", "fail"] if stays else [here, "fail"])
 
 
-async def test_an_error_that_was_being_handled_keeps_its_frames() -> None:
-    """It is the caller's."""
-    mine: list[BaseException] = []
-    async with carrier("session", Server(ANSWERS["nothing"], read=True)) as (send, url, _):
-        try:
-            int("x")
-        except ValueError as error:
-            mine.append(error)
-            with pytest.raises(aiohttp.ClientError) as caught:
-                await send("GET", url)
-            mine.append(caught.value)
-    assert mine[0] in chain_of(mine[1])
-    assert frames_of(mine[0]) == ["test_an_error_that_was_being_handled_keeps_its_frames"]
+@pytest.mark.parametrize("kind", CARRIERS)
+async def test_an_error_that_was_being_handled_keeps_its_frames(kind: str) -> None:
+    """It is the caller's, frames of asyncio included, whether ours comes at once or after a wait."""
+    at_once = {"chunked": True, "headers": {"Content-Length": "1"}, "data": b"x"}
+    later = {"timeout": aiohttp.ClientTimeout(total=0.05)}
+    seen: list[tuple[bool, list[str]]] = []
+    async with carrier(kind, Server(HANG, read=True)) as (send, url, _):
+        for options in (at_once, later):
+            try:
+                await asyncio.wait_for(asyncio.Event().wait(), 0)
+            except TimeoutError as error:
+                with pytest.raises((ValueError, TimeoutError)) as caught:
+                    await send("GET", url, **options)
+                seen.append((error in chain_of(caught.value), frames_of(error)))
+    assert [is_context for is_context, _ in seen] == [True, True]
+    assert all("wait_for" in frames for _, frames in seen)
 
 
 def test_a_circle_of_errors_has_an_end() -> None:

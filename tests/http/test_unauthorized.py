@@ -19,8 +19,8 @@ ECHO = "/api/emulator/echo"
 UNAUTHORIZED = "/api/emulator/unauthorized"
 
 
-async def test_a_hundred_requests_refused_at_once_renew_once(emulator: NexudusEmulator, carry: Carry) -> None:
-    """After a revocation: one renewal, a hundred replays that succeed."""
+async def test_a_hundred_requests_refused_at_once_refresh_once(emulator: NexudusEmulator, carry: Carry) -> None:
+    """After a revocation: one refresh, a hundred replays that succeed."""
     carrier = await carry()
     await carrier.session.token()
     emulator.revoke_access_tokens()
@@ -30,8 +30,8 @@ async def test_a_hundred_requests_refused_at_once_renew_once(emulator: NexudusEm
     assert len([record for record in emulator.requests if record.path == CUSTOMER]) == 200
 
 
-async def test_a_late_401_for_an_old_token_renews_nothing(emulator: NexudusEmulator, carry: Carry) -> None:
-    """The token was replaced while the request was under way: the new one is tried, and no renewal made."""
+async def test_a_late_401_for_an_old_token_refreshes_nothing(emulator: NexudusEmulator, carry: Carry) -> None:
+    """The token was replaced while the request was under way: the new one is tried, and no refresh made."""
     carrier = await carry()
     await carrier.session.token()
     with emulator.hold(CUSTOMER, fault=Fault.answer(401, b"{}"), times=1) as hold:
@@ -66,7 +66,7 @@ async def test_thirty_different_paths_that_answer_401_cost_three_token_requests_
 async def test_uploads_that_always_get_401_cost_three_token_requests_at_most(
     emulator: NexudusEmulator, carry: Carry
 ) -> None:
-    """Nor do bodies that cannot be sent again, whose renewal nobody can see to be futile."""
+    """Nor do bodies that cannot be sent again, whose refresh nobody can see to be futile."""
     carrier = await carry()
     for _ in range(30):
         assert await carrier.status("POST", UNAUTHORIZED, data=io.BytesIO(b"body")) == 401
@@ -109,7 +109,7 @@ async def test_a_path_that_a_renewal_has_helped_begins_anew(
 async def test_a_permission_does_not_hide_a_revocation(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:
-    """While one path is known to refuse everything, another still gets its renewal, at most a minute later."""
+    """While one path is known to refuse everything, another still gets its refresh, at most a minute later."""
     carrier = await carry()
     assert await carrier.status("GET", UNAUTHORIZED) == 401
     emulator.revoke_access_tokens()
@@ -134,7 +134,7 @@ async def test_a_futile_path_forces_again_after_a_minute_then_two(
         expected += 1
 
 
-async def test_403_never_renews(emulator: NexudusEmulator, carry: Carry) -> None:
+async def test_403_never_refreshes(emulator: NexudusEmulator, carry: Carry) -> None:
     """A permission that says so."""
     carrier = await carry()
     assert await carrier.status("GET", "/api/emulator/forbidden") == 403
@@ -171,7 +171,7 @@ def _form() -> aiohttp.FormData:
 async def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_call_has_a_new_token(
     emulator: NexudusEmulator, carry: Carry, make: Any
 ) -> None:
-    """Its 401 is the caller's; the token is renewed meanwhile."""
+    """Its 401 is the caller's; the token is refreshed meanwhile."""
     carrier = await carry()
     await carrier.session.token()
     emulator.revoke_access_tokens()
@@ -181,7 +181,7 @@ async def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_call_has_a_n
     assert [record.status for record in emulator.requests if record.path == ECHO] == [401, 200]
 
 
-async def test_if_the_renewal_after_a_401_fails_its_error_is_raised(
+async def test_if_the_refresh_after_a_401_fails_its_error_is_raised(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:
     """There was no token to be had, and so it is for the next 401 of that token, until there is one."""
@@ -200,7 +200,7 @@ async def test_if_the_renewal_after_a_401_fails_its_error_is_raised(
     assert carrier.session.freshness is Freshness.FRESH
 
 
-async def test_the_renewal_after_a_401_does_not_wait_for_a_slow_body_or_a_full_pool(
+async def test_the_refresh_after_a_401_does_not_wait_for_a_slow_body_or_a_full_pool(
     emulator: NexudusEmulator, carry: Carry
 ) -> None:
     """The first response is let go before the wait: here its body never ends, and the pool has one place."""
@@ -262,7 +262,7 @@ async def test_a_token_that_dies_under_way_of_the_replay_makes_no_path_a_permiss
 
 
 async def test_a_rejection_is_an_event(emulator: NexudusEmulator, carry: Carry, connect: Connect) -> None:
-    """A person on call sees which generation was refused, and whether it led to a renewal."""
+    """A person on call sees which generation was refused, and whether it led to a refresh."""
     carrier = await carry()
     await carrier.session.token()
     emulator.revoke_access_tokens()

@@ -18,8 +18,8 @@ ACCESS, REFRESH, RESET = "AcCeSs-7f3e.tok_en", "fedcba9876543210fedcba9876543210
 SENT_AT = 1_767_225_600.0
 
 SIGN_IN = sign_in(USER, Secret(PASSWORD), Secret(CODE), CLIENT)
-RENEWAL = refresh(SENT_REFRESH, CLIENT)
-GRANTS = {"sign-in": SIGN_IN, "renewal": RENEWAL}
+REFRESH_GRANT = refresh(SENT_REFRESH, CLIENT)
+GRANTS = {"sign-in": SIGN_IN, "refresh": REFRESH_GRANT}
 GOOD: dict[str, Any] = {
     "access_token": ACCESS,
     "token_type": "bearer",

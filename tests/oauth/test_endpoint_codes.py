@@ -83,7 +83,7 @@ async def test_a_code_that_was_used_already_waits_for_the_next(
     endpoint = make(totp=totp_from_secret(KEY, clock=clock))
     await endpoint.login()
     began = clock.wall()
-    await Asking(endpoint, RefreshPolicy(), clock).sign_in()
+    await Asking(endpoint, RefreshPolicy(), clock).sign_in(None, after=None, probing=False, by_hand=False)
     assert len(emulator.token_requests) == 3
     assert clock.wall() - began == pytest.approx(30.5 - into_the_step, abs=1e-3)
 
@@ -95,5 +95,5 @@ async def test_a_key_that_is_wrong_is_not_tried_for_ever(
     emulator.user.totp_secret = KEY
     endpoint = make(totp=totp_from_secret(KEY[::-1], clock=clock))
     with pytest.raises(TotpRequiredError):
-        await Asking(endpoint, RefreshPolicy(), clock).sign_in()
+        await Asking(endpoint, RefreshPolicy(), clock).sign_in(None, after=None, probing=False, by_hand=False)
     assert len(emulator.token_requests) == 2

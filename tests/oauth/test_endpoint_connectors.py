@@ -179,7 +179,7 @@ async def test_what_a_mock_raises_is_a_lost_answer(
 
 
 @pytest.mark.parametrize("later", [0.0, 10.001, 3600.0])
-async def test_a_renewal_cut_off_before_it_was_sent_keeps_its_refresh_token(
+async def test_a_refresh_cut_off_before_it_was_sent_keeps_its_refresh_token(
     make: MakeEndpoint, token: Token, emulator: NexudusEmulator, clock: ManualClock, later: float
 ) -> None:
     """As by the deadline, where a host of many addresses answers at none."""

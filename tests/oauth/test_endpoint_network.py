@@ -36,7 +36,7 @@ async def raw_server(handle: Handler) -> AsyncGenerator[str]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("grant", ["sign-in", "renewal"])
+@pytest.mark.parametrize("grant", ["sign-in", "refresh"])
 async def test_a_redirect_is_refused_and_nothing_reaches_the_other_host(
     make: MakeEndpoint, emulator: NexudusEmulator, status: int, grant: str
 ) -> None:
@@ -135,7 +135,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("answer", [*DROPPED.values(), *UNREADABLE.values()], ids=[*DROPPED, *UNREADABLE])
 async def test_what_is_not_http_is_a_lost_answer(make: MakeEndpoint, emulator: NexudusEmulator, answer: bytes) -> None:
-    """For a renewal: one replay, then spent. A sign-in is tried again, but not if the same answer would come again.
+    """For a refresh: one replay, then spent. A sign-in is tried again, but not if the same answer would come again.
 
     An error of this package, and no secret in aiohttp's frames.
     """
@@ -150,16 +150,16 @@ async def test_what_is_not_http_is_a_lost_answer(make: MakeEndpoint, emulator: N
     token = await make().login()
     async with raw_server(babble) as url:
         endpoint = make(base_url=url)
-        with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as renewing:
+        with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as refreshing:
             await endpoint.refresh(token)
         assert connections == 2
-        assert renewing.value.refresh_token_spent
+        assert refreshing.value.refresh_token_spent
         with pytest.raises((EndpointUnavailableError, MalformedResponseError)) as signing_in:
             await endpoint.login()
     unreadable = answer in UNREADABLE.values()
     assert connections == 2 + (1 if unreadable else 3)
     assert isinstance(signing_in.value, MalformedResponseError) or not unreadable
-    for error in (renewing.value, signing_in.value):
+    for error in (refreshing.value, signing_in.value):
         assert not leaked(error, emulator.secrets)
 
 

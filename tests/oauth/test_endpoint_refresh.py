@@ -1,4 +1,4 @@
-"""What a failed renewal means for the refresh token: row by row of the table in `endpoint.py`, over a real socket."""
+"""What a failed refresh means for the refresh token: row by row of the table in `grants.py`, over a real socket."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ def sent(emulator: NexudusEmulator) -> list[str]:
     return [request.form["refresh_token"] for request in emulator.token_requests]
 
 
-async def test_a_renewal_brings_the_next_token(
+async def test_a_refresh_brings_the_next_token(
     endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator
 ) -> None:
     """Under the client_id it was issued to; each refresh token is sent once."""
@@ -134,7 +134,7 @@ async def test_a_gateways_word_is_a_lost_answer(
 async def test_a_gateways_word_about_what_was_done_or_not(
     endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, status: int, applied: bool
 ) -> None:
-    """Not done: the replay renews. Done: the replay is refused, and a sign-in is next."""
+    """Not done: the replay refreshes. Done: the replay is refused, and a sign-in is next."""
     emulator.fail("token", Fault.html(status, applied=applied))
     if applied:
         with pytest.raises(TokenEndpointError, match="invalid_grant") as caught:
@@ -200,7 +200,7 @@ async def test_refused_without_a_reason_where_nobody_can_sign_in(
 async def test_lost_before_the_service_had_it(
     endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, fault: Fault
 ) -> None:
-    """One prompt replay, which renews."""
+    """One prompt replay, which refreshes."""
     emulator.fail("token", fault)
     second = await endpoint.refresh(token)
     assert sent(emulator) == [token.refresh_token] * 2
@@ -252,7 +252,7 @@ async def test_the_replay_is_prompt_or_not_at_all(
 
 
 @pytest.mark.parametrize(("later", "requests"), [(0.0, 2), (10.0, 2), (10.001, 1), (3600.0, 1)])
-async def test_a_cancelled_renewal_counts_as_lost(
+async def test_a_cancelled_refresh_counts_as_lost(
     endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator, clock: ManualClock, later: float, requests: int
 ) -> None:
     """As at a deadline: a later flight replays it within 10 s, and signs in after that."""
@@ -274,7 +274,7 @@ async def test_a_cancelled_renewal_counts_as_lost(
 async def test_throttling_between_does_not_use_up_the_replay(
     endpoint: TokenEndpoint, token: Token, emulator: NexudusEmulator
 ) -> None:
-    """Lost, throttled, renewed: the throttled one was not looked at."""
+    """Lost, throttled, refreshed: the throttled one was not looked at."""
     emulator.fail("token", Fault.dropped())
     emulator.fail("token", Fault.throttled(1))
     await endpoint.refresh(token)

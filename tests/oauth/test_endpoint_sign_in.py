@@ -175,7 +175,7 @@ async def test_a_password_outlives_the_wait_for_the_next_code(
 
     endpoint = make(credentials=PasswordCredentials(emulator.username, password, code))
     clock.advance(5)
-    await Asking(endpoint, RefreshPolicy(), clock).sign_in()
+    await Asking(endpoint, RefreshPolicy(), clock).sign_in(None, after=None, probing=False, by_hand=False)
     assert (len(asked), len(emulator.token_requests)) == (1, 2)
     clock.advance(3600)
     await endpoint.login()

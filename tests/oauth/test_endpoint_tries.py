@@ -49,7 +49,7 @@ def counting() -> tuple[aiohttp.TraceConfig, list[str]]:
 
 
 async def not_sent(session: aiohttp.ClientSession, url: str, token: Token) -> EndpointUnavailableError:
-    """Renew over `session`, where no connection can be made; return the error."""
+    """Refresh over `session`, where no connection can be made; return the error."""
     endpoint = TokenEndpoint(session, url, PasswordCredentials("u", "pw"), clock=ManualClock(autojump=True))
     with pytest.raises(EndpointUnavailableError, match="could not be reached") as caught:
         await endpoint.refresh(token)

@@ -8,7 +8,7 @@ import pytest
 from nexudus_async import CredentialsRejectedError, MalformedResponseError, TokenEndpointError
 from nexudus_async._oauth.failures import Fate, fate_of
 
-from .grants import ACCESS, GOOD, RENEWAL, SIGN_IN, fail, parse
+from .grants import ACCESS, GOOD, REFRESH_GRANT, SIGN_IN, fail, parse
 
 REFUSED: dict[str, Any] = {"error": "invalid_grant", "error_description": "Das Kennwort ist ungültig"}
 SAID = "Das Kennwort ist ungültig"
@@ -49,7 +49,7 @@ def test_a_refusal_is_one_in_any_encoding(encoding: str, content_type: str, said
     error = fail(SIGN_IN, 400, raw=encoded(document, encoding), headers={"Content-Type": content_type})
     assert type(error) is CredentialsRejectedError
     assert error.description == said
-    spent = fail(RENEWAL, 400, raw=encoded(document, encoding), headers={"Content-Type": content_type})
+    spent = fail(REFRESH_GRANT, 400, raw=encoded(document, encoding), headers={"Content-Type": content_type})
     assert (spent.error, spent.refresh_token_spent) == ("invalid_grant", True)
 
 
@@ -90,7 +90,7 @@ def test_a_refusal_in_broken_json_is_one(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b'{"error": "invalid_grant", ', json.dumps(GOOD).encode()[:-1]])
 def test_broken_json_with_200_is_malformed(raw: bytes) -> None:
     """Half of a good answer may have any words in it."""
-    error = fail(RENEWAL, 200, raw=raw)
+    error = fail(REFRESH_GRANT, 200, raw=raw)
     assert type(error) is MalformedResponseError
     assert fate_of(error) is Fate.LOST
 

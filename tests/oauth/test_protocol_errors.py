@@ -19,7 +19,7 @@ from nexudus_async._oauth.messages import GrantRequest, sign_in
 from nexudus_async._token import Secret
 from tests.leaks import printed
 
-from .grants import CLIENT, CODE, GOOD, GRANTS, PASSWORD, RENEWAL, RESET, SENT_REFRESH, SIGN_IN, USER, fail, parse
+from .grants import CLIENT, CODE, GOOD, GRANTS, PASSWORD, REFRESH_GRANT, RESET, SENT_REFRESH, SIGN_IN, USER, fail, parse
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
@@ -27,11 +27,11 @@ from .grants import CLIENT, CODE, GOOD, GRANTS, PASSWORD, RENEWAL, RESET, SENT_R
     ("request_", "code", "kind"),
     [
         (SIGN_IN, "invalid_grant", CredentialsRejectedError),
-        (RENEWAL, "invalid_grant", TokenEndpointError),
+        (REFRESH_GRANT, "invalid_grant", TokenEndpointError),
         (SIGN_IN, "two_factor_auth_check", TotpRequiredError),
-        (RENEWAL, "two_factor_auth_check", TotpRequiredError),
+        (REFRESH_GRANT, "two_factor_auth_check", TotpRequiredError),
         (SIGN_IN, "must_reset_password", PasswordResetRequiredError),
-        (RENEWAL, "must_reset_password", PasswordResetRequiredError),
+        (REFRESH_GRANT, "must_reset_password", PasswordResetRequiredError),
     ],
 )
 def test_the_error_decides_and_not_the_status(
@@ -41,7 +41,7 @@ def test_the_error_decides_and_not_the_status(
     error = fail(request_, status, {"error": code})
     assert type(error) is kind
     assert (error.status, error.error) == (status, code)
-    assert error.refresh_token_spent is (request_ is RENEWAL)
+    assert error.refresh_token_spent is (request_ is REFRESH_GRANT)
     assert fate_of(error) is Fate.REFUSED
 
 
@@ -49,13 +49,13 @@ def test_the_error_decides_and_not_the_status(
 @pytest.mark.parametrize("request_", GRANTS.values(), ids=GRANTS)
 @pytest.mark.parametrize("code", ["unsupported_grant_type", "invalid_request", "invalid_scope"])
 def test_a_wrong_request_is_raised_as_it_is(request_: GrantRequest, code: str, status: int) -> None:
-    """A programming error: not transient, and a refused renewal may have burnt its token."""
+    """A programming error: not transient, and a refused refresh may have burnt its token."""
     error = fail(request_, status, {"error": code, "error_description": "shown to nobody"})
     assert type(error) is TokenEndpointError
     assert (error.error, error.description, error.transient) == (code, None, False)
     assert code in str(error)
     assert "shown" not in printed(error)
-    assert error.refresh_token_spent is (request_ is RENEWAL)
+    assert error.refresh_token_spent is (request_ is REFRESH_GRANT)
     assert fate_of(error) is Fate.REFUSED
 
 
@@ -68,9 +68,9 @@ def test_a_refused_sign_in_is_refused_whatever_its_code(code: object, status: in
     error = fail(SIGN_IN, status, {"error": code, "error_description": "shown to nobody"})
     assert type(error) is CredentialsRejectedError
     assert "shown" not in printed(error)
-    renewal = fail(RENEWAL, status, {"error": code})
-    assert type(renewal) is TokenEndpointError
-    assert renewal.refresh_token_spent
+    refused = fail(REFRESH_GRANT, status, {"error": code})
+    assert type(refused) is TokenEndpointError
+    assert refused.refresh_token_spent
 
 
 @pytest.mark.parametrize("request_", GRANTS.values(), ids=GRANTS)
@@ -102,9 +102,9 @@ def test_an_empty_error_is_none(code: object) -> None:
 
 
 @pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])
-def test_a_refused_renewal_names_the_header_that_proxies_drop(code: str) -> None:
-    """Without `client_id` every renewal fails: the message says so."""
-    assert "client_id header" in str(fail(RENEWAL, body={"error": code}))
+def test_a_refused_refresh_names_the_header_that_proxies_drop(code: str) -> None:
+    """Without `client_id` every refresh fails: the message says so."""
+    assert "client_id header" in str(fail(REFRESH_GRANT, body={"error": code}))
     assert "client_id header" not in str(fail(SIGN_IN, body={"error": code}))
 
 
@@ -204,7 +204,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize(
     ("request_", "secret"),
-    [(SIGN_IN, PASSWORD), (SIGN_IN, CODE), (RENEWAL, SENT_REFRESH)],
+    [(SIGN_IN, PASSWORD), (SIGN_IN, CODE), (REFRESH_GRANT, SENT_REFRESH)],
     ids=["password", "code", "token"],
 )
 def test_what_we_sent_is_masked(request_: GrantRequest, secret: str, echo: Callable[[str], str]) -> None:

@@ -24,7 +24,7 @@ WORDLIKE = "correct_horse_battery"  # a password that could pass for an error co
 CODE = "one_time_code"  # so could this; digits alone appear in any number
 SIGN_IN = sign_in(USER, Secret(PASSWORD), Secret(CODE), CLIENT)
 LOOSE_SIGN_IN = sign_in(USER, Secret(WORDLIKE), None, CLIENT)
-REQUESTS = [SIGN_IN, LOOSE_SIGN_IN, GRANTS["renewal"]]
+REQUESTS = [SIGN_IN, LOOSE_SIGN_IN, GRANTS["refresh"]]
 SENT = [PASSWORD, WORDLIKE, CODE, SENT_REFRESH]
 RECEIVED = [ACCESS, REFRESH, RESET]
 

@@ -21,7 +21,7 @@ from .grants import (
     GRANTS,
     PASSWORD,
     REFRESH,
-    RENEWAL,
+    REFRESH_GRANT,
     SENT_AT,
     SENT_REFRESH,
     SIGN_IN,
@@ -46,9 +46,9 @@ def test_without_two_factor_no_code_is_sent() -> None:
     assert set(form_of(sign_in(USER, Secret(PASSWORD), None, CLIENT))) == {"grant_type", "username", "password"}
 
 
-def test_a_renewal_is_a_form() -> None:
+def test_a_refresh_is_a_form() -> None:
     """RFC 6749, section 6."""
-    assert form_of(RENEWAL) == {"grant_type": "refresh_token", "refresh_token": SENT_REFRESH}
+    assert form_of(REFRESH_GRANT) == {"grant_type": "refresh_token", "refresh_token": SENT_REFRESH}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -107,7 +107,7 @@ def test_any_success_will_do(status: int) -> None:
 def test_an_omitted_refresh_token_keeps_the_old(omitted: dict[str, Any]) -> None:
     """RFC 6749, section 6. A sign-in has no old one."""
     body = {name: value for name, value in GOOD.items() if name != "refresh_token"} | omitted
-    assert parse(RENEWAL, body=body).refresh_token == SENT_REFRESH
+    assert parse(REFRESH_GRANT, body=body).refresh_token == SENT_REFRESH
     assert parse(SIGN_IN, body=body).refresh_token is None
 
 

@@ -11,7 +11,7 @@ from nexudus_async._oauth.failures import Fate, fate_of
 from nexudus_async._oauth.protocol import parse_answer
 from tests.leaks import printed
 
-from .grants import GOOD, RENEWAL, SENT_AT, SENT_REFRESH, SIGN_IN, answer, fail
+from .grants import GOOD, REFRESH_GRANT, SENT_AT, SENT_REFRESH, SIGN_IN, answer, fail
 
 HTML = b"<!doctype html><title>Portal</title>"
 PROXY_BODIES = [b"", HTML, b'{"Message": "An error has occurred."}', b'{"error": "server_error"}', b'{"error": "x"}']
@@ -37,7 +37,7 @@ def test_a_redirect_or_a_405_is_a_wrong_host(status: int, raw: bytes) -> None:
 )  # fmt: skip
 def test_a_redirect_to_what_cannot_be_shown_names_no_host(location: str) -> None:
     """No host, none that is one, or one with something in it that we sent."""
-    error = fail(RENEWAL, 302, raw=b"", headers={"Location": location})
+    error = fail(REFRESH_GRANT, 302, raw=b"", headers={"Location": location})
     assert "redirect" not in str(error)
     assert SENT_REFRESH.casefold() not in printed(error).casefold()
 
@@ -79,7 +79,7 @@ def test_a_page_with_200_is_a_wrong_host(raw: bytes, headers: dict[str, str]) ->
 @pytest.mark.parametrize("raw", PROXY_BODIES)
 def test_a_broken_service_is_unavailable(status: int, raw: bytes) -> None:
     """It says itself that it did nothing."""
-    error = fail(RENEWAL, status, raw=raw, headers={"Content-Type": "text/html"})
+    error = fail(REFRESH_GRANT, status, raw=raw, headers={"Content-Type": "text/html"})
     assert type(error) is EndpointUnavailableError
     assert (error.transient, error.refresh_token_spent, error.retry_after) == (True, False, None)
     assert fate_of(error) is Fate.BROKEN
@@ -89,7 +89,7 @@ def test_a_broken_service_is_unavailable(status: int, raw: bytes) -> None:
 @pytest.mark.parametrize("raw", PROXY_BODIES)
 def test_a_gateway_does_not_know_what_the_service_has_done(status: int, raw: bytes) -> None:
     """As a lost answer: a page with 502 is a proxy in trouble, not a wrong host."""
-    error = fail(RENEWAL, status, raw=raw, headers={"Content-Type": "text/html"})
+    error = fail(REFRESH_GRANT, status, raw=raw, headers={"Content-Type": "text/html"})
     assert type(error) is EndpointUnavailableError
     assert (error.transient, error.refresh_token_spent, error.retry_after) == (True, False, None)
     assert fate_of(error) is Fate.LOST
@@ -97,9 +97,9 @@ def test_a_gateway_does_not_know_what_the_service_has_done(status: int, raw: byt
 
 
 def test_a_500_at_a_sign_in_may_mean_that_there_is_no_such_account() -> None:
-    """That is what Nexudus answers then. At a renewal it is only a service in trouble."""
+    """That is what Nexudus answers then. At a refresh it is only a service in trouble."""
     assert "no account of that user name" in str(fail(SIGN_IN, 500, raw=b""))
-    assert "account" not in str(fail(RENEWAL, 500, raw=b""))
+    assert "account" not in str(fail(REFRESH_GRANT, 500, raw=b""))
     assert "account" not in str(fail(SIGN_IN, 503, raw=b""))
 
 
@@ -139,7 +139,7 @@ def test_every_form_of_retry_after(status: int, value: str | None, seconds: floa
 @pytest.mark.parametrize("status", [409, 429])
 def test_throttling_with_a_code_of_its_own_is_throttling(status: int) -> None:
     """The refresh token is not spent."""
-    error = fail(RENEWAL, status, {"error": "too_many_requests"}, headers={"Retry-After": "3"})
+    error = fail(REFRESH_GRANT, status, {"error": "too_many_requests"}, headers={"Retry-After": "3"})
     assert (type(error), error.retry_after, error.refresh_token_spent) == (EndpointUnavailableError, 3.0, False)
 
 
@@ -167,7 +167,7 @@ def test_throttling_with_a_code_of_its_own_is_throttling(status: int) -> None:
 @pytest.mark.parametrize("status", [200, 400, 401])
 def test_what_is_not_json_is_malformed(raw: bytes, status: int) -> None:
     """Cut off, empty, nested without end: no crash. With 200 the refresh token may have been used."""
-    error = fail(RENEWAL, status, raw=raw)
+    error = fail(REFRESH_GRANT, status, raw=raw)
     assert type(error) is MalformedResponseError
     assert (error.status, error.transient, error.refresh_token_spent) == (status, True, False)
     assert fate_of(error) is (Fate.LOST if status == 200 else Fate.UNCLEAR)

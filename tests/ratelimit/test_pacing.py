@@ -191,6 +191,22 @@ async def test_a_fleet_keeps_the_spacing_in_redis_too(connect: Connect, clock: M
     waiting.cancel()
 
 
+@pytest.mark.parametrize(
+    "url", ["redis.example.com", "redis://:sec/ret@redis.example.com", "redis://redis.example.com?timeot=3"]
+)
+async def test_a_redis_url_that_cannot_work_is_told_when_the_session_is_made(connect: Connect, url: str) -> None:
+    """Nothing of it is shown: a password with a slash in it is easily taken for a port."""
+    with pytest.raises(ConfigurationError, match="not a Redis URL") as caught:
+        await connect(pacing=Pacing.documented(redis_url=url))
+    assert "sec" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+async def test_a_redis_url_needs_no_port(connect: Connect) -> None:
+    """As elsewhere: 6379 is the usual one."""
+    await connect(pacing=Pacing.documented(redis_url="redis://localhost"))
+
+
 async def test_a_redis_that_is_down_fails_no_request(connect: Connect) -> None:
     """They go out unpaced; one event tells of it, and another when it is tried again in vain."""
     session = await connect(pacing=Pacing(requests=["1/hour"], redis_url="redis://127.0.0.1:1"))

@@ -1,4 +1,4 @@
-"""How long an answer asks to wait, when clocks differ, and in words. Every form of the header: `test_wire_http.py`."""
+"""How long an answer asks to wait, when clocks differ, and in words. Its other forms: `test_protocol_http.py`."""
 
 from email.utils import formatdate
 

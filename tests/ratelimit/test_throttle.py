@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from nexudus_async import ConfigurationError, Throttle, Throttled
+from nexudus_async import ConfigurationError, CredentialsRejectedError, Throttle, Throttled
+from nexudus_async._ratelimit.gate import Gate
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from nexudus_async.testing._faults import Cut
 from tests.conftest import CUSTOMER, Connect
+from tests.inside import pause
 
 from .throttling import ECHO, calls, settle, status
 
@@ -104,6 +106,18 @@ async def test_a_body_of_unknown_length_is_looked_at_and_stays_the_callers(
         assert (await response.text()).startswith("Too many requests. ")
 
 
+async def test_a_body_that_was_looked_at_can_still_be_read_as_a_stream(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """An answer that asks for too long a wait is the caller's at once, and the caller may read it piece by piece."""
+    session = await connect()
+    emulator.fail(CUSTOMER, Fault.throttled(None, 429, in_words=600))
+    async with session.get(CUSTOMER) as response:
+        streamed = b"".join([part async for part in response.content.iter_any()])
+        assert b"Wait 600 seconds" in streamed
+        assert await response.read() == streamed
+
+
 async def test_a_caller_that_leaves_while_a_body_is_looked_at_leaves_no_connection(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:
@@ -133,6 +147,31 @@ async def test_a_caller_that_leaves_while_a_body_is_looked_at_leaves_no_connecti
         await task
     async with asyncio.timeout(5):
         await left.wait()
+
+
+async def test_a_request_that_gets_no_token_is_no_failure_of_the_api(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several failures in a row count as an outage, in which nobody waits for the throttling to end."""
+    session = await connect()
+    await session.token()
+    pause(session, 5)
+    request = asyncio.create_task(status(session))
+    await clock.wait_for_sleepers()
+    await session.logout()
+    emulator.user.suspended = True
+    failed: list[bool] = []
+    released = Gate.released
+
+    def noting(self: Gate, ticket: float, **options: bool) -> None:
+        failed.append(options.get("failed", False))
+        released(self, ticket, **options)
+
+    monkeypatch.setattr(Gate, "released", noting)
+    clock.advance(5)
+    with pytest.raises(CredentialsRejectedError):
+        await request
+    assert failed == [False]
 
 
 async def test_a_429_without_a_number_waits_twice_as_long_each_time(
@@ -229,10 +268,10 @@ async def test_a_replay_after_401_may_be_throttled_and_the_other_way_round(
         assert await status(session) == 200
 
 
-async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
+async def test_a_throttled_replay_says_nothing_about_the_refresh_before_it(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """401, renewal, 409, 401: the path is known to refuse every token, and forces no more renewals for a while."""
+    """401, refresh, 409, 401: the path is known to refuse every token, and forces no more refreshes for a while."""
     clock.autojump = True
     session = await connect()
     for fault in (Fault.answer(401), Fault.throttled(1), Fault.answer(401), Fault.answer(401)):
@@ -242,8 +281,8 @@ async def test_a_throttled_replay_says_nothing_about_the_renewal_before_it(
     assert emulator.renewals == 1
 
 
-async def test_an_ordinary_conflict_proves_the_renewal_before_it(emulator: NexudusEmulator, connect: Connect) -> None:
-    """The token was good after all: the doubt that another path has raised is over, and a third one renews at once."""
+async def test_an_ordinary_conflict_proves_the_refresh_before_it(emulator: NexudusEmulator, connect: Connect) -> None:
+    """The token was good after all: the doubt that another path has raised is over; a third one refreshes at once."""
     session = await connect()
     emulator.fail("/api/public/teams/my", Fault.answer(401), times=2)
     assert await status(session, "/api/public/teams/my") == 401

@@ -6,7 +6,9 @@ import time
 import aiohttp
 import pytest
 
-from nexudus_async import NexudusAuthError, TokenSession
+from nexudus_async import NexudusAuthError, SessionClosedError, TokenSession
+from nexudus_async._ratelimit.gate import HeldBack
+from nexudus_async.errors import chain_of
 from nexudus_async.testing import ManualClock, NexudusEmulator
 from tests.conftest import until
 
@@ -54,6 +56,23 @@ async def test_they_come_back_in_the_order_of_their_calls(
     assert place.names[POOL:] == ["0", *map(str, rest), "late"]
 
 
+async def test_what_comes_of_a_request_that_was_held_back_does_not_tell_of_that(
+    session: TokenSession, place: Place, clock: ManualClock
+) -> None:
+    """That it was stopped and goes on later is no error, and no part of one."""
+    tasks = await fill_the_pool(session, place)
+    waiting = start(session, "abcde")
+    await settle()
+    await begin_a_pause(place, clock)
+    await until(lambda: session.statistics().queued == 6)
+    await session.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    for result in results:
+        assert isinstance(result, SessionClosedError)
+        assert not any(isinstance(link, HeldBack) for link in chain_of(result))
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_pool(
     session: TokenSession, place: Place, clock: ManualClock
 ) -> None:
@@ -87,7 +106,7 @@ async def test_a_second_pause_holds_back_who_was_let_through_and_waits_in_the_po
 async def test_a_replay_after_401_that_waits_is_sent_with_the_newest_token_too(
     emulator: NexudusEmulator, session: TokenSession, place: Place, clock: ManualClock
 ) -> None:
-    """Not with the one that the renewal for it brought."""
+    """Not with the one that the refresh for it brought."""
     tasks = start(session, range(2))
     await place.count(2)
     await begin_a_pause(place, clock)
@@ -108,12 +127,12 @@ async def test_the_newest_token_is_sent(
     tasks += start(session, ["x"])
     await settle()
     await begin_a_pause(place, clock)
-    renewed = await session.refresh()
+    refreshed = await session.refresh()
     place.answer_all()
     await settle()
     clock.advance(5)
     await place.serve(*tasks)
-    assert sent(emulator, PLACE)[-1].headers["Authorization"] == renewed.authorization
+    assert sent(emulator, PLACE)[-1].headers["Authorization"] == refreshed.authorization
 
 
 async def test_a_timeout_covers_the_sending_and_not_the_pause(

@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 
 from nexudus_async import TokenSession
+from nexudus_async._ratelimit.gate import Gate
+from nexudus_async._ratelimit.gate import Place as PlaceInQueue
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
 from tests.conftest import Connect, until
 from tests.inside import pause
@@ -62,9 +64,21 @@ async def test_it_is_sent_whole(
 
 @pytest.mark.parametrize("body", [{"data": b'{"x": 1}'}, {"json": {"x": 1}}], ids=["data", "json"])
 async def test_a_redirect_in_a_pause_goes_on_where_it_was(
-    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock, body: dict[str, Any]
+    emulator: NexudusEmulator,
+    session: TokenSession,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
 ) -> None:
-    """A write that was answered 303 is not sent a second time; only the rest of its way waits."""
+    """A write that was answered 303 is not sent a second time; only the rest of its way waits, and that as a read."""
+    entered: list[PlaceInQueue] = []
+    enter = Gate.enter
+
+    async def noting(self: Gate, place: PlaceInQueue) -> float:
+        entered.append(place)
+        return await enter(self, place)
+
+    monkeypatch.setattr(Gate, "enter", noting)
 
     async def created(request: web.Request) -> web.Response:
         writes.append(await request.text())
@@ -82,6 +96,7 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     async with await request as response:
         assert await response.json() == {"Method": "GET", "Query": "", "Body": ""}
     assert writes == ['{"x": 1}']
+    assert [place.write for place in entered] == [False]
     assert "Content-Length" not in sent(emulator, ECHO)[0].headers
 
 

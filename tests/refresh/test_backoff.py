@@ -137,10 +137,12 @@ def test_refused_credentials_are_latched(rejection: type[NexudusAuthError], serv
 
 
 def test_an_outage_between_refusals_does_not_begin_again() -> None:
-    """Only success clears the memory, and success makes a new one."""
+    """Only success clears the memory, and success makes a new one. Callers are told what happened last."""
     backoff, error, now = Memory(), CredentialsRejectedError("no"), START
     for failure, pause in ((error, 60), (OUTAGE, 0.5), (error, 300), (OUTAGE, 1), (error, 3600)):
         assert backoff.failed(failure, now, served=False) == pause
+        assert backoff.value.error is failure
+        assert backoff.value.latched is (failure is error)
         now += pause
 
 
@@ -153,6 +155,66 @@ def test_a_failure_of_another_kind_shortens_no_latch() -> None:
     assert backoff.value.looked == START + 10  # with the present credentials: no need to look whether they are others
     slow = EndpointUnavailableError("throttled", retry_after=100)
     assert backoff.failed(slow, START + 20, served=False) == 100
+
+
+def test_the_last_refusal_is_the_one_that_counts() -> None:
+    """As when somebody asks by hand, and the password is right now: it is the code that callers must hear of."""
+    backoff, code = Memory(), TotpRequiredError("wrong", retry_after=3.0)
+    backoff.failed(CredentialsRejectedError("no"), START, served=False)
+    assert backoff.failed(code, START + 10, served=False) == 3.5
+    assert backoff.value.error is code
+    assert backoff.value.looked == -math.inf  # these are other credentials: nobody has looked yet for others still
+
+
+def test_a_refusal_sets_its_own_pauses() -> None:
+    """A `Retry-After` beside it is no reason to send a wrong password again in three seconds."""
+    assert pauses(CredentialsRejectedError("no", retry_after=3.0), 2, served=False) == [60, 300]
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_what_others_know_holds_off_as_a_failure_of_our_own(served: bool) -> None:
+    """For as long as they say; it counts as no failure, and as a look."""
+    held = Backoff().held(OUTAGE, START + 20, START, served=served)
+    assert (held.failures, held.looked, held.latched) == (0, START, False)
+    assert held.in_force(START + 19, served=served) is OUTAGE
+    assert held.in_force(START + 20, served=served) is None
+    assert (held.in_force(START, served=False) is None) is served  # a pause while served ends with the token
+
+
+def test_refused_credentials_rest_in_the_whole_fleet() -> None:
+    """Whether a token is still served or not, as after a refusal of our own."""
+    error = CredentialsRejectedError("no")
+    held = Backoff().held(error, START + 60, START, served=True)
+    assert held.latched
+    assert held.in_force(START + 59, served=False) is error
+
+
+def test_looking_again_makes_no_pause_longer() -> None:
+    """What is in force ends at its time, however often it was found to be so."""
+    backoff = Memory()
+    backoff.failed(OUTAGE, START, served=True)
+    held = backoff.value.held(OUTAGE, START + 1_000, START + 10, served=True)
+    assert (held.error, held.until, held.looked) == (OUTAGE, START + 30, START + 10)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "told", "until"),
+    [
+        pytest.param("outage", "outage", "then", 100, id="an outage, then another"),
+        pytest.param("outage", "refusal", "then", 100, id="an outage, then a refusal"),
+        pytest.param("refusal", "outage", "first", 60, id="a refusal, then an outage"),
+        pytest.param("refusal", "refusal", "then", 100, id="a refusal, then another"),
+    ],
+)
+def test_what_others_know_takes_the_place_of_what_is_in_force(first: str, then: str, told: str, until: float) -> None:
+    """It is the newest. But refused credentials rest, whatever else happens."""
+    errors = {"outage": EndpointUnavailableError, "refusal": CredentialsRejectedError}
+    ours, theirs = errors[first]("first"), errors[then]("then")
+    before = Backoff().held(ours, START + 60, START, served=False)
+    held = before.held(theirs, START + 100, START + 10, served=False)
+    assert str(held.error) == told
+    assert (held.until, held.looked) == (START + until, START + 10)
+    assert before.held(theirs, START + 100, START + 60, served=False).error is theirs  # the pause is over
 
 
 def test_a_refused_code_of_a_callable_rests_until_the_next() -> None:

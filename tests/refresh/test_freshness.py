@@ -62,7 +62,7 @@ def test_the_window_goes_by_tiers_and_is_at_most_half(lifetime: float, window: f
     ("given", "window"), [(0.0, 0.0), (100.0, 100.0), (600.0, 600.0), (899.0, 899.0), (900.0, 900.0), (901.0, 900.0)]
 )
 def test_an_explicit_window_replaces_tier_and_half(given: float, window: float) -> None:
-    """It is only kept below the lifetime: a token that is renewed as it arrives would be a loop."""
+    """It is only kept below the lifetime: a token that is refreshed as it arrives would be a loop."""
     plan = schedule(RefreshPolicy(advisory_window=given, jitter=0), 1000.0, 0.0)
     assert 1000.0 - plan.refresh_after == pytest.approx(window)
 
@@ -82,9 +82,17 @@ def test_a_given_margin_leaves_room_for_the_window(lifetime: float, margin: floa
     assert lifetime - plan.hard_after == pytest.approx(margin)
 
 
+@pytest.mark.parametrize(("margin", "kept"), [(299.0, 299.0), (300.0, 150.0), (301.0, 150.0)])
+def test_a_given_margin_is_less_than_the_window(margin: float, kept: float) -> None:
+    """Or callers would wait for every refresh of such tokens: none would be advisory."""
+    plan = schedule(RefreshPolicy(hard_margin=margin, jitter=0), 1200.0, 0.0)
+    assert plan.refresh_after == 900.0
+    assert 1200.0 - plan.hard_after == kept
+
+
 @pytest.mark.parametrize(("chance", "delay"), [(0.0, 0.0), (0.5, 450.0), (1.0, 900.0)])
 def test_jitter_delays_by_a_quarter_of_the_window_at_most(chance: float, delay: float) -> None:
-    """U(0, 25 %) of the window, for the moment of renewal only."""
+    """U(0, 25 %) of the window, for the moment of refresh only."""
     plan = schedule(RefreshPolicy(), WEEK, chance)
     assert plan.refresh_after == pytest.approx(WEEK - 3600.0 + delay)
     assert plan.hard_after == WEEK - 60.0
@@ -155,6 +163,8 @@ def test_elapsed_is_the_larger_of_both_clocks(monotonic: float, wall: float, ela
         pytest.param(1005.0, 5.0, 5.0, id="sent at once"),
         pytest.param(1005.5, 5.5, 5.5, id="set forward, or suspended"),
         pytest.param(999.0, -1.0, 5.0, id="set back"),
+        pytest.param(999.0, 2.0, 2.0, id="set back while the answer was on its way"),
+        pytest.param(1001.0, 2.0, 4.0, id="set back before the request was sent"),
         pytest.param(-9e9, -9e9 - 1000, 5.0, id="set back by centuries"),
         pytest.param(990.0, 5.0, 5.0, id="a token from the future"),
     ],
@@ -187,7 +197,7 @@ def policies(draw: st.DrawFn) -> RefreshPolicy:
 
 @given(policies(), SECONDS, SHARES)
 def test_every_schedule_is_in_order(policy: RefreshPolicy, lifetime: float, chance: float) -> None:
-    """0 < refresh_after <= hard_after <= lifetime: no token is renewed as it arrives, none is served beyond its end."""
+    """0 < refresh_after <= hard_after <= lifetime: none is refreshed as it arrives, or served beyond its end."""
     plan = schedule(policy, lifetime, chance)
     assert 0 < plan.refresh_after <= plan.hard_after <= plan.lifetime == lifetime
     assert plan.freshness(0.0) is Freshness.FRESH
@@ -196,7 +206,7 @@ def test_every_schedule_is_in_order(policy: RefreshPolicy, lifetime: float, chan
 
 @given(SECONDS, SHARES)
 def test_the_default_policy_gives_every_token_all_its_states(lifetime: float, chance: float) -> None:
-    """There is time to renew in the background, and some to wait in, however short the token."""
+    """There is time to refresh in the background, and some to wait in, however short the token."""
     plan = schedule(RefreshPolicy(), lifetime, chance)
     assert lifetime / 2 <= plan.refresh_after < plan.hard_after < lifetime
 

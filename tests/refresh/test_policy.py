@@ -52,7 +52,7 @@ def test_only_the_windows_may_be_left_to_the_policy(name: str) -> None:
     ("window", "margin", "fine"), [(60, 59, True), (60, 60, False), (60, 61, False), (0, 0, False)]
 )
 def test_the_margin_is_less_than_the_window(window: float, margin: float, fine: bool) -> None:
-    """Or nothing would ever be renewed in the background."""
+    """Or nothing would ever be refreshed in the background."""
     if fine:
         RefreshPolicy(advisory_window=window, hard_margin=margin)
         return

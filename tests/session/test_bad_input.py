@@ -14,6 +14,7 @@ from nexudus_async import (
     PasswordCredentials,
     RefreshPolicy,
     SessionClosedError,
+    Token,
     TokenEndpoint,
     TokenManager,
     TokenSession,
@@ -21,6 +22,20 @@ from nexudus_async import (
 )
 
 GOOD = PasswordCredentials("ops@example.com", "pw-secret")
+
+
+class NoKey:
+    """A source that names no account."""
+
+    async def login(self) -> Token:
+        raise AssertionError
+
+    async def refresh(self, token: Token) -> Token:
+        raise AssertionError
+
+
+class NumberForKey(NoKey):
+    key = 7
 
 
 @pytest.mark.parametrize(
@@ -107,6 +122,8 @@ async def test_a_listener_that_would_never_run_is_refused() -> None:
     [
         (lambda: TokenManager(None), "source"),  # type: ignore[arg-type]
         (lambda: TokenManager(object()), "source must be a TokenSource"),  # type: ignore[arg-type]
+        (lambda: TokenManager(NoKey()), "source must have a key"),  # type: ignore[arg-type]
+        (lambda: TokenManager(NumberForKey()), "source must have a key"),  # type: ignore[arg-type]
         (lambda: BearerMiddleware(None, ["https://example.com"]), "manager"),  # type: ignore[arg-type]
         (lambda: TokenEndpoint(None, "https://example.com", GOOD), "ClientSession"),  # type: ignore[arg-type]
         (lambda: TokenEndpoint(print, "https://example.com", "me:pw-secret"), "PasswordCredentials"),  # type: ignore[arg-type]

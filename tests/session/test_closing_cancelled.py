@@ -244,7 +244,7 @@ async def test_close_waits_for_the_flight_before_the_last(
     await begin_to_save(session, emulator, store)
     second = asyncio.create_task(session.refresh())
     await asyncio.sleep(0)
-    flights = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async renewal"]
+    flights = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async refresh"]
     assert len(flights) == 2
     closing = asyncio.create_task(session.close())
     for _ in range(20):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -153,6 +154,17 @@ async def test_a_jwt_is_known_by_its_dots(
     """Under which name it comes is not documented."""
     emulator.fail(IMPERSONATE, Fault.answer(200, body % emulator.one_time_jwt(member)))
     assert await (await impersonate()).token()
+
+
+async def test_a_date_in_retry_after_is_counted_from_now(
+    emulator: NexudusEmulator, impersonate: MemberOf, clock: ManualClock
+) -> None:
+    """By this host's clock, where the answer says nothing of its own."""
+    later = formatdate(clock.wall() + 7, usegmt=True)
+    emulator.fail(IMPERSONATE, Fault.answer(503, headers={"Retry-After": later, "Date": "unknown"}))
+    with pytest.raises(EndpointUnavailableError) as caught:
+        await (await impersonate()).token()
+    assert caught.value.retry_after == 7
 
 
 async def test_the_operators_failure_comes_out_as_it_is(

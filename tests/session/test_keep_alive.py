@@ -23,7 +23,7 @@ def keepers() -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if "keep-alive" in task.get_name()]
 
 
-async def test_an_idle_session_renews_when_its_token_is_due(
+async def test_an_idle_session_refreshes_when_its_token_is_due(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
     """Six hours without a call: seven tokens or so, one sign-in."""
@@ -64,7 +64,7 @@ async def test_without_it_nothing_runs(connect: Connect, clock: ManualClock) -> 
     assert clock.sleepers == 0
 
 
-async def test_it_renews_after_fourteen_days_however_long_the_token_lives(
+async def test_it_refreshes_after_fourteen_days_however_long_the_token_lives(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
     """The refresh token would lapse after fifteen."""
@@ -129,3 +129,16 @@ async def test_it_wakes_at_most_every_half_minute(
     await asyncio.sleep(0)
     assert clock.sleepers == 1
     assert emulator.renewals == 0
+
+
+async def test_a_clock_that_jumps_is_not_driven_by_it(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """Or time would run away while the session is idle, and each token end as soon as it is there."""
+    clock.autojump = True
+    session = await connect(keep_alive=True)
+    began = clock.monotonic()
+    await session.token()
+    await asyncio.sleep(0.05)
+    assert clock.monotonic() - began < 1
+    assert len(emulator.token_requests) == 1

@@ -144,7 +144,7 @@ async def test_a_flight_that_was_ended_before_it_began_is_not_under_way(clock: M
     waiter = asyncio.create_task(manager.token())
     while "refreshing" not in repr(manager):  # noqa: ASYNC110 - has no event
         await asyncio.sleep(0)
-    (flight,) = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async renewal"]
+    (flight,) = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async refresh"]
     flight.cancel()
     with pytest.raises(SessionClosedError, match="from outside"):
         await waiter
@@ -198,7 +198,7 @@ async def test_close_waits_for_the_first_of_three(clock: ManualClock) -> None:
     assert not refuse_nothing.done()
     source.gates[2].set()
     await refuse_nothing
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async renewal"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async refresh"]
     await asyncio.gather(leaving, *waiters, return_exceptions=True)
 
 

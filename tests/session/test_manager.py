@@ -13,6 +13,7 @@ import pytest
 
 from nexudus_async import (
     BearerMiddleware,
+    CredentialsRejectedError,
     EndpointUnavailableError,
     Event,
     Freshness,
@@ -72,7 +73,7 @@ class Source:
 
 
 async def test_a_manager_runs_on_any_source(clock: ManualClock) -> None:
-    """Signs in, then renews."""
+    """Signs in, then refreshes."""
     source = Source(clock)
     manager = TokenManager(source, clock=clock, random=lambda: 0.0)
     assert (await manager.token()).access_token == "access-1"
@@ -169,7 +170,9 @@ async def test_a_source_that_finishes_in_spite_of_a_logout_revives_nothing(clock
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaving = asyncio.create_task(manager.logout())
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not leaving.done(), "whoever returns from logout() finds nothing running"
     source.gates[1].set()
     await leaving
     with pytest.raises(LoginRequiredError):
@@ -213,6 +216,29 @@ async def test_a_foreign_exception_of_a_source_is_translated_and_remembered(cloc
     await manager.close()
 
 
+async def test_a_source_that_refuses_is_left_alone_as_the_endpoint_is(clock: ManualClock) -> None:
+    """For a minute: nothing says that its credentials are others by now."""
+    source = Source(clock)
+    source.raises = CredentialsRejectedError("refused")
+    manager = TokenManager(source, clock=clock)
+    for _ in range(3):
+        with pytest.raises(CredentialsRejectedError):
+            await manager.token()
+    assert source.calls == ["login"]
+    clock.advance(60)
+    source.raises = None
+    assert await manager.token()
+    await manager.close()
+
+
+async def test_a_logout_that_no_store_hears_of_takes_no_generation(clock: ManualClock) -> None:
+    """There is no other process whose tokens the next one must be above."""
+    manager = TokenManager(Source(clock), clock=clock)
+    await manager.logout()
+    assert (await manager.token()).generation == 1
+    await manager.close()
+
+
 async def test_a_source_that_never_answers_is_given_up_at_the_flights_deadline(clock: ManualClock) -> None:
     """Nobody waits for ever; the next call, after the pause, asks again."""
     source = Source(clock)
@@ -252,7 +278,7 @@ async def test_a_manager_and_its_middleware_can_share_one_session(emulator: Nexu
 
 
 async def test_an_event_is_there_when_the_call_returns(clock: ManualClock) -> None:
-    """Whoever was woken by a renewal finds it told, and whoever got its error, too."""
+    """Whoever was woken by a refresh finds it told, and whoever got its error, too."""
     source, events = Source(clock), list[Event]()
     manager = TokenManager(source, clock=clock, on_event=events.append)
     await manager.token()
@@ -261,6 +287,20 @@ async def test_an_event_is_there_when_the_call_returns(clock: ManualClock) -> No
     with pytest.raises(NexudusAuthError):
         await manager.refresh()
     assert [type(event) for event in events] == [TokenObtained, RefreshFailed]
+    await manager.close()
+
+
+async def test_the_event_of_a_token_says_which_chain_it_belongs_to(clock: ManualClock) -> None:
+    """Its `client_id`, and how, why and for how long it was obtained."""
+    events = list[Event]()
+    manager = TokenManager(Source(clock), clock=clock, on_event=events.append)
+    await manager.token()
+    await manager.refresh()
+    told = [event for event in events if isinstance(event, TokenObtained)]
+    assert [(event.client_id, event.grant, event.reason, event.generation, event.lifetime) for event in told] == [
+        ("client", "password", "empty", 1, 3600.0),
+        ("client", "refresh_token", "requested", 2, 3600.0),
+    ]
     await manager.close()
 
 

@@ -23,7 +23,7 @@ NO_JITTER = RefreshPolicy(jitter=0)
 
 
 async def test_states_follow_the_clock(connect: Connect, clock: ManualClock) -> None:
-    """An hour's token is renewed from 45 minutes on (15 minutes before), and must be from 59 minutes on."""
+    """An hour's token is refreshed from 45 minutes on (15 minutes before), and must be from 59 minutes on."""
     session = await connect(policy=NO_JITTER)
     assert session.freshness is Freshness.EMPTY
     await session.token()
@@ -44,7 +44,7 @@ async def test_states_follow_the_clock(connect: Connect, clock: ManualClock) -> 
 async def test_in_the_advisory_window_nobody_waits_for_a_slow_endpoint(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """Requests are served with the token they have while the renewal hangs, and one renewal is made."""
+    """Requests are served with the token they have while the refresh hangs, and one refresh is made."""
     session = await connect()
     old = await session.token()
     clock.advance(3000)
@@ -80,7 +80,7 @@ async def test_with_the_endpoint_dead_no_request_fails_while_the_token_lives(
         await session.token()
 
 
-async def test_in_the_mandatory_window_a_caller_waits_for_the_renewal(
+async def test_in_the_mandatory_window_a_caller_waits_for_the_refresh(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
     """Close to the end it is worth waiting for the new token."""
@@ -99,6 +99,24 @@ async def test_in_the_mandatory_window_a_hanging_endpoint_costs_the_wait_and_no_
     clock.advance(3550)
     with emulator.hold("token"):
         assert (await session.token()) is old
+
+
+async def test_in_the_mandatory_window_a_back_off_costs_no_wait(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """The next attempt is not due yet: the token is served at once, also while somebody tries by hand."""
+    session = await connect(policy=RefreshPolicy(jitter=0, mandatory_wait=60, flight_deadline=90))
+    old = await session.token()
+    clock.advance(3550)
+    emulator.fail("token", Fault.answer(500))
+    assert await session.token() is old
+    assert session.statistics().retry_in > 0
+    with emulator.hold("token") as hold:
+        by_hand = asyncio.create_task(session.refresh())
+        await hold.wait()
+        async with asyncio.timeout(5):
+            assert await session.token() is old
+    assert (await by_hand).generation == old.generation + 1
 
 
 async def test_an_expired_token_is_never_served(
@@ -178,7 +196,7 @@ async def test_a_wall_clock_stepped_back_does_not_lengthen_a_life(connect: Conne
 async def test_a_dead_refresh_token_leads_to_one_sign_in_in_the_same_flight(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """The caller sees nothing of it."""
+    """The caller sees nothing of it; the listener hears of the one failure, and that nothing has to wait for it."""
     session = await connect()
     await session.token()
     emulator.revoke_refresh_tokens()
@@ -186,6 +204,8 @@ async def test_a_dead_refresh_token_leads_to_one_sign_in_in_the_same_flight(
     tokens = await asyncio.gather(*(session.token() for _ in range(10)))
     assert len({token.access_token for token in tokens}) == 1
     assert (emulator.sign_ins, emulator.renewals_refused) == (2, 1)
+    (failed,) = [event for event in connect.events if isinstance(event, RefreshFailed)]
+    assert (failed.reason, failed.failures, failed.retry_in, failed.served) == ("expired", 1, 0.0, False)
 
 
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
@@ -406,6 +426,7 @@ async def test_a_code_from_a_callable_that_came_too_late_is_tried_once_more_with
     clock.advance(31)
     assert await waiter
     assert len(emulator.token_requests) == 3
+    assert two.statistics().sign_ins == 1, "counted as any other"
 
 
 async def test_a_code_given_as_text_is_sent_once(

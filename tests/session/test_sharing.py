@@ -1,4 +1,4 @@
-"""One renewal for all who need it, and what cancelling does to it."""
+"""One refresh for all who need it, and what cancelling does to it."""
 
 import asyncio
 import time
@@ -65,7 +65,7 @@ async def test_the_first_of_ten_waiters_cancelled_leaves_nine_served(
 async def test_all_waiters_cancelled_keeps_the_rotated_refresh_token(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """The renewal commits with nobody waiting, and the next one uses what it brought."""
+    """The refresh commits with nobody waiting, and the next one uses what it brought."""
     session = await connect()
     await session.token()
     clock.advance(3600)
@@ -82,10 +82,10 @@ async def test_all_waiters_cancelled_keeps_the_rotated_refresh_token(
     assert (emulator.sign_ins, emulator.renewals, emulator.refresh_tokens_reused) == (1, 2, 0)
 
 
-async def test_ten_impatient_callers_in_a_row_share_one_renewal(
+async def test_ten_impatient_callers_in_a_row_share_one_refresh(
     emulator: NexudusEmulator, connect: Connect, clock: ManualClock
 ) -> None:
-    """Each gives up after half the time a renewal takes; from the third on they are served."""
+    """Each gives up after half the time a refresh takes; from the third on they are served."""
     session = await connect()
     await session.token()
     clock.advance(3600)
@@ -120,12 +120,12 @@ async def test_each_waiter_gets_an_error_object_of_its_own(emulator: NexudusEmul
 async def test_a_cancelled_flight_is_an_error_and_not_a_cancellation_for_its_waiters(
     emulator: NexudusEmulator, connect: Connect
 ) -> None:
-    """Somebody cancels every task of the loop: those who wait are told what happened to the renewal."""
+    """Somebody cancels every task of the loop: those who wait are told what happened to the refresh."""
     session = await connect()
     with emulator.hold("token") as hold:
         waiter = asyncio.create_task(session.token())
         await hold.wait()
-        flights = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async renewal"]
+        flights = [task for task in asyncio.all_tasks() if task.get_name() == "nexudus_async refresh"]
         assert len(flights) == 1
         flights[0].cancel()
         with pytest.raises(NexudusAuthError, match="cancelled from outside"):
@@ -164,7 +164,7 @@ async def test_two_sessions_of_one_account_never_invalidate_each_other(
 
 
 async def test_a_forced_refresh_joins_the_one_under_way(emulator: NexudusEmulator, connect: Connect) -> None:
-    """`refresh()` of a hundred callers is one renewal."""
+    """`refresh()` of a hundred callers is one refresh."""
     session = await connect()
     first = await session.token()
     tokens = await asyncio.gather(*(session.refresh() for _ in range(100)))

@@ -147,6 +147,24 @@ async def test_a_failure_leaves_the_token_held_as_it_was(
     assert sent(emulator).count(hands.refresh_token) <= 2
 
 
+@pytest.mark.parametrize("fault", [None, Fault.answer(503)], ids=["a wrong password", "an outage"])
+async def test_a_failure_of_the_first_call_leaves_what_the_store_has(
+    emulator: NexudusEmulator, connect: Connect, fault: Fault | None
+) -> None:
+    """A session that holds no token yet, and could not sign in, is served by the chain that others keep."""
+    store = MemoryStore()
+    shared = await (await connect(store=store)).token()
+    if fault is not None:
+        emulator.fail("token", fault, times=None)
+    password = emulator.password if fault is not None else "wrong"
+    session = await connect(PasswordCredentials(emulator.username, password), store=store)
+    with pytest.raises(TokenEndpointError):
+        await session.sign_in()
+    asked = len(emulator.token_requests)
+    assert (await session.token()).access_token == shared.access_token
+    assert len(emulator.token_requests) == asked
+
+
 @SHARED
 async def test_what_was_not_sent_is_as_good_as_before(
     connect: Connect, clock: ManualClock, hands: Hands, emulator: NexudusEmulator, shared: bool

@@ -23,7 +23,7 @@ class Flight:
     """A task that asks for tokens.
 
     forced: by `refresh()`, or joined by it. held: why nothing may be sent, unless the credentials have changed.
-    begun: when the first request of each grant was sent. expired: how many tokens had expired when they arrived.
+    begun: when the last question of each grant was sent first. expired: how many tokens had expired when they arrived.
     changes: of the clocks, before it began. disturbed: whether it may have been cancelled, by a logout, a close, or
     from outside.
     """
@@ -174,8 +174,8 @@ class Chain:
         return hold is not None and hold.kind == "latch" and self._may_have_changed(self._refused_last)
 
     def _check_retry(self, request: TokenRequest, last: TokenRequest) -> None:
-        if last.outcome in (Outcome.REFUSED, Outcome.DELIVERED):
-            request.flight.begun.pop(request.grant, None)  # the next one-time code has a deadline of its own
+        if last.grant != request.grant or last.outcome in (Outcome.REFUSED, Outcome.DELIVERED):
+            request.flight.begun.pop(request.grant, None)  # another question, such as the next one-time code's
         waited = request.sent_monotonic - last.ended
         if last.grant == request.grant and waited < self._asked_to_wait(last) - EPSILON:
             self._report("throttled: tried again before Retry-After")

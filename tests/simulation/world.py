@@ -41,7 +41,7 @@ from .transport import Latency, TokenHttp, connect
 
 __all__ = ["World"]
 
-RENEWAL, KEEP_ALIVE = "nexudus_async renewal", "nexudus_async keep-alive"
+REFRESH, KEEP_ALIVE = "nexudus_async refresh", "nexudus_async keep-alive"
 UNAUTHORIZED = 401
 LATCHING = (CredentialsRejectedError, PasswordResetRequiredError, TotpRequiredError)
 
@@ -189,7 +189,7 @@ class World:
         return self.book.is_servable() and not (self.book.closed or self.book.told_rejected)
 
     def _on_task(self, task: asyncio.Task[Any]) -> None:
-        if task.get_name() != RENEWAL:
+        if task.get_name() != REFRESH:
             return
         call = self.callers.present()
         wanted = self.book.is_due() or self.book.refused
@@ -209,7 +209,7 @@ class World:
         return self.loop.time() if self.flights_open else max(self.flight_ended, self.chain.last_ended)
 
     def _before_task(self, name: object) -> None:
-        if self.no_memory and name == RENEWAL:
+        if self.no_memory and name == REFRESH:
             self.no_memory, self.checks.no_memory = False, True
             raise MemoryError
 

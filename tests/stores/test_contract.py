@@ -135,7 +135,7 @@ async def test_locks_of_different_keys_are_independent(store: TokenStore) -> Non
 
 
 async def test_a_held_lock_holds_up_no_load_and_no_save(store: TokenStore, other: TokenStore) -> None:
-    """Who waits for a renewal can still read what was renewed."""
+    """Who waits for a refresh can still read what was refreshed."""
     async with store.refresh_lock("a"), asyncio.timeout(PATIENCE):
         await other.save("a", StoredToken(1, "one"))
         assert await other.load("a") == StoredToken(1, "one")

@@ -160,9 +160,9 @@ async def test_a_stopped_server_is_an_error_and_a_started_one_is_used_again(
 
 
 async def test_an_outage_inside_the_lock_is_not_the_holders_error(valkey: Valkey, near: RedisStore) -> None:
-    """A renewal that succeeded does not fail because the lock cannot be given back: the lease ends it."""
+    """A refresh that succeeded does not fail because the lock cannot be given back: the lease ends it."""
 
-    async def renew() -> None:
+    async def refresh() -> None:
         async with near.refresh_lock("a"):
             valkey.stop()
 
@@ -172,7 +172,7 @@ async def test_an_outage_inside_the_lock_is_not_the_holders_error(valkey: Valkey
             raise ZeroDivisionError
 
     try:
-        await renew()
+        await refresh()
         valkey.start()
         with pytest.raises(ZeroDivisionError):
             await fail()

@@ -40,7 +40,7 @@ class Client:
         }
         return await self.token(form, client_id)
 
-    async def renew(self, refresh_token: str, client_id: str | None = "ops@example.com") -> Answer:
+    async def refresh(self, refresh_token: str, client_id: str | None = "ops@example.com") -> Answer:
         return await self.token({"grant_type": "refresh_token", "refresh_token": refresh_token}, client_id)
 
     async def call(

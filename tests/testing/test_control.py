@@ -103,12 +103,12 @@ async def test_tokens_are_minted_shown_and_revoked(http: Http) -> None:
 
     await http.control("POST", "/revoke", {"what": "access", "username": "OPS@example.com"})
     assert await http.call(pair["access_token"]) == 401
-    renewed = await http.form(grant_type="refresh_token", refresh_token=pair["refresh_token"], client_id="worker")
+    refreshed = await http.form(grant_type="refresh_token", refresh_token=pair["refresh_token"], client_id="worker")
     assert http.status == 200
     await http.control("POST", "/revoke", {"what": "refresh"})
-    assert await http.call(renewed["access_token"]) == 200
+    assert await http.call(refreshed["access_token"]) == 200
     assert (await http.control("POST", "/revoke", {"what": "all"}))["sessions"] == []
-    assert await http.call(renewed["access_token"]) == 401
+    assert await http.call(refreshed["access_token"]) == 401
 
 
 async def test_users_of_one_client_id_are_told_apart(http: Http) -> None:
@@ -187,6 +187,14 @@ async def test_the_record(http: Http) -> None:
     assert (await http.control("GET", "/requests"))["requests"] == []
     await http.call(token)
     assert (await http.control("GET", "/requests"))["requests"][0]["number"] == 4
+
+
+async def test_a_secret_in_a_path_is_masked_however_it_is_spelt(http: Http) -> None:
+    """Also one that looks encoded when it is decoded."""
+    await http.control("PATCH", "/users/ops@example.com", {"password": "pw-of-ops-at-100%25"})
+    await http.call("nothing", "/api/pw-of-ops-at-100%2525")
+    (record,) = (await http.control("GET", "/requests"))["requests"]
+    assert record["path"] == "/api/…0%25"
 
 
 async def test_settings(http: Http) -> None:

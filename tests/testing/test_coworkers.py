@@ -71,6 +71,7 @@ async def test_filters(client: Client, token: str, query: str, expected: list[in
         ("size=0", "size is a whole number, 1 or more"),
         ("size=%C2%B2", "size is a whole number"),
         ("page=x", "page is a whole number"),
+        pytest.param("page=" + "9" * 5_000, "page is a whole number", id="more digits than Python reads"),
         ("orderBy=Nonsense", "orderBy is one of Id, FullName"),
         ("dir=2", "dir is 1 for ascending or -1 for descending"),
     ],
@@ -162,3 +163,23 @@ async def test_a_write_needs_a_json_object(client: Client, token: str, body: byt
     async with client.http.post(client.emulator.url + COWORKERS, data=body, headers=headers) as response:
         assert (response.status, await response.json()) == (400, {"Message": "The body is a JSON object."})
     assert client.emulator.coworkers == before
+
+
+async def test_a_write_in_a_charset_that_nobody_knows_is_none(client: Client, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json; charset=no-such"}
+    async with client.http.post(client.emulator.url + COWORKERS, data=b"{}", headers=headers) as response:
+        assert (response.status, await response.json()) == (400, {"Message": "The body is a JSON object."})
+
+
+async def test_when_a_record_was_made_is_not_the_clients_to_say(client: Client, token: str) -> None:
+    """Nor can it make the filters fail by it."""
+    before = dict(client.emulator.coworkers[0])
+    change = {"Id": before["Id"], "CreatedOn": 5, "UpdatedOn": 5}
+    assert (await client.call(COWORKERS, token, "PUT", change)).status == 200
+    assert client.emulator.coworkers[0] == before
+    assert (await client.call(f"{COWORKERS}?from_Coworker_CreatedOn=2026-01-01T00:00", token)).status == 200
+
+
+async def test_numbers_that_are_no_floats_can_be_sorted(client: Client, token: str) -> None:
+    client.emulator.coworkers[:] = [{"Id": 1, "Size": 10**400}, {"Id": 2, "Size": 1.5}]
+    assert numbers(await client.call(f"{COWORKERS}?orderBy=Size", token)) == [2, 1]

@@ -97,6 +97,7 @@ async def test_the_echo_and_the_slow_stream(client: Client, token: str) -> None:
     url = f"{client.emulator.url}/api/emulator/slow?chunks=2&delay=0"
     async with client.http.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
         assert await response.text() == "chunk 0\nchunk 1\n"
+    assert (await client.call("/api/emulator/slow?chunks=two", token)).status == 400
 
 
 async def test_a_websocket_behind_the_bearer(client: Client, token: str) -> None:

@@ -50,14 +50,14 @@ async def test_a_fault_can_last_until_it_is_cleared(client: Client) -> None:
 
 @pytest.mark.parametrize("applied", [False, True])
 async def test_a_dropped_connection_before_or_after_processing(client: Client, applied: bool) -> None:
-    """Not processed: the refresh token still renews. Processed: it is spent, and nobody knows the new one."""
+    """Not processed: the refresh token still works. Processed: it is spent, and nobody knows the new one."""
     first = (await client.sign_in()).json
     client.emulator.fail("token", Fault.dropped(applied=applied))
     with pytest.raises(aiohttp.ServerDisconnectedError):
-        await client.renew(first["refresh_token"])
+        await client.refresh(first["refresh_token"])
     assert client.emulator.renewals == applied
     assert client.emulator.token_requests[-1].status is None
-    assert (await client.renew(first["refresh_token"])).status == (400 if applied else 200)
+    assert (await client.refresh(first["refresh_token"])).status == (400 if applied else 200)
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -66,7 +66,7 @@ async def test_a_truncated_answer_breaks_while_it_is_read(client: Client, applie
     first = (await client.sign_in()).json
     client.emulator.fail("token", Fault.truncated(applied=applied))
     with pytest.raises(aiohttp.ClientPayloadError):
-        await client.renew(first["refresh_token"])
+        await client.refresh(first["refresh_token"])
     assert client.emulator.renewals == applied
 
 

@@ -48,10 +48,10 @@ async def test_its_refresh_token_is_bound_to_the_e_mail(client: Client) -> None:
     """Whatever the case in which it is sent; no other client_id, and not none."""
     user = client.emulator.add_user("Member@Example.com", "pw")
     refresh_token = (await exchange(client, client.emulator.one_time_jwt(user))).json["refresh_token"]
-    assert (await client.renew(refresh_token, "worker")).status == 400
-    assert (await client.renew(refresh_token, None)).status == 400
-    renewed = await client.renew(refresh_token, "member@example.COM")
-    assert set(renewed.json) == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert (await client.refresh(refresh_token, "worker")).status == 400
+    assert (await client.refresh(refresh_token, None)).status == 400
+    refreshed = await client.refresh(refresh_token, "member@example.COM")
+    assert set(refreshed.json) == {"access_token", "token_type", "expires_in", "refresh_token"}
 
 
 @pytest.mark.parametrize(("age", "status"), [(899.0, 200), (900.0, 401)])
@@ -71,6 +71,11 @@ async def test_a_jwt_ends(client: Client, clock: ManualClock, age: float, status
         ("token=a.b.c", "validForInMinutes is a whole number of minutes, such as 1440."),
         ("token=a.b.c&validForInMinutes=0", "validForInMinutes is a whole number of minutes, such as 1440."),
         ("token=a.b.c&validForInMinutes=1.5", "validForInMinutes is a whole number of minutes, such as 1440."),
+        pytest.param(
+            "token=a.b.c&validForInMinutes=" + "9" * 5_000,
+            "validForInMinutes is a whole number of minutes, such as 1440.",
+            id="more digits than Python reads",
+        ),
     ],
 )
 async def test_what_is_no_exchange(client: Client, query: str, message: str) -> None:
@@ -115,7 +120,15 @@ async def test_an_operator_signs_a_member_in(client: Client) -> None:
     assert (await exchange(client, jwt)).status == 401
 
 
-@pytest.mark.parametrize(("query", "status"), [("?coworkerId=77", 404), ("?coworkerId=x", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("?coworkerId=77", 404),
+        ("?coworkerId=x", 400),
+        ("", 400),
+        pytest.param("?coworkerId=" + "9" * 5_000, 400, id="more digits than Python reads"),
+    ],
+)
 async def test_an_operator_must_name_a_member(client: Client, query: str, status: int) -> None:
     """With JSON that says so."""
     client.emulator.user.admin = True
@@ -139,7 +152,7 @@ async def test_the_endpoint_that_is_called_token_refresh_refreshes_nothing(clien
     assert answer["Value"] in client.emulator.secrets
     assert (await client.call(CUSTOMER, answer["Value"])).status == 401
     assert (await exchange(client, answer["Value"])).status == 400
-    assert (await client.renew(pair.refresh_token, pair.client_id)).status == 200
+    assert (await client.refresh(pair.refresh_token, pair.client_id)).status == 200
 
 
 async def test_passwords_by_mail_are_limited(client: Client, clock: ManualClock) -> None:

@@ -35,7 +35,7 @@ async def test_the_record_can_be_reset(client: Client) -> None:
     first = (await client.sign_in()).json
     client.emulator.fail(CUSTOMER, Fault.answer(500, "{}"))
     with client.emulator.hold("token") as hold:
-        task = asyncio.create_task(client.renew(first["refresh_token"]))
+        task = asyncio.create_task(client.refresh(first["refresh_token"]))
         await hold.wait()
         client.emulator.reset_record()
         assert client.emulator.max_concurrent_token_requests == 1
@@ -47,14 +47,14 @@ async def test_the_record_can_be_reset(client: Client) -> None:
     assert (await client.call(CUSTOMER, second["access_token"])).status == 500
 
 
-async def test_concurrent_renewals_are_counted_by_client_id(client: Client) -> None:
-    """Two chains may renew at once; one may not."""
+async def test_concurrent_refreshes_are_counted_by_client_id(client: Client) -> None:
+    """Two chains may refresh at once; one may not."""
     tokens = {name: (await client.sign_in(name)).json["refresh_token"] for name in ("a", "b")}
     with client.emulator.hold("token") as hold:
-        tasks = [asyncio.create_task(client.renew(token, name)) for name, token in tokens.items()]
+        tasks = [asyncio.create_task(client.refresh(token, name)) for name, token in tokens.items()]
         await hold.wait(2)
         assert (client.emulator.max_concurrent_token_requests, client.emulator.max_concurrent_renewals) == (2, 1)
-        tasks.append(asyncio.create_task(client.renew(tokens["a"], "a")))
+        tasks.append(asyncio.create_task(client.refresh(tokens["a"], "a")))
         await hold.wait(3)
         assert client.emulator.max_concurrent_renewals == 2
     await asyncio.gather(*tasks)

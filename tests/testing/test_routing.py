@@ -71,7 +71,7 @@ async def test_a_405_is_json(client: Client, token: str, method: str, path: str)
 
 @pytest.mark.parametrize("path", ["/api/token", CUSTOMER, "/api/nothing"])
 async def test_a_browser_may_ask_before_a_request(client: Client, path: str) -> None:
-    """Without a bearer; the header that a renewal needs is allowed. A fault waits for the request itself."""
+    """Without a bearer; the header that a refresh needs is allowed. A fault waits for the request itself."""
     client.emulator.fail("*", Fault.answer(500, "{}"), None)
     client.emulator.fail("token", Fault.answer(500, "{}"), None)
     headers = {

@@ -38,6 +38,14 @@ async def test_a_multipart_body_is_not_form_encoded(client: Client) -> None:
         assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
 
 
+@pytest.mark.parametrize(("charset", "body"), [("utf-8", b"grant_type=\xff"), ("no-such", b"grant_type=password")])
+async def test_a_body_that_is_no_text_is_not_form_encoded(client: Client, charset: str, body: bytes) -> None:
+    """Nor is one in a charset that nobody knows: it is an answer, and no error of the emulator's."""
+    headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    async with client.http.post(f"{client.emulator.url}/api/token", data=body, headers=headers) as response:
+        assert (response.status, await response.json()) == (400, {"error": "unsupported_grant_type"})
+
+
 @pytest.mark.parametrize("form", [{}, {"grant_type": ""}, {"grant_type": "client_credentials"}])
 async def test_an_unknown_grant_type_is_refused(client: Client, form: dict[str, str]) -> None:
     """`grant_type` missing or another: unsupported_grant_type."""
@@ -80,29 +88,29 @@ async def test_a_password_that_must_be_reset_comes_with_a_secret_token(client: C
     assert answer.json["error_description"] in client.emulator.secrets
 
 
-async def test_a_renewal_rotates_the_refresh_token(client: Client) -> None:
+async def test_a_refresh_rotates_the_refresh_token(client: Client) -> None:
     """The used one is dead, the access token it came with is not."""
     first = (await client.sign_in()).json
-    second = (await client.renew(first["refresh_token"])).json
+    second = (await client.refresh(first["refresh_token"])).json
     assert second["refresh_token"] != first["refresh_token"]
-    again = await client.renew(first["refresh_token"])
+    again = await client.refresh(first["refresh_token"])
     assert (again.status, again.json) == (400, {"error": "invalid_grant"})
     assert client.emulator.refresh_tokens_reused == 1
     assert (await client.call(CUSTOMER, first["access_token"])).status == 200
-    assert (await client.renew(second["refresh_token"])).status == 200
+    assert (await client.refresh(second["refresh_token"])).status == 200
 
 
-@pytest.mark.parametrize(("signed_in_as", "renewed_as"), [("worker", None), ("worker", "other"), (None, "worker")])
-async def test_a_renewal_must_repeat_the_client_id(
-    client: Client, signed_in_as: str | None, renewed_as: str | None
+@pytest.mark.parametrize(("signed_in_as", "refreshed_as"), [("worker", None), ("worker", "other"), (None, "worker")])
+async def test_a_refresh_must_repeat_the_client_id(
+    client: Client, signed_in_as: str | None, refreshed_as: str | None
 ) -> None:
     """Missing or different: invalid_grant."""
     first = (await client.sign_in(signed_in_as)).json
-    answer = await client.renew(first["refresh_token"], renewed_as)
+    answer = await client.refresh(first["refresh_token"], refreshed_as)
     assert (answer.status, answer.json["error"]) == (400, "invalid_grant")
     assert client.emulator.renewals_refused == 1
     assert client.emulator.refresh_tokens_reused == 0
-    assert (await client.renew(first["refresh_token"], signed_in_as or client.emulator.username)).status == 200
+    assert (await client.refresh(first["refresh_token"], signed_in_as or client.emulator.username)).status == 200
 
 
 async def test_the_client_id_is_a_header_and_not_a_form_field(client: Client) -> None:
@@ -116,17 +124,17 @@ async def test_a_client_id_has_one_live_refresh_token(client: Client) -> None:
     """A second sign-in kills the first one's refresh token, but neither its access token nor another client_id's."""
     first, other = (await client.sign_in("a")).json, (await client.sign_in("b")).json
     await client.sign_in("a")
-    assert (await client.renew(first["refresh_token"], "a")).json["error"] == "invalid_grant"
+    assert (await client.refresh(first["refresh_token"], "a")).json["error"] == "invalid_grant"
     assert (await client.call(CUSTOMER, first["access_token"])).status == 200
-    assert (await client.renew(other["refresh_token"], "b")).status == 200
+    assert (await client.refresh(other["refresh_token"], "b")).status == 200
 
 
 @pytest.mark.parametrize(("idle", "status"), [(15 * DAY - 1, 200), (15 * DAY, 400)])
 async def test_refresh_tokens_live_15_days(client: Client, clock: ManualClock, idle: float, status: int) -> None:
-    """One second before the end it renews, at the end it does not."""
+    """One second before the end it works, at the end it does not."""
     first = (await client.sign_in()).json
     clock.advance(idle)
-    assert (await client.renew(first["refresh_token"])).status == status
+    assert (await client.refresh(first["refresh_token"])).status == status
 
 
 @pytest.mark.parametrize(("age", "status"), [(59.0, 200), (60.0, 401)])
@@ -150,14 +158,14 @@ async def test_the_service_is_neither_suspended_nor_stepped_with_the_client(clie
 
 
 async def test_a_suspended_user_gets_nowhere(client: Client) -> None:
-    """Neither calls nor renews; both work again when the suspension ends."""
+    """Neither calls nor refreshes; both work again when the suspension ends."""
     first = (await client.sign_in()).json
     client.emulator.user.suspended = True
     assert (await client.call(CUSTOMER, first["access_token"])).status == 401
-    assert (await client.renew(first["refresh_token"])).json == {"error": "invalid_grant"}
+    assert (await client.refresh(first["refresh_token"])).json == {"error": "invalid_grant"}
     client.emulator.user.suspended = False
     assert (await client.call(CUSTOMER, first["access_token"])).status == 200
-    assert (await client.renew(first["refresh_token"])).status == 200
+    assert (await client.refresh(first["refresh_token"])).status == 200
 
 
 async def test_a_token_request_is_a_post(client: Client) -> None:
@@ -176,9 +184,9 @@ async def test_revocation_is_by_user_and_by_kind(client: Client) -> None:
     assert (await client.call(CUSTOMER, mine["access_token"])).status == 200
     assert (await client.call(CUSTOMER, other["access_token"])).status == 401
     emulator.revoke_refresh_tokens("TWO@example.com")
-    assert (await client.renew(other["refresh_token"], "two@example.com")).status == 400
-    mine = (await client.renew(mine["refresh_token"])).json
+    assert (await client.refresh(other["refresh_token"], "two@example.com")).status == 400
+    mine = (await client.refresh(mine["refresh_token"])).json
     emulator.revoke_all()
     assert (await client.call(CUSTOMER, mine["access_token"])).status == 401
-    assert (await client.renew(mine["refresh_token"])).status == 400
+    assert (await client.refresh(mine["refresh_token"])).status == 400
     assert emulator.refresh_tokens_reused == 0

@@ -14,29 +14,29 @@ CUSTOMER = "/api/public/billing/customer"
 async def test_the_default_client_id_is_the_e_mail_whatever_its_case(client: Client) -> None:
     """Omitted at the sign-in, or written in capitals: one chain, one live refresh token."""
     first = (await client.sign_in(username="OPS@Example.com")).json
-    renewed = await client.renew(first["refresh_token"], "Ops@example.com")
-    assert renewed.status == 200
+    refreshed = await client.refresh(first["refresh_token"], "Ops@example.com")
+    assert refreshed.status == 200
     await client.sign_in("OPS@EXAMPLE.COM")
-    assert (await client.renew(renewed.json["refresh_token"], "ops@example.com")).status == 400
+    assert (await client.refresh(refreshed.json["refresh_token"], "ops@example.com")).status == 400
     assert len(client.emulator.issue().client_id) == len("ops@example.com")
 
 
 async def test_another_client_id_is_compared_as_it_is(client: Client) -> None:
     """Only the e-mail has no case."""
     first = (await client.sign_in("Worker")).json
-    assert (await client.renew(first["refresh_token"], "worker")).status == 400
-    assert (await client.renew(first["refresh_token"], "Worker")).status == 200
+    assert (await client.refresh(first["refresh_token"], "worker")).status == 400
+    assert (await client.refresh(first["refresh_token"], "Worker")).status == 200
 
 
 async def test_a_proxy_may_drop_the_client_id(client: Client) -> None:
-    """Then a sign-in goes by the e-mail, and every renewal is refused; the record shows that it was sent."""
+    """Then a sign-in goes by the e-mail, and every refresh is refused; the record shows that it was sent."""
     client.emulator.settings.drop_client_id = True
     first = (await client.sign_in("worker")).json
-    assert (await client.renew(first["refresh_token"], "worker")).json == {"error": "invalid_grant"}
+    assert (await client.refresh(first["refresh_token"], "worker")).json == {"error": "invalid_grant"}
     assert client.emulator.requests[-1].client_id == "worker"
     client.emulator.settings.drop_client_id = False
-    assert (await client.renew(first["refresh_token"], "worker")).status == 400
-    assert (await client.renew(first["refresh_token"])).status == 200
+    assert (await client.refresh(first["refresh_token"], "worker")).status == 400
+    assert (await client.refresh(first["refresh_token"])).status == 200
 
 
 async def test_failed_sign_ins_are_counted(client: Client) -> None:
@@ -65,13 +65,13 @@ async def test_insisting_can_lock_an_account(client: Client, limit: int | None, 
 
 
 async def test_an_account_for_single_sign_on_has_no_password_grant(client: Client) -> None:
-    """invalid_grant though the password is right; a session that came another way renews."""
+    """invalid_grant though the password is right; a session that came another way refreshes."""
     client.emulator.user.sso_only = True
     refused = await client.sign_in()
     assert (refused.status, refused.json["error"]) == (400, "invalid_grant")
     assert client.emulator.user.invalid_login_attempts == 0
     pair = client.emulator.issue()
-    assert (await client.renew(pair.refresh_token)).status == 200
+    assert (await client.refresh(pair.refresh_token)).status == 200
 
 
 async def test_a_changed_password_ends_every_session_of_the_account(client: Client) -> None:
@@ -84,7 +84,7 @@ async def test_a_changed_password_ends_every_session_of_the_account(client: Clie
     emulator.change_password(emulator.username.upper(), "new")
     for pair in pairs:
         assert (await client.call(CUSTOMER, pair.access_token)).status == 401
-        assert (await client.renew(pair.refresh_token, pair.client_id)).status == 400
+        assert (await client.refresh(pair.refresh_token, pair.client_id)).status == 400
     assert (await client.call(CUSTOMER, other.access_token)).status == 200
     assert (await client.sign_in(password="new")).status == 200
 
@@ -98,12 +98,12 @@ async def test_a_pair_without_a_request(client: Client, clock: ManualClock) -> N
     assert (pair.client_id, pair.expires_in) == ("worker", 60)
     assert {pair.access_token, pair.refresh_token} <= emulator.secrets
     assert not [secret for secret in (pair.access_token, pair.refresh_token) if secret in repr(pair)]
-    assert (await client.renew(old.refresh_token, "worker")).status == 400
+    assert (await client.refresh(old.refresh_token, "worker")).status == 400
     clock.advance(59)
     assert (await client.call(CUSTOMER, pair.access_token)).status == 200
     clock.advance(1)
     assert (await client.call(CUSTOMER, pair.access_token)).status == 401
-    assert (await client.renew(pair.refresh_token, "worker")).status == 200
+    assert (await client.refresh(pair.refresh_token, "worker")).status == 200
 
 
 async def test_the_first_user_may_be_replaced() -> None:
@@ -154,7 +154,7 @@ async def test_reset_goes_back_to_the_start(client: Client, clock: ManualClock) 
     assert emulator.limits == Limits()
     assert (len(emulator.faults), emulator.clock.monotonic()) == (0, clock.monotonic())
     assert (await client.call(CUSTOMER, pair.access_token)).status == 401
-    assert (await client.renew(pair.refresh_token)).status == 400
+    assert (await client.refresh(pair.refresh_token)).status == 400
     assert (await client.call(f"/api/sys/users/exchange?token={jwt}&validForInMinutes=1", None, "POST")).status == 401
     assert (await client.sign_in()).status == 200
 

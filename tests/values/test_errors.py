@@ -128,7 +128,7 @@ class VaultError(NexudusAuthError):
 
 @pytest.mark.parametrize("duplicate", [copy_of])
 def test_an_error_of_a_foreign_source_can_be_copied(duplicate: Callable[[VaultError], VaultError]) -> None:
-    """Whatever its `__init__` takes: those who wait for a renewal get it, not a TypeError about it."""
+    """Whatever its `__init__` takes: those who wait for a refresh get it, not a TypeError about it."""
     error = VaultError("kv", 3)
     twin = duplicate(error)
     assert twin is not error

@@ -142,14 +142,14 @@ def test_a_listener_can_still_end_the_program(kind: type[BaseException]) -> None
     def end(event: Event) -> None:
         raise kind
 
-    async def renew() -> None:
+    async def refresh() -> None:
         nonlocal went_on
         deliver(end, REJECTED)
         went_on = True
         await asyncio.Event().wait()
 
     with pytest.raises(kind):
-        asyncio.run(renew())
+        asyncio.run(refresh())
     assert went_on
 
 

@@ -14,7 +14,7 @@ from nexudus_async.testing._described import (
     settings_as_json,
     user_from,
 )
-from nexudus_async.testing._input import Fields, InvalidInputError, parse_json
+from nexudus_async.testing._input import Fields, InvalidInputError, parse_json, whole_number
 from nexudus_async.testing._one_time import JWT_LIFETIME
 from nexudus_async.testing._routing import Handler, Route, Routes, json_error
 from nexudus_async.testing._steered import Steered
@@ -278,10 +278,7 @@ async def _fields(request: web.Request, what: str, known: tuple[str, ...]) -> Fi
 
 def _numbers(query: Any) -> dict[str, object]:
     """Return a query with its whole numbers as numbers; what is longer than any of use stays text."""
-    return {
-        name: int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
-        for name, value in query.items()
-    }
+    return {name: value if (number := whole_number(value)) is None else number for name, value in query.items()}
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -64,7 +64,7 @@ def request(number: int, record: RequestRecord, world: World) -> Json:
         "number": number,
         "at": time(clock.wall() - (clock.monotonic() - record.started)),
         "method": record.method,
-        "path": masker.path(record.path),
+        "path": masker.decoded_path(record.path),
         "query": masker.query(record.query.items()),
         "status": record.status,
         "milliseconds": None if record.milliseconds is None else round(record.milliseconds, 3),

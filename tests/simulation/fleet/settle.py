@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["settle"]
 
-RENEWAL = "nexudus_async renewal"
+REFRESH = "nexudus_async refresh"
 LONGEST_HOLD = 3600.0 * 1.3
 LONGEST_SAVE = 120.0
 """Seconds within which what is unsaved must be in a store that works."""
@@ -102,7 +102,7 @@ async def _ask(world: "FleetWorld", process: Process, kind: str) -> NexudusAuthE
 async def _all_is_saved(world: "FleetWorld", processes: list[Process]) -> None:
     """What a process holds and the store does not gets there, and the record is not older than what they hold."""
     end = world.loop.time() + LONGEST_SAVE
-    while any(RENEWAL in world.tasks_of(each) for each in processes):  # noqa: ASYNC110 - they save, then they end
+    while any(REFRESH in world.tasks_of(each) for each in processes):  # noqa: ASYNC110 - they save, then they end
         await asyncio.sleep(1.0)
     while unsaved := [each.number for each in processes if each.session.statistics().unsaved]:
         if world.loop.time() > end:

@@ -140,6 +140,8 @@ class StoreServer:
 class StoreView:
     """A `TokenStore`: what one process sees of the server. alive: tells whether that process is."""
 
+    lease = LEASE
+
     def __init__(self, server: StoreServer, process: int, alive: Callable[[], bool]) -> None:
         self._server, self._process, self._alive = server, process, alive
         self._carried_out = 0

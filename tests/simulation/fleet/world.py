@@ -23,7 +23,7 @@ from .store import StoreServer
 
 __all__ = ["FleetWorld"]
 
-RENEWAL = "nexudus_async renewal"
+REFRESH = "nexudus_async refresh"
 
 
 class FleetWorld:
@@ -93,7 +93,7 @@ class FleetWorld:
         if process is None:
             return
         self._owners[task] = process
-        if task.get_name() == RENEWAL:
+        if task.get_name() == REFRESH:
             self.judge.launched(process.number, task, forced=by is not None and process.calls.get(by) == "refresh")
         else:
             self.judge.begun_by(task, by)

@@ -3,7 +3,6 @@
 """Defects of logout and close."""
 
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 from nexudus_async import LoginRequiredError, NexudusAuthError, SessionClosedError, Token, _session
@@ -31,12 +30,9 @@ def _and_does_not_cancel_it(original: Original, self: Flight[Token]) -> None:
         original(self)
 
 
-@MUTANTS.replacing(Coordinator, "_wait_a_little")
-async def a_call_that_waits_in_the_hard_margin_undoes_a_logout(
-    original: Original, self: Coordinator, flight: Flight[Token]
-) -> None:
-    with suppress(LoginRequiredError):
-        await original(self, flight)
+@MUTANTS.replacing(Coordinator, "_check_not_logged_out")
+def a_call_that_waits_in_the_hard_margin_undoes_a_logout(original: Original, self: Coordinator, epoch: int) -> None:
+    pass
 
 
 @MUTANTS.replacing(Flight, "fail")

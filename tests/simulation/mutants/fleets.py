@@ -11,11 +11,10 @@ from nexudus_async._fleet import access
 from nexudus_async._fleet import storage as storages
 from nexudus_async._fleet.access import StoreAccess
 from nexudus_async._fleet.pauses import Pauses
-from nexudus_async._fleet.renewal import FleetRenewal
+from nexudus_async._fleet.renewal import FleetRefresher
 from nexudus_async._fleet.storage import Storage
 from nexudus_async._fleet.without_store import WithoutStore
 from nexudus_async._oauth.grants import NexudusGrants
-from nexudus_async._refresh import state as states
 from nexudus_async._refresh.attempt import Attempt
 from nexudus_async._refresh.coordinator import Coordinator
 from nexudus_async._refresh.outcomes import Shared
@@ -81,7 +80,7 @@ def a_refused_refresh_token_is_saved_later(original: Original, self: Storage, re
 
 
 @MUTANTS.replacing(storages, "outranks")
-def an_unsaved_token_replaces_a_newer_one(original: Original, record: Record | None, unsaved: Record) -> bool:
+def an_unsaved_token_replaces_a_newer_one(original: Original, record: Record, unsaved: Record) -> bool:
     return False
 
 
@@ -109,7 +108,7 @@ def an_expired_record_replaces_a_living_token(
 ) -> Any:
     known, token = self.token, shared.token
     adopted = original(self, shared, asked_for_new=asked_for_new)
-    if token is not None and known is not None and shared.life_left <= 0 and states._is_news(token, known):
+    if token is not None and known is not None and shared.life_left <= 0 and token.generation > known.generation:
         self._hold(token, token.lifetime)
     return adopted
 
@@ -120,12 +119,18 @@ def a_tombstone_is_passed_over(original: Original, self: TokenState, shared: Sha
     return original(self, shared, asked_for_new=asked_for_new)
 
 
-@MUTANTS.replacing(states, "_is_news")
-def the_token_held_is_adopted_again(original: Original, token: Token, known: Token) -> bool:
-    return token.generation >= known.generation
+@MUTANTS.replacing(TokenState, "adopted")
+def the_token_held_is_adopted_again(
+    original: Original, self: TokenState, shared: Shared, *, asked_for_new: bool
+) -> Any:
+    known, token = self.token, shared.token
+    if token is None or known is None or token.access_token != known.access_token:
+        return original(self, shared, asked_for_new=asked_for_new)
+    self._take(token, token.lifetime - shared.life_left)
+    return shared.life_left > 0
 
 
-@MUTANTS.replacing(FleetRenewal, "_put_back")
+@MUTANTS.replacing(FleetRefresher, "_put_back")
 async def a_record_that_vanished_is_taken_for_a_blank_sheet(original: Original, *args: Any) -> bool:
     return True
 
@@ -185,8 +190,8 @@ async def _but_taken_from_memory(original: Original, self: StoreAccess) -> Any:
     return vars(self).get("seen")
 
 
-@MUTANTS.replacing(FleetRenewal, "_note_attempt")
-async def an_attempt_is_not_noted(original: Original, self: FleetRenewal, attempt: Attempt) -> bool:
+@MUTANTS.replacing(FleetRefresher, "_note_attempt")
+async def an_attempt_is_not_noted(original: Original, self: FleetRefresher, attempt: Attempt) -> bool:
     return True
 
 

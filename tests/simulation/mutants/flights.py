@@ -107,5 +107,5 @@ async def callers_wait_without_limit_in_the_hard_margin(
 async def a_failure_within_the_hard_margin_is_raised(
     original: Original, self: Coordinator, flight: Flight[Token]
 ) -> None:
-    with anyio.move_on_after(self._policy.mandatory_wait):
+    with anyio.move_on_after(self.state.policy.mandatory_wait):
         await flight.wait()
