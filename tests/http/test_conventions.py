@@ -5,8 +5,9 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import types
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import aiohttp
@@ -15,9 +16,11 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from nexudus_async import ConfigurationError, PasswordCredentials, SessionClosedError, TokenSession
+from nexudus_async._http.request import RequestContext
+from nexudus_async._http.shared import KNOWN_URLS
 from nexudus_async.testing import Fault, NexudusEmulator
 from tests.conftest import CUSTOMER, Connect
-from tests.inside import session_of, token_session_of
+from tests.inside import goes_with_the_token, session_of, token_session_of
 
 ECHO = "/api/emulator/echo"
 
@@ -41,6 +44,49 @@ async def test_a_request_can_be_made_a_task(connect: Connect) -> None:
     response = await asyncio.create_task(session.get(CUSTOMER))
     assert response.status == 200
     response.release()
+
+
+def test_a_request_can_be_driven_by_another_loop_than_asyncios() -> None:
+    """It passes on what is sent into it."""
+
+    @types.coroutine
+    def exchange() -> Generator[str, str, str]:
+        return (yield "asked")
+
+    async def send() -> Any:
+        return await exchange()
+
+    request = RequestContext(send())
+    assert request.send(None) == "asked"
+    with pytest.raises(StopIteration) as stop:
+        request.send("answered")
+    assert stop.value.value == "answered"
+
+
+async def test_the_response_hears_how_its_block_ended(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without us; a subclass of a response, or a mock, may want to know."""
+    ends: list[object] = []
+
+    async def leave(self: aiohttp.ClientResponse, *how: object) -> None:
+        ends.append(how)
+        self.release()
+
+    monkeypatch.setattr(aiohttp.ClientResponse, "__aexit__", leave)
+    session = await connect()
+    error = RuntimeError()
+    with pytest.raises(RuntimeError):
+        async with session.get(CUSTOMER):
+            raise error
+    assert ends[-1] == (RuntimeError, error, error.__traceback__)
+
+
+async def test_urls_are_remembered_up_to_a_number(connect: Connect) -> None:
+    """A job that reads a million things does not keep a million URLs."""
+    session = await connect()
+    for number in range(KNOWN_URLS + 10):
+        assert goes_with_the_token(session, f"/api/spaces/coworkers/{number}")
+    known: Any = session._destination  # pyright: ignore[reportPrivateUsage]
+    assert known.cache_info().currsize == KNOWN_URLS
 
 
 async def test_keywords_reach_aiohttp(connect: Connect) -> None:
@@ -141,6 +187,16 @@ async def test_token_requests_do_not_pass_through_a_borrowed_sessions_middleware
         session = await connect(client_session=borrowed)
         async with asyncio.timeout(5), session.get(CUSTOMER) as response:
             assert response.status == 200
+
+
+async def test_each_token_request_of_an_own_session_has_a_connection_of_its_own(
+    emulator: NexudusEmulator, connect: Connect
+) -> None:
+    """One that the service has closed meanwhile looks like a lost answer, and a lost answer costs a refresh token."""
+    session = await connect()
+    for _ in range(3):
+        await session.refresh()
+    assert {request.headers["Connection"] for request in emulator.token_requests} == {"close"}
 
 
 async def test_token_requests_do_not_starve_behind_a_borrowed_sessions_full_pool(

@@ -168,6 +168,17 @@ async def test_the_callers_own_authorization_wins_and_its_401_is_the_callers(
     assert len(emulator.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer versions of aiohttp
+async def test_auth_counts_as_the_callers_own(emulator: NexudusEmulator, carry: Carry) -> None:
+    """aiohttp refuses a request that has a header besides."""
+    if not hasattr(aiohttp, "BasicAuth"):
+        pytest.skip("aiohttp 4 has no auth=")
+    carrier = await carry()
+    assert await carrier.status("GET", CUSTOMER, auth=aiohttp.BasicAuth("me", "pw")) == 401
+    assert emulator.token_requests == []
+    assert emulator.requests[0].headers["Authorization"].startswith("Basic ")
+
+
 async def test_user_info_in_the_url_counts_as_the_callers_own(emulator: NexudusEmulator, carry: Carry) -> None:
     """aiohttp makes a header of it."""
     carrier = await carry()

@@ -158,6 +158,19 @@ async def test_a_success_elsewhere_clears_it(emulator: NexudusEmulator, carrier:
     assert carrier.session.manager.current() is not None
 
 
+async def test_a_websocket_that_opens_clears_it_too(emulator: NexudusEmulator, connect: Connect) -> None:
+    """The API has looked at the token of a handshake as at any other."""
+    session = await connect()
+    await session.token()
+    emulator.fail("token", Fault.answer(503), times=None)
+    connect.clock.autojump = True
+    with pytest.raises(EndpointUnavailableError):
+        await session.get(FORBIDDEN)
+    assert session.statistics().refused
+    async with session.ws_connect("/api/emulator/websocket"):
+        assert session.freshness is Freshness.FRESH
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 409])
 async def test_an_answer_that_nobody_looked_at_the_token_for_clears_nothing(
     emulator: NexudusEmulator, carry: Carry, status: int

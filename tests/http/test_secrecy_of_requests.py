@@ -230,6 +230,28 @@ async def test_the_callers_own_frames_stay() -> None:
         assert not leaks(broken.value, [access])
 
 
+@pytest.mark.parametrize(
+    ("module", "stays"),
+    [
+        ("ssl", False), ("asyncio.sslproto", False), ("aiohttp.client", False), ("aiohttp._websocket.writer", False),
+        ("uvloop", False), ("aiohttp_retry.client", True), ("my.ssl", True), ("sslkeylog", True),
+    ],
+)  # fmt: skip
+def test_frames_go_by_the_package_that_they_are_of(module: str, stays: bool) -> None:
+    """However deep inside it, and not by a name that only resembles it."""
+
+    def fail() -> None:
+        raise ValueError
+
+    names: dict[str, Any] = {"__name__": module}
+    exec("def send(body):\n    body()", names)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        names["send"](fail)
+    hide_what_was_sent(caught.value)
+    here = "test_frames_go_by_the_package_that_they_are_of"
+    assert frames_of(caught.value) == ([here, "send", "fail"] if stays else [here, "fail"])
+
+
 @pytest.mark.parametrize("kind", CARRIERS)
 async def test_an_error_that_was_being_handled_keeps_its_frames(kind: str) -> None:
     """It is the caller's, frames of asyncio included, whether ours comes at once or after a wait."""

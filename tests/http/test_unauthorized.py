@@ -246,6 +246,36 @@ async def test_a_replay_is_one_replay(emulator: NexudusEmulator, carry: Carry) -
     assert len([record for record in emulator.requests if record.path == CUSTOMER]) == 2
 
 
+async def test_a_replay_is_one_replay_though_there_is_a_newer_token_by_then(
+    emulator: NexudusEmulator, carry: Carry
+) -> None:
+    """Somebody has renewed while it was under way: its 401 is the caller's all the same."""
+    carrier = await carry()
+    emulator.fail(CUSTOMER, Fault.answer(401, b"{}"))
+    with emulator.hold(CUSTOMER, fault=Fault.answer(401, b"{}"), times=1) as hold:
+        task = asyncio.create_task(carrier.status("GET", CUSTOMER))
+        await hold.wait()
+        await carrier.session.refresh()
+    assert await task == 401
+    assert len([record for record in emulator.requests if record.path == CUSTOMER]) == 2
+
+
+async def test_a_token_that_dies_under_way_of_the_replay_makes_no_path_a_permission(
+    emulator: NexudusEmulator, carry: Carry
+) -> None:
+    """It has worked elsewhere in between: the next 401 of that path is worth a renewal."""
+    carrier = await carry()
+    emulator.fail(ECHO, Fault.answer(401, b"{}"))
+    with emulator.hold(ECHO, fault=Fault.answer(401, b"{}"), times=1) as hold:
+        slow = asyncio.create_task(carrier.status("GET", ECHO))
+        await hold.wait()
+        assert await carrier.status("GET", CUSTOMER) == 200
+    assert await slow == 401
+    emulator.revoke_access_tokens()
+    assert await carrier.status("GET", ECHO) == 200
+    assert emulator.renewals == 2
+
+
 async def test_a_rejection_is_an_event(emulator: NexudusEmulator, carry: Carry, connect: Connect) -> None:
     """A person on call sees which generation was refused, and whether it led to a refresh."""
     carrier = await carry()

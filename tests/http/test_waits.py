@@ -27,23 +27,23 @@ class Turn:
             await asyncio.sleep(0)
 
 
-def come(turn: Turn) -> object:
-    return turn.comes.set_result("a turn")
+def come(turn: Turn) -> None:
+    turn.comes.set_result("a turn")
 
 
-def fail(turn: Turn) -> object:
-    return turn.comes.set_exception(RuntimeError("no turn"))
+def fail(turn: Turn) -> None:
+    turn.comes.set_exception(RuntimeError("no turn"))
 
 
-def stay_away(turn: Turn) -> object:
-    return None
+def stay_away(turn: Turn) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
     ("meanwhile", "given_back"), [(come, ["a turn"]), (fail, []), (stay_away, [])], ids=["came", "failed", "not yet"]
 )
 async def test_a_turn_that_comes_when_its_caller_is_cancelled_is_given_back(
-    meanwhile: Callable[[Turn], object], given_back: list[str]
+    meanwhile: Callable[[Turn], None], given_back: list[str]
 ) -> None:
     """In the same moment; what has not come, or has failed, is nothing to give."""
     complaints: list[Any] = []

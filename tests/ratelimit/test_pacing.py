@@ -106,6 +106,27 @@ async def test_first_come_first_served(emulator: NexudusEmulator, connect: Conne
     assert sent == ["0", "1", "2", "3", "4"]
 
 
+async def test_a_pace_is_not_used_up_by_those_who_wait_for_a_token(
+    emulator: NexudusEmulator, connect: Connect, clock: ManualClock
+) -> None:
+    """Or all of them would go at once when it is there."""
+    session = await connect(pacing=Pacing(spacing=1))
+    with emulator.hold("token") as hold:
+        tasks = [asyncio.create_task(status(session)) for _ in range(5)]
+        await hold.wait()
+        for _ in range(10):
+            clock.advance(1)
+            await settle()
+    await until(lambda: session.statistics().generation == 1)
+    await settle()
+    assert len(answers(emulator)) == 1
+    for sent in (2, 3, 4, 5):
+        clock.advance(1.1)
+        await settle()
+        assert len(answers(emulator)) == sent
+    assert await asyncio.gather(*tasks) == [200] * 5
+
+
 async def test_a_cancelled_wait_lets_the_next_go(connect: Connect, clock: ManualClock) -> None:
     """And takes nothing of the budget with it that others need."""
     session = await connect(pacing=Pacing(requests=["1/minute"]))
@@ -141,6 +162,20 @@ async def test_a_fleet_keeps_one_budget_in_redis(connect: Connect, valkey: Valke
     await connect.clock.wait_for_sleepers()
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_closing_leaves_no_connection_to_redis(connect: Connect, valkey: Valkey) -> None:
+    """Only the one that asks who is connected is left."""
+
+    def connected() -> int:
+        return len(valkey.command("CLIENT", "LIST").splitlines())
+
+    before = connected()
+    session = await connect(pacing=Pacing(requests=["5/hour"], redis_url=valkey.url))
+    assert await status(session) == 200
+    assert connected() > before
+    await session.close()
+    await until(lambda: connected() == before)
 
 
 async def test_a_fleet_keeps_the_spacing_in_redis_too(connect: Connect, clock: ManualClock, valkey: Valkey) -> None:

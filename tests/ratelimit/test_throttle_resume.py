@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from nexudus_async import TokenSession
 from nexudus_async._ratelimit.gate import Gate
 from nexudus_async._ratelimit.gate import Place as PlaceInQueue
 from nexudus_async.testing import Fault, ManualClock, NexudusEmulator
-from tests.conftest import CUSTOMER, Connect, until
+from tests.conftest import Connect, until
 from tests.inside import pause
 
 from .throttling import ECHO, Place, begin_a_pause, fill_the_pool, greet, sent, settle, start, status
@@ -43,7 +44,7 @@ async def test_it_is_sent_whole(
             session.post(ECHO, data=io.BytesIO(b"once")),
             session.post(ECHO, data={"a": "b"}),
             session.post(ECHO, data=_form()),
-            session.get(ECHO, params={"a": "1"}),
+            session.get(ECHO, params={"a": "1"}, headers={"X-Own": "1"}),
         ]
         queued = [asyncio.ensure_future(call) for call in calls]
         await settle()
@@ -58,10 +59,16 @@ async def test_it_is_sent_whole(
     assert simple == [("a=b c", '{"x": 1}'), ("a=b", "once"), ("", "once"), ("", "once"), ("", "a=b")]
     assert form[1].count("once") == 1
     assert get == ("a=1", "")
+    assert [record.headers["X-Own"] for record in sent(emulator, ECHO) if record.method == "GET"] == ["1"]
 
 
+@pytest.mark.parametrize("body", [{"data": b'{"x": 1}'}, {"json": {"x": 1}}], ids=["data", "json"])
 async def test_a_redirect_in_a_pause_goes_on_where_it_was(
-    emulator: NexudusEmulator, session: TokenSession, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    emulator: NexudusEmulator,
+    session: TokenSession,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
 ) -> None:
     """A write that was answered 303 is not sent a second time; only the rest of its way waits, and that as a read."""
     entered: list[PlaceInQueue] = []
@@ -76,21 +83,21 @@ async def test_a_redirect_in_a_pause_goes_on_where_it_was(
     async def created(request: web.Request) -> web.Response:
         writes.append(await request.text())
         pause(session, 5)
-        return web.Response(status=303, headers={"Location": CUSTOMER})
+        return web.Response(status=303, headers={"Location": ECHO})
 
     writes: list[str] = []
     emulator.route("POST", "/create", created)
     headers = {"Content-Length": "8", "Content-Type": "application/json"}
-    request = asyncio.create_task(status(session, "/create", "POST", data=b'{"x": 1}', headers=headers))
+    request = asyncio.ensure_future(session.post("/create", headers=headers, **body))
     await clock.wait_for_sleepers()
     await settle()
-    assert not sent(emulator)
+    assert not sent(emulator, ECHO)
     clock.advance(5)
-    assert await request == 200
+    async with await request as response:
+        assert await response.json() == {"Method": "GET", "Query": "", "Body": ""}
     assert writes == ['{"x": 1}']
     assert [place.write for place in entered] == [False]
-    assert sent(emulator)[0].method == "GET"
-    assert "Content-Length" not in sent(emulator)[0].headers
+    assert "Content-Length" not in sent(emulator, ECHO)[0].headers
 
 
 @pytest.mark.skipif(

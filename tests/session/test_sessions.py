@@ -579,6 +579,31 @@ async def test_a_lent_session_keeps_its_meaning_but_for_its_cookies(emulator: Ne
             assert response.status == 401
 
 
+async def test_a_copy_of_a_lent_session_is_given_up_with_the_sessions(make: Make) -> None:
+    """Its connections are the lent one's, which stays open; and aiohttp warns of no session that was not closed."""
+    async with aiohttp.ClientSession() as http:
+        sessions = make(client_session=http)
+        copy = await _http(sessions, 0)
+        assert (copy is not http, copy.connector is http.connector) == (True, True)
+        await sessions.close()
+        assert copy.closed
+        assert not http.closed
+
+
+async def test_token_requests_of_many_keep_no_cookies(emulator: NexudusEmulator, make: Make) -> None:
+    """In the pool of their own, too, be the session lent or not: what one sign-in was given, the next does not send."""
+    headers = {"Set-Cookie": "who=me; Path=/"}
+    body = b'{"access_token": "a", "token_type": "bearer", "expires_in": 3600, "refresh_token": "r"}'
+    emulator.fail("token", Fault.answer(200, body, headers=headers), times=None)
+    base_url = emulator.url.replace("127.0.0.1", "localhost")  # aiohttp keeps none for addresses
+    async with aiohttp.ClientSession() as http:
+        for lent in (None, http):
+            sessions = make(client_session=lent, base_url=base_url)
+            for number in range(3):
+                await (await sessions.session(name(number))).token()
+    assert [request.headers.get("Cookie") for request in emulator.token_requests] == [None] * 6
+
+
 async def test_a_lent_session_without_cookies_is_used_itself(make: Make) -> None:
     """Nothing is copied that need not be."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
@@ -655,6 +680,50 @@ async def test_closing_one_ends_its_waits_and_nobody_elses(
         clock.advance(10)
         await asyncio.sleep(0.01)
     assert list(await asyncio.gather(waiting[0], waiting[2])) == [name(0), name(2)]
+
+
+async def test_closing_one_during_a_pause_ends_its_wait_alone(
+    emulator: NexudusEmulator, make: Make, clock: ManualClock
+) -> None:
+    """At the gate, which is everybody's."""
+    sessions = make(throttle=Throttle())
+    one, two, three = [await sessions.session(name(number)) for number in range(3)]
+    await asyncio.gather(*(session.token() for session in (one, two, three)))
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    first = asyncio.create_task(who(one))
+    await until(lambda: one.statistics().paused_for > 0)
+    second, third = asyncio.create_task(who(two)), asyncio.create_task(who(three))
+    await until(lambda: one.statistics().queued == 3)
+    await two.close()
+    with pytest.raises(SessionClosedError, match="while this request waited"):
+        await asyncio.wait_for(second, 5)
+    clock.advance(30)
+    await let_time_pass(clock, first, third)
+    assert [task.result() for task in (first, third)] == [name(0), name(2)]
+
+
+async def test_a_turn_that_comes_when_its_caller_is_cancelled_is_the_next_ones(
+    emulator: NexudusEmulator, make: Make, clock: ManualClock
+) -> None:
+    """In the same moment: nobody waits for the outcome of a request that was never sent."""
+    sessions = make(throttle=Throttle())
+    one, two = [await sessions.session(name(number)) for number in range(2)]
+    await asyncio.gather(one.token(), two.token())
+    emulator.fail(CUSTOMER, Fault.throttled(30))
+    first = asyncio.create_task(who(one))
+    await until(lambda: one.statistics().paused_for > 0 and one.statistics().queued == 1)
+    second = asyncio.create_task(who(two))
+    await until(lambda: one.statistics().queued == 2)
+    clock.advance(30)
+    while one.statistics().queued == 2:  # noqa: ASYNC110 - each turn of the loop counts
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait((first,))
+    assert first.cancelled()
+    await asyncio.sleep(0.01)
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        assert await second == name(1)
 
 
 async def test_a_pace_is_one_for_all(emulator: NexudusEmulator, make: Make, clock: ManualClock) -> None:
