@@ -92,7 +92,7 @@ async def test_uploads_that_always_get_401_cost_three_token_requests_at_most(
 async def test_uploads_that_always_get_401_force_ever_less_often(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:
-    """The 401 for the new token shows that the renewal did not help: at 0, 70, 200 and 450 s of a quarter hour."""
+    """The 401 for the new token shows that the refresh did not help: at 0, 70, 200 and 450 s of a quarter hour."""
     carrier = await carry()
     forced: list[int] = []
     for second in range(0, 900, 10):
@@ -105,7 +105,7 @@ async def test_uploads_that_always_get_401_force_ever_less_often(
     assert forced == [70, 200, 450]
 
 
-async def test_a_path_that_a_renewal_has_helped_begins_anew(
+async def test_a_path_that_a_refresh_has_helped_begins_anew(
     emulator: NexudusEmulator, carry: Carry, clock: ManualClock
 ) -> None:
     """It was futile twice; then it helped; the next futile one rests for a minute again, not for four."""
@@ -249,7 +249,7 @@ async def test_a_replay_is_one_replay(emulator: NexudusEmulator, carry: Carry) -
 async def test_a_replay_is_one_replay_though_there_is_a_newer_token_by_then(
     emulator: NexudusEmulator, carry: Carry
 ) -> None:
-    """Somebody has renewed while it was under way: its 401 is the caller's all the same."""
+    """Somebody has refreshed while it was under way: its 401 is the caller's all the same."""
     carrier = await carry()
     emulator.fail(CUSTOMER, Fault.answer(401, b"{}"))
     with emulator.hold(CUSTOMER, fault=Fault.answer(401, b"{}"), times=1) as hold:
@@ -263,7 +263,7 @@ async def test_a_replay_is_one_replay_though_there_is_a_newer_token_by_then(
 async def test_a_token_that_dies_under_way_of_the_replay_makes_no_path_a_permission(
     emulator: NexudusEmulator, carry: Carry
 ) -> None:
-    """It has worked elsewhere in between: the next 401 of that path is worth a renewal."""
+    """It has worked elsewhere in between: the next 401 of that path is worth a refresh."""
     carrier = await carry()
     emulator.fail(ECHO, Fault.answer(401, b"{}"))
     with emulator.hold(ECHO, fault=Fault.answer(401, b"{}"), times=1) as hold:
