@@ -75,8 +75,9 @@ def what_could_not_be_saved_never_is(original: Original, self: Storage) -> None:
 
 
 @MUTANTS.replacing(Storage, "drop_refresh_token")
-def a_refused_refresh_token_is_saved_later(original: Original, self: Storage, refused: str | None) -> None:
-    pass
+def a_refused_refresh_token_is_saved_as_a_good_one(original: Original, self: Storage, refused: str | None) -> None:
+    if self._unsaved is not None:
+        self._unsaved = self._unsaved._replace(in_doubt=False)
 
 
 @MUTANTS.replacing(storages, "outranks")
