@@ -235,7 +235,8 @@ def test_a_refresh_ends_with_the_lock_however_slow_the_store_was_before_it() -> 
         pod = world.pod()
         await pod.token()
         await asyncio.sleep(1)
-        store.latency, world.endpoint.fault = 2.0, lambda _grant: 0
+        store.latency = 2.0
+        world.endpoint.fault = lambda _grant: 0
         began = world.now()
         with pytest.raises(EndpointUnavailableError):
             await pod.refresh()

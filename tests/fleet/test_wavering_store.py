@@ -405,10 +405,12 @@ def test_a_chain_refreshed_without_credentials_and_store_is_in_doubt_when_the_an
         await worker.token()
         world.store.down = True
         own = await worker.refresh()
-        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: status, True
+        world.endpoint.fault = lambda _grant: status
+        world.endpoint.used_by_faults = True
         with pytest.raises(NexudusAuthError):
             await worker.refresh()
-        world.endpoint.fault, world.store.down = lambda _grant: None, False
+        world.endpoint.fault = lambda _grant: None
+        world.store.down = False
         await save_now(worker)
         left = record(world.store)
         assert (left.token, left.in_doubt) == (own, True)
@@ -428,7 +430,8 @@ def test_a_chain_refreshed_without_credentials_is_in_doubt_while_that_is_under_w
         await worker.token()
         world.store.down = True
         await worker.refresh()
-        world.endpoint.latency, world.endpoint.fault = 2.0, lambda _grant: 429
+        world.endpoint.latency = 2.0
+        world.endpoint.fault = lambda _grant: 429
         refreshing = asyncio.create_task(worker.refresh())
         await asyncio.sleep(0.5)
         unsaved = storage_of(worker).unsaved
@@ -455,7 +458,8 @@ def test_a_chain_of_ones_own_is_in_doubt_when_its_answer_was_lost(pods: int) -> 
         world.store.down = True
         own = await (one.token() if pods == 1 else one.refresh())
         world.store.down = False
-        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: 0, True
+        world.endpoint.fault = lambda _grant: 0
+        world.endpoint.used_by_faults = True
         with pytest.raises(NexudusAuthError):
             await one.refresh()
         await asyncio.sleep(0.1)
@@ -498,7 +502,8 @@ def test_a_lost_record_that_a_failed_sign_in_puts_back_is_in_doubt() -> None:
         one, two = await begin(world, world.store)
         three = world.pod()
         token = await three.token()
-        world.endpoint.fault, world.endpoint.used_by_faults = lambda _grant: 0, True
+        world.endpoint.fault = lambda _grant: 0
+        world.endpoint.used_by_faults = True
         refreshing = asyncio.create_task(two.refresh())
         await asyncio.sleep(0.5)
         world.endpoint.fault = lambda _grant: None
