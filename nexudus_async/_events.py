@@ -35,6 +35,8 @@ __all__ = [
 logger = logging.getLogger("nexudus_async")
 logger.addHandler(logging.NullHandler())  # or a program without logging would get the warnings on standard error
 
+ACCOUNT_FIELD = "nexudus_account"
+"""The field of a log record that names the account, for logs that are searched by fields."""
 SILENCE_FIRST, SILENCE_LAST = 30.0, 3600.0
 """Seconds without another line of the same failure: doubling from the first to the last."""
 
@@ -246,16 +248,20 @@ class Emitter:
         if self._listener is not None:
             deliver(self._listener, replace(event(), account=self.account), lambda kind: self._due("listener", kind))
 
+    def log(self, level: int, words: str, *arguments: object) -> None:
+        """Log a line about the account. The record has the account as a field of its own, too: `nexudus_account`."""
+        logger.log(level, f"%s: {words}", self.account, *arguments, extra={ACCOUNT_FIELD: self.account}, stacklevel=2)
+
     def warn(self, what: str, kind: str, words: str, *arguments: object) -> None:
         """Log a warning that `what` fails; for debugging only, where the log had one of its `kind` not long ago."""
         more = self._due(what, kind)
         level = logging.DEBUG if more is None else logging.WARNING
-        logger.log(level, f"%s: {words}%s", self.account, *arguments, more or "")
+        self.log(level, f"{words}%s", *arguments, more or "")
 
     def works(self, what: str, words: str) -> None:
         """Log that `what` works again, where the log has said that it does not."""
         if what in self._outages and (ended := self._outages[what].ended()) is not None:
-            logger.warning("%s: %s, after %.0f s (failures: %d)", self.account, words, *ended)
+            self.log(logging.WARNING, "%s, after %.0f s (failures: %d)", words, *ended)
 
     def _due(self, what: str, kind: str) -> str | None:
         if what not in self._outages:
@@ -285,7 +291,8 @@ def deliver(listener: Listener, event: Event, due: Callable[[str], str | None] =
     except BaseException as exc:  # noqa: BLE001 - foreign code, which must not break a refresh
         who, kind, name = f"{event.account}: " if event.account else "", type(exc).__name__, type(event).__name__
         if (more := due(f"{kind} on {name}")) is not None:
-            logger.error("%sthe listener raised %s on %s%s", who, kind, name, more)
+            extra = {ACCOUNT_FIELD: event.account}
+            logger.error("%sthe listener raised %s on %s%s", who, kind, name, more, extra=extra)
 
 
 def _raise(error: BaseException) -> None:

@@ -7,9 +7,9 @@ two-factor on may need a person for that. So the token is refreshed when it is d
 
 import asyncio
 import contextvars
+import logging
 
 from ._clock import sleep_idly
-from ._events import logger
 from ._refresh.coordinator import Coordinator
 from ._refresh.policy import Freshness
 
@@ -51,7 +51,7 @@ class KeepAlive:
                     await self._refresh()
                 except Exception as exc:  # noqa: BLE001 - whatever a launch raises, the next look may succeed
                     # A failed refresh has been told of already; back-off and latch hold here as for every caller.
-                    logger.debug("%s: keep-alive: %s", self._coordinator.emitter.account, type(exc).__name__)
+                    self._coordinator.emitter.log(logging.DEBUG, "keep-alive: %s", type(exc).__name__)
                 due = self._due_in()
             due = LONGEST_PAUSE if due is None else max(due, self._state.retry_in)  # back-off holds here, too
             pause = min(max(due, SHORTEST_PAUSE), LONGEST_PAUSE)

@@ -249,7 +249,7 @@ class Sender:
                 gate.released(ticket, write=write)
                 sending.resume_at(held)
                 write = sending.method in WRITES  # a redirect may have made a GET of it
-                place = place and Place(place.rank, place.serial, place.due, place.replays, write)
+                place = place and place._replace(write=write)
             except BaseException as exc:
                 unsent = isinstance(exc, NexudusAuthError)  # there was no token: that says nothing about the API
                 gate.released(ticket, write=write, failed=isinstance(exc, Exception) and not unsent)

@@ -4,9 +4,10 @@ What came of it is written to the state, then the waiters are woken, then the li
 step without an await, so that nobody can see a part of it. After a logout an attempt changes nothing any more.
 """
 
+import logging
 import math
 
-from nexudus_async._events import Emitter, Grant, Reason, RefreshFailed, TokenAdopted, TokenObtained, logger
+from nexudus_async._events import Emitter, Grant, Reason, RefreshFailed, TokenAdopted, TokenObtained
 from nexudus_async._token import Token
 from nexudus_async.errors import NexudusAuthError, TokenEndpointError, as_auth_error
 
@@ -100,7 +101,7 @@ class Attempt:
             self.flight.succeed(token)
             self._tell_of_token(token, grant, waiters)
         else:
-            logger.debug("%s: token %d is to be refreshed at once", self._emitter.account, token.generation)
+            self._emitter.log(logging.DEBUG, "token %d is to be refreshed at once", token.generation)
         return granted
 
     def _tell_of_token(self, token: Token, grant: Grant | None, waiters: int) -> None:
@@ -110,10 +111,8 @@ class Attempt:
                 lambda: TokenAdopted(generation=token.generation, expires_in=self._state.remaining or 0.0)
             )
             return
-        logger.debug(
-            "%s: token %d obtained by %s grant, for %.0f s",
-            self._emitter.account, token.generation, grant, token.lifetime,
-        )  # fmt: skip
+        words = "token %d obtained by %s grant, for %.0f s"
+        self._emitter.log(logging.DEBUG, words, token.generation, grant, token.lifetime)
         self._emitter.emit(
             lambda: TokenObtained(
                 grant=grant,
@@ -158,7 +157,7 @@ class Attempt:
         if not self._is_over:
             self._state.refresh_token_refused(to_us=True)
             self._refresh_refused = True
-            logger.warning("%s: the refresh token is of no more use: %s", self._emitter.account, error)
+            self._emitter.log(logging.WARNING, "the refresh token is of no more use: %s", error)
             self._tell_of_failure(error, Failed(self._state.failures_in_a_row + 1, 0.0, self.served))
 
     def held_off(self, error: NexudusAuthError, seconds: float) -> None:
@@ -166,7 +165,7 @@ class Attempt:
         if not self._is_over:
             self._state.held_off(error, seconds)
             self.flight.fail(error)
-            logger.debug("%s: nothing sent, as before: %s", self._emitter.account, error)
+            self._emitter.log(logging.DEBUG, "nothing sent, as before: %s", error)
 
     def failed(self, cause: Exception) -> None:
         """No token could be had. One warning at most, however many wait."""

@@ -77,7 +77,7 @@ class Flight(Generic[T]):
             self._waiters[future] = None
             try:
                 await future
-            except BaseException:
+            except BaseException:  # cancelled; an outcome has let go of all who wait
                 self._waiters.pop(future, None)
                 raise
         if self._error is not None:

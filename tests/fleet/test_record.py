@@ -17,6 +17,7 @@ from nexudus_async import (
     RefreshTokenCredentials,
     StoredToken,
     StoreError,
+    TokenManager,
 )
 from nexudus_async.stores._record import Latch, Record, decode, encode
 from tests.inside import key_of_manager, save_now, storage_of
@@ -73,6 +74,14 @@ def named(world: World) -> Named:
     return world.store
 
 
+async def two_with_a_token(world: World) -> tuple[TokenManager, TokenManager]:
+    one, two = world.pod(), world.pod()
+    for pod in (one, two):
+        await pod.token()
+    await asyncio.sleep(1)
+    return one, two
+
+
 def played(scene: Callable[[World], Coroutine[Any, Any, None]]) -> World:
     async def main(world: World) -> None:
         world.store = Named()
@@ -125,10 +134,7 @@ def test_a_refresh_that_is_refused_takes_the_refresh_token_from_the_record() -> 
     """And nothing else: the access token is good. Nobody sends it again, and nobody signs in during the latch."""
 
     async def scene(world: World) -> None:
-        one, two = world.pod(), world.pod()
-        for pod in (one, two):
-            await pod.token()
-        await asyncio.sleep(1)
+        one, two = await two_with_a_token(world)
         before = record(world)
         world.endpoint.revoke(access=False)
         world.endpoint.password = "another"
@@ -154,10 +160,7 @@ def test_a_sign_in_by_hand_that_is_refused_leaves_the_chain_to_the_others() -> N
     """Nothing of it was sent, so there is no doubt about its refresh token."""
 
     async def scene(world: World) -> None:
-        one, two = world.pod(), world.pod()
-        for pod in (one, two):
-            await pod.token()
-        await asyncio.sleep(1)
+        one, two = await two_with_a_token(world)
         before = record(world)
         world.endpoint.password = "another"
         seen = look(world)
@@ -286,10 +289,7 @@ def test_who_finds_a_token_in_doubt_goes_above_its_successor() -> None:
     """Who wrote that may yet save it, one generation higher."""
 
     async def scene(world: World) -> None:
-        one, two = world.pod(), world.pod()
-        for pod in (one, two):
-            await pod.token()
-        await asyncio.sleep(1)
+        _, two = await two_with_a_token(world)
         ((key, _),) = world.store.records.items()
         world.store.records[key] = encode(record(world)._replace(in_doubt=True), key)
         assert (await two.refresh()).generation == 3

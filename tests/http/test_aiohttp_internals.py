@@ -235,8 +235,8 @@ PRIVATE_NAMES = {
     name
     for file in ("client", "client_reqrep", "connector", "payload")
     for name in re.findall(r"\._[a-z]\w*", Path(aiohttp.__file__).with_name(f"{file}.py").read_text(encoding="utf-8"))
-}
-"""`._name`, for every attribute that aiohttp's client has for itself."""
+} - {"._replace"}
+"""`._name`, for every attribute that aiohttp's client has for itself; `_replace` is a public method of a NamedTuple."""
 
 
 def private_uses(tree: ast.Module) -> Iterator[str]:

@@ -36,6 +36,12 @@ class Fragile(MemoryStore):
         return await super().load(key)
 
 
+def has_the_field(record: logging.LogRecord) -> bool:
+    """Tell whether the account that the line begins with is a field of the record, for logs of JSON."""
+    field: object = record.__dict__.get("nexudus_account")
+    return isinstance(field, str) and record.getMessage().startswith(f"{field}: ")
+
+
 async def everything_happens(emulator: NexudusEmulator, connect: Connect, **options: Any) -> list[Event]:
     """Make every event there is happen to a session."""
     connect.clock.autojump = True
@@ -92,6 +98,7 @@ async def test_every_line_of_the_log_begins_with_the_account(
     lines = [record.getMessage() for record in ours]
     other = {line for line in lines if not line.startswith("Anna: ")}
     assert len({line.partition(":")[0] for line in other}) <= 1, "the neighbour's"
+    assert all(map(has_the_field, ours))
     assert not any("ops@example.com" in line for line in lines)
 
 
@@ -120,6 +127,7 @@ async def test_a_listener_in_trouble_is_named_too(
     assert [record.getMessage() for record in caplog.records] == [
         "Anna: the listener raised ValueError on TokenObtained"
     ]
+    assert all(map(has_the_field, caplog.records))
 
 
 async def test_keep_alive_and_pacing_name_it_too(
@@ -135,8 +143,10 @@ async def test_keep_alive_and_pacing_name_it_too(
         emulator.fail("token", Fault.answer(503), times=None)
         clock.advance(3601)
         await until(lambda: "keep-alive" in caplog.text)
-    lines = [record.getMessage() for record in caplog.records if record.name == "nexudus_async"]
+    ours = [record for record in caplog.records if record.name == "nexudus_async"]
+    lines = [record.getMessage() for record in ours]
     assert [line for line in lines if "pacing" in line]
+    assert all(map(has_the_field, ours))
     assert all(line.startswith("Anna: ") for line in lines)
 
 
